@@ -1,0 +1,1 @@
+"""Faust agents: take a batch, fold it, hand the effects to the sink."""

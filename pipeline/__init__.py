@@ -1,0 +1,1 @@
+"""Factory telemetry pipeline: batches of records in, one transaction out."""

@@ -1,0 +1,1 @@
+"""The broker edge: the Faust app, the batch transport, security, topics, the embedded broker."""

@@ -1,0 +1,1 @@
+"""The rules of the plant, pure: no broker, no database, no clock, no environment, no logging."""

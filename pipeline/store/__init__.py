@@ -1,0 +1,1 @@
+"""PostgreSQL: migrations, the transaction, progress marks, snapshots, the embedded server."""

@@ -1,0 +1,1 @@
+"""A simulated plant: what its machines send, and the ledger of what was sent."""

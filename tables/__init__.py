@@ -1,0 +1,1 @@
+"""What a worker holds while it owns a partition."""
