@@ -1,0 +1,87 @@
+"""The database as the worker's coroutines use it: blocking calls in threads, one connection for each purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from pipeline.core.dead_letters import DeadLetterReason
+
+from pipeline.core.effects import UnitOfWork
+from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.records import SourcePartition
+from pipeline.store import controls, snapshots
+from pipeline.store.progress import Acquired, Progress
+from pipeline.store.sink import Sink
+from pipeline.store.snapshots import Snapshot
+
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+
+
+class DatabaseVault:
+    """Effects through the sink's connection; leases, snapshots and control records through connections of their own.
+
+    Parameters
+    ----------
+    connect
+        Opens a connection in autocommit mode or not; raises :class:`DatabaseUnavailable`.
+    """
+
+    def __init__(self, connect: Callable[[bool], Connection], progress: Progress) -> None:
+        self._progress = progress
+        self._sink = Sink(lambda: connect(False), progress)
+        self._leasing = _Line(lambda: connect(True))
+        self._keeping = _Line(lambda: connect(True))
+
+    async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
+        """Store units in one transaction; see :meth:`Sink.store`."""
+        return await asyncio.to_thread(self._sink.store, units)
+
+    async def save(self, snapshot: Snapshot) -> bool:
+        """Keep a snapshot; see :func:`pipeline.store.snapshots.save`."""
+        return await asyncio.to_thread(self._keeping.use, lambda c: snapshots.save(c, self._progress, snapshot))
+
+    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+        """Write a control record; see :func:`pipeline.store.controls.skip`."""
+        await asyncio.to_thread(
+            self._keeping.use, lambda c: controls.skip(c, self._progress, source, offset, reason, detail)
+        )
+
+    def take_over(self, source: SourcePartition, log_start: int, log_end: int) -> Acquired:
+        """Take a partition over; blocks, see :meth:`Progress.acquire`."""
+        backend = self._sink.backend
+        return self._leasing.use(lambda c: self._progress.acquire(c, source, log_start, log_end, backend))
+
+    def close(self) -> None:
+        """End all connections."""
+        self._sink.close()
+        self._leasing.close()
+        self._keeping.close()
+
+
+class _Line:
+    """A connection that is opened when it is needed and forgotten when it breaks."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+
+    def use(self, work: Callable[[Connection], T]) -> T:
+        """Do some work with the connection."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        try:
+            return work(self._connection)
+        except psycopg.OperationalError as error:
+            self.close()
+            msg = f"the database does not answer: {str(error).partition(chr(10))[0]}"
+            raise DatabaseUnavailable(msg) from error
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

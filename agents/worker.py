@@ -1,0 +1,170 @@
+"""One worker: the app, the partitions and the flusher, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import faust
+import structlog
+from pipeline.core.codec import CodecRules
+from pipeline.settings import Settings
+from pipeline.store.connect import connect
+
+from agents.flush import Flusher, FlushRules
+from agents.telemetry import Telemetry
+from agents.vault import Connection, DatabaseVault
+from pipeline.broker.app import batch_topic, create_app
+from pipeline.broker.ownership import Lease, LogRange, Ownership
+from pipeline.core.errors import PipelineError
+from pipeline.core.fold import FOLD_VERSION, FoldRules
+from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.spikes import SpikeRules
+from pipeline.core.windows import Tumbling
+from pipeline.store.progress import Progress, Subscriber
+from tables.partitions import Partitions
+
+log = structlog.get_logger(__name__)
+
+FINISH_S = 10.0
+"""How long a stopping worker may take to store what it has; what is left, the next owner folds again."""
+
+
+def fold_rules(settings: Settings) -> FoldRules:
+    """Return the fold's rules as the settings have them."""
+    return FoldRules(
+        codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
+        spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
+        window=Tumbling(settings.windows.size_ms),
+        watermark_delay_ms=settings.windows.watermark_delay_ms,
+    )
+
+
+class Worker:
+    """A Faust app that folds batches and stores their effects.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    name
+        For people: rows and logs say which worker it was.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self.failure: PipelineError | None = None
+        flush = settings.flush
+        subscriber = Subscriber(settings.site.cluster, settings.group, name)
+        self._vault = DatabaseVault(self._connect, Progress(subscriber, FOLD_VERSION))
+        self.partitions = Partitions(self._vault.take_over, fold_rules(settings), flush.max_pending_records)
+        self.ownership = Ownership(_PartitionLeases(self.partitions))
+        rules = FlushRules(
+            flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
+        )
+        self._flusher = Flusher(self.partitions, self.ownership, self._vault, rules, time.monotonic)
+        self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
+        self.app = create_app(settings.group_member(), self.ownership)
+        self._register()
+
+    def _connect(self, autocommit: bool) -> Connection:
+        postgres = self._settings.postgres
+        connection = connect(
+            postgres.dsn.get_secret_value(),
+            autocommit=autocommit,
+            application_name="pipeline worker",
+            connect_timeout_s=postgres.connect_timeout_s,
+        )
+        connection.execute(f"SET lock_timeout = '{int(postgres.lock_timeout_s * 1000)}ms'")
+        if not autocommit:
+            connection.commit()
+        return connection
+
+    def _register(self) -> None:
+        app = self.app
+        topic = batch_topic(app, self._settings.source_topics)
+
+        async def telemetry(stream: Any) -> None:
+            await self._guard(self._telemetry.run(_batches(stream)))
+
+        app.agent(topic, name="telemetry")(telemetry)
+        app.task(lambda: self._guard(self._acquire()))
+        app.task(lambda: self._guard(self._flush()))
+        app.task(lambda: self._guard(self._publish_marks()))
+
+    async def _guard(self, work: Any) -> None:
+        """End the worker when a part of it fails for good; Faust alone would start it again and go on."""
+        try:
+            await work
+        except PipelineError as error:
+            self.failure = error
+            log.error("worker.failed", reason=str(error))
+            await self.app.crash(error)
+
+    async def _acquire(self) -> None:
+        app = self.app
+        await self.ownership.acquire_for_ever(
+            lambda: app.consumer_generation_id, lambda source: app.consumer.available(source)
+        )
+
+    async def _flush(self) -> None:
+        try:
+            await self._flusher.run()
+        finally:
+            try:
+                async with asyncio.timeout(FINISH_S):
+                    await self._flusher.finish()
+            except (PipelineError, TimeoutError) as error:
+                log.warning("worker.finish", reason=str(error) or f"not done within {FINISH_S:.0f} s")
+            self._vault.close()
+
+    async def _publish_marks(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.flush.offset_commit_interval_s)
+            owned = self.partitions.owned
+            await self.app.consumer.publish_marks({source: held.effects_mark for source, held in owned.items()})
+
+
+class _PartitionLeases:
+    """The partitions as ownership sees them."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
+        self.release = partitions.release
+        self.revoke = partitions.revoke
+
+    async def acquire(self, source: SourcePartition, available: LogRange) -> Lease:
+        return Lease(*await self._partitions.acquire(source, available))
+
+
+async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:
+    async for event in stream.events():
+        yield event.value
+
+
+def worker_name() -> str:
+    """Return a name for this process: host and pid."""
+    import os  # noqa: PLC0415
+
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def run(settings: Settings, name: str | None = None) -> None:
+    """Run a worker until it is told to stop.
+
+    Raises
+    ------
+    PipelineError
+        If it had to stop by itself.
+    """
+    worker = Worker(settings, name or worker_name())
+    service = faust.Worker(worker.app, loglevel="info", override_logging=False, quiet=True)
+    try:
+        service.execute_from_commandline()
+    except SystemExit:
+        if worker.failure is not None:
+            raise worker.failure from None
+        raise

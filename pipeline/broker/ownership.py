@@ -1,0 +1,151 @@
+"""Who owns which partition: wanted, being acquired, acquired.
+
+The group coordinator assigns partitions; that alone gives no right to write. A partition is *owned* once a lease for it was
+taken where the effects are stored, and the lease says at which position to go on. This module keeps that order straight; the
+lease itself is somebody else's (:class:`Leases`), so nothing here knows of a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.records import SourcePartition
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 0.5
+
+
+class LogRange(NamedTuple):
+    """Positions the broker can still deliver: ``[start, end)``."""
+
+    start: int
+    end: int
+
+
+class Lease(NamedTuple):
+    """The right to write the effects of a partition, until somebody else takes it.
+
+    Parameters
+    ----------
+    owner
+        Random token; every batch and every transaction carries it.
+    position
+        Where to go on reading.
+    """
+
+    owner: str
+    position: int
+
+
+class Leases(Protocol):
+    """Where leases are taken."""
+
+    async def acquire(self, source: SourcePartition, available: LogRange) -> Lease:
+        """Take the lease, whoever holds it; raises :class:`PipelineError` when that cannot be done now."""
+
+    def release(self, wanted: Collection[SourcePartition]) -> None:
+        """Give up every lease; those of ``wanted`` will be acquired anew."""
+
+    def revoke(self, source: SourcePartition) -> None:
+        """Give up one lease, together with all that was not stored under it."""
+
+
+class Ownership:
+    """The partitions of this worker on their way from assigned to owned.
+
+    Parameters
+    ----------
+    leases
+        Where leases are taken and given up.
+    """
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._wanted: set[SourcePartition] = set()
+        self._changed = asyncio.Event()
+        self._acquired: deque[tuple[int, SourcePartition, Lease]] = deque()
+        self._reading: dict[SourcePartition, Lease] = {}
+
+    @property
+    def waiting(self) -> Collection[SourcePartition]:
+        """Partitions that are assigned and not acquired yet."""
+        return self._wanted
+
+    def assign(self, sources: Collection[SourcePartition]) -> None:
+        """Forget all ownership and want exactly these partitions; touches no database and cannot fail."""
+        self._leases.release(sources)
+        self._acquired.clear()
+        self._reading.clear()
+        self._wanted = set(sources)
+        self._changed.set()
+
+    def want_again(self, source: SourcePartition) -> None:
+        """Acquire an assigned partition anew: its lease was lost, or a batch did not begin where the last one ended."""
+        self._leases.revoke(source)
+        self._reading.pop(source, None)
+        self._wanted.add(source)
+        self._changed.set()
+
+    def take_acquired(self, generation: int) -> tuple[SourcePartition, Lease] | None:
+        """Return the next acquired partition of this generation of the group, or ``None``."""
+        while self._acquired:
+            acquired_in, source, lease = self._acquired.popleft()
+            if acquired_in == generation:
+                return source, lease
+        return None
+
+    def begin_reading(self, source: SourcePartition, lease: Lease) -> None:
+        """Note that fetching goes on at the lease's position."""
+        self._reading[source] = lease
+
+    def advance(self, source: SourcePartition, position: int) -> Lease | None:
+        """Move a partition's position on; return owner and the position before, or ``None`` if it is not owned."""
+        lease = self._reading.get(source)
+        if lease is not None:
+            self._reading[source] = Lease(lease.owner, position)
+        return lease
+
+    async def acquire_for_ever(
+        self, generation: Callable[[], int], available: Callable[[SourcePartition], Awaitable[LogRange]]
+    ) -> None:
+        """Acquire what is wanted, and retry for ever; runs beside the consumer.
+
+        Parameters
+        ----------
+        generation
+            The group's current generation.
+        available
+            What the broker's log holds of a partition; may raise any error of the broker's client.
+        """
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            while self._wanted:
+                source = min(self._wanted)
+                if not await self._acquire(source, generation, available):
+                    await asyncio.sleep(RETRY_S)
+
+    async def _acquire(
+        self,
+        source: SourcePartition,
+        generation: Callable[[], int],
+        available: Callable[[SourcePartition], Awaitable[LogRange]],
+    ) -> bool:
+        acquired_in = generation()
+        try:
+            lease = await self._leases.acquire(source, await available(source))
+        except PipelineError as error:
+            log.warning("partition.waiting", source=str(source), reason=str(error))
+            return False
+        if acquired_in == generation() and source in self._wanted:
+            self._wanted.discard(source)
+            self._acquired.append((acquired_in, source, lease))
+            log.info("partition.acquired", source=str(source), position=lease.position)
+        return True

@@ -1,0 +1,82 @@
+"""The state of all machines and sensors of one partition, as arrays of records that kernels work on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MEMORY = 64
+"""Messages per machine that duplicates are looked for in."""
+
+MACHINE = np.dtype(
+    [
+        ("last_seen_ms", np.int64),
+        ("last_offset", np.int64),
+        ("remembered", np.int64),
+        ("layout", np.int32),
+    ]
+)
+"""``remembered`` counts the messages that went into the memory of duplicates; ``layout`` is the newest message's."""
+
+MACHINE_COUNTS = np.dtype(
+    [("messages", np.int64), ("duplicates", np.int64), ("late", np.int64), ("unverified", np.int64)]
+)
+"""What a machine did since the last merge into the sink."""
+
+SENT = np.dtype([("seq", np.int64), ("time_ms", np.int64)])
+"""One remembered message of a device."""
+
+SENSOR = np.dtype(
+    [
+        ("machine", np.int32),
+        ("streak", np.int32),
+        ("seen", np.int64),
+        ("mean", np.float64),
+        ("variance", np.float64),
+        ("last", np.float64),
+        ("last_time_ms", np.int64),
+        ("last_offset", np.int64),
+        ("last_index", np.int32),
+        ("known", np.int32),
+    ]
+)
+"""Last reading and spike statistics of one sensor; ``known`` is 1 once it had a reading."""
+
+
+class Bank:
+    """An array of fixed-width records that grows by doubling.
+
+    Parameters
+    ----------
+    dtype
+        The record.
+    width
+        Records per row; 1 gives a flat array.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], width: int = 1, capacity: int = 64) -> None:
+        self._shape: tuple[int, ...] = () if width == 1 else (width,)
+        self.rows = np.zeros((capacity, *self._shape), dtype)
+        self.used = 0
+
+    def append(self) -> int:
+        """Add a row of zeros and return its number."""
+        if self.used == len(self.rows):
+            grown = np.zeros((2 * len(self.rows), *self._shape), self.rows.dtype)
+            grown[: self.used] = self.rows
+            self.rows = grown
+        self.used += 1
+        return self.used - 1
+
+    def copy(self) -> npt.NDArray[Any]:
+        """Return the used rows as an array of their own."""
+        return self.rows[: self.used].copy()
+
+    def load(self, rows: npt.NDArray[Any]) -> None:
+        """Take over rows that :meth:`copy` gave."""
+        capacity = max(64, len(rows))
+        self.rows = np.zeros((capacity, *self._shape), self.rows.dtype)
+        self.rows[: len(rows)] = rows
+        self.used = len(rows)

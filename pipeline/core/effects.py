@@ -1,0 +1,207 @@
+"""What goes out: the effects of a fold, and the unit of work that one transaction stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import compress
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.dead_letters import DeadLetter
+from pipeline.core.records import SourcePartition
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Accepted messages, column by column, in (offset, index) order.
+
+    Parameters
+    ----------
+    offsets, indexes
+        Source position and place in an array record; shape (n,).
+    times_ms, ingest_ms
+        Event time and the broker's time, ms since the epoch, UTC; shape (n,).
+    machine_ids, factory_ids
+        n texts each.
+    bodies
+        n raw JSON objects.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    indexes: npt.NDArray[np.int32]
+    times_ms: npt.NDArray[np.int64]
+    ingest_ms: npt.NDArray[np.int64]
+    machine_ids: list[str]
+    factory_ids: list[str]
+    bodies: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Events:
+        """Return the chosen messages; ``chosen`` has shape (n,)."""
+        if chosen.all():
+            return self
+        which = chosen.tolist()
+        return Events(
+            self.offsets[chosen],
+            self.indexes[chosen],
+            self.times_ms[chosen],
+            self.ingest_ms[chosen],
+            list(compress(self.machine_ids, which)),
+            list(compress(self.factory_ids, which)),
+            list(compress(self.bodies, which)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One reading that was not expected.
+
+    Parameters
+    ----------
+    offset, index
+        Source position of the message, and its place in an array record.
+    sensor, kind
+        Which sensor; ``spike`` or ``dip``.
+    machine_id, factory_id
+        Whose it is.
+    time_ms, ingest_ms
+        Event time and the broker's time, ms since the epoch, UTC.
+    value, expected, score
+        What was observed, what the model expected before it saw it, and how unlike they are (standard deviations, ≥ 0).
+    """
+
+    offset: int
+    index: int
+    sensor: str
+    kind: str
+    machine_id: str
+    factory_id: str
+    time_ms: int
+    ingest_ms: int
+    value: float
+    expected: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What the fold of one batch wants stored at once, exactly once.
+
+    Parameters
+    ----------
+    next
+        Position after the batch.
+    checksum
+        CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
+    """
+
+    next: int
+    events: Events
+    anomalies: list[Anomaly] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    checksum: tuple[int, int] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows this is in the sink."""
+        return len(self.events) + len(self.anomalies) + len(self.dead_letters)
+
+    def between(self, first: int, last: int) -> Effects:
+        """Return the effects of the offsets from ``first`` to ``last``, both included."""
+        return replace(
+            self,
+            events=self.events.where((first <= self.events.offsets) & (self.events.offsets <= last)),
+            anomalies=[anomaly for anomaly in self.anomalies if first <= anomaly.offset <= last],
+            dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """Window deltas with their keys in words; all of length n.
+
+    Parameters
+    ----------
+    deltas
+        Shape (n,) of :data:`pipeline.core.windows.DELTA`.
+    starts_ms
+        Window starts, ms since the epoch, UTC.
+    """
+
+    deltas: npt.NDArray[np.void]
+    starts_ms: npt.NDArray[np.int64]
+    machine_ids: list[str]
+    factory_ids: list[str]
+    sensors: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    """What changed about a machine since the last merge; counters are differences, the rest is the newest value.
+
+    Parameters
+    ----------
+    readings
+        Last value of every sensor.
+    last_seen_ms, last_offset
+        Event time (ms since the epoch, UTC) and offset of its newest message.
+    messages, duplicates, late, unverified
+        Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted though older
+        than the memory of duplicates.
+    """
+
+    machine_id: str
+    factory_id: str
+    machine_type: str
+    readings: dict[str, float]
+    last_seen_ms: int
+    last_offset: int
+    messages: int
+    duplicates: int
+    late: int
+    unverified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """What is merged now and then under the windows mark: everything between two of its positions.
+
+    Parameters
+    ----------
+    expected, next
+        The windows mark before and after.
+    watermark_ms
+        Watermark at ``next``, ms since the epoch, UTC.
+    """
+
+    expected: int
+    next: int
+    watermark_ms: int
+    windows: WindowRows
+    machines: list[MachineRow]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOfWork:
+    """What one transaction stores for one partition, and the marks it moves.
+
+    Parameters
+    ----------
+    expected, next
+        The effects mark before and after.
+    """
+
+    source: SourcePartition
+    owner: str
+    expected: int
+    next: int
+    effects: list[Effects]
+    projections: Projections | None = None
+
+    @property
+    def checksum(self) -> tuple[int, int] | None:
+        """CRC-32 and offset of the last record before ``next``, if this unit holds one."""
+        return next((e.checksum for e in reversed(self.effects) if e.checksum is not None), None)

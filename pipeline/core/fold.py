@@ -1,0 +1,212 @@
+"""The fold: one batch of records into a partition's state, and what it wants stored.
+
+One fold, many drivers: agents, replay, the offline scorer and tests call :func:`fold` and :func:`project`; none of them
+knows a rule of the plant. It reads no clock: the same records give the same effects, however they are cut into batches.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.codec import CodecRules, Columns, decode
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
+from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
+from pipeline.core.records import RecordBatch
+from pipeline.core.spikes import SpikeRules
+from pipeline.core.state import PartitionState
+from pipeline.core.windows import Tumbling
+
+FOLD_VERSION = 1
+"""Raised whenever the same records give other effects than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRules:
+    """Everything but the records that decides what the fold answers.
+
+    Parameters
+    ----------
+    window
+        The tumbling windows of readings.
+    watermark_delay_ms
+        How long after a window's end its readings are still on time, ms; ≥ 0.
+    """
+
+    codec: CodecRules = field(default_factory=CodecRules)
+    spikes: SpikeRules = field(default_factory=SpikeRules)
+    window: Tumbling = field(default_factory=Tumbling)
+    watermark_delay_ms: int = 10_000
+
+    def numbers(self) -> Rules:
+        """Return what the kernel needs of it."""
+        spikes = self.spikes
+        return Rules(
+            self.window.size_ms, self.watermark_delay_ms, spikes.threshold, spikes.fading, float(spikes.warm_up)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """From which offsets on a fold has effects: before them the sink has them already.
+
+    Parameters
+    ----------
+    effects
+        First offset whose events, anomalies and dead letters are wanted.
+    windows
+        First offset that counts into window and machine deltas.
+    """
+
+    effects: int = 0
+    windows: int = 0
+
+
+def fold(
+    state: PartitionState,
+    batch: RecordBatch,
+    rules: FoldRules,
+    marks: Marks,
+    skip: Mapping[int, tuple[DeadLetterReason, str]] | None = None,
+) -> Effects:
+    """Fold a batch into a partition's state and return its effects.
+
+    Parameters
+    ----------
+    state
+        Changed in place. After an exception it is unusable: load it anew.
+    batch
+        Records from the position the state stands at.
+    marks
+        The sink's marks; readings before them teach the models and have no effect.
+    skip
+        Offsets that a control record turned into dead letters, with reason and detail.
+    """
+    columns, dead_letters = decode(batch.records, rules.codec, skip or {})
+    kept, found = _fold_columns(state, columns, rules, marks)
+    fresh = kept & (columns.offsets >= marks.effects)
+    last = batch.records[-1] if batch.records else None
+    return Effects(
+        next=batch.next,
+        events=Events(
+            columns.offsets,
+            columns.indexes,
+            columns.times_ms,
+            columns.ingest_ms,
+            columns.machine_ids,
+            columns.factory_ids,
+            columns.bodies,
+        ).where(fresh),
+        anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
+        dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
+        checksum=(zlib.crc32(last.value or b""), last.offset) if last is not None else None,
+    )
+
+
+def _fold_columns(
+    state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void]]:
+    shapes = list(zip(columns.machine_ids, columns.factory_ids, columns.machine_types, columns.sensors, strict=True))
+    layouts = state.layouts_of(shapes)
+    state.deltas.reserve(len(columns.values))
+    kept = np.empty(len(shapes), np.bool_)
+    found = np.empty(len(columns.values), FOUND)
+    state.watermark_ms, state.deltas.used, flagged = fold_messages(
+        Messages(
+            layouts,
+            columns.offsets,
+            columns.indexes,
+            columns.times_ms,
+            columns.ingest_ms,
+            columns.seqs,
+            columns.ends,
+            columns.values,
+        ),
+        state.layout_arrays(),
+        state.memory(),
+        rules.numbers(),
+        state.watermark_ms,
+        state.deltas.used,
+        marks.windows,
+        kept,
+        found,
+    )
+    return kept, found[:flagged]
+
+
+def _anomalies(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
+    return [
+        Anomaly(
+            offset=int(columns.offsets[message]),
+            index=int(columns.indexes[message]),
+            sensor=state.sensor_names[slot],
+            kind="spike" if score > 0 else "dip",
+            machine_id=columns.machine_ids[message],
+            factory_id=columns.factory_ids[message],
+            time_ms=int(columns.times_ms[message]),
+            ingest_ms=int(columns.ingest_ms[message]),
+            value=float(columns.values[reading]),
+            expected=expected,
+            score=abs(score),
+        )
+        for message, reading, slot, expected, score in found.tolist()
+    ]
+
+
+def project(state: PartitionState, expected: int, position: int, window: Tumbling) -> Projections:
+    """Take what is to be merged since the windows mark, and begin anew.
+
+    Parameters
+    ----------
+    expected
+        The windows mark as it is.
+    position
+        Where the state stands: the windows mark after the merge.
+    """
+    state.settle_names()
+    machines = _machine_rows(state)
+    deltas = state.forget_deltas()
+    slots = deltas["slot"]
+    owners = state.sensors.rows["machine"][slots].tolist()
+    return Projections(
+        expected=expected,
+        next=position,
+        watermark_ms=state.watermark_ms,
+        windows=WindowRows(
+            deltas=deltas,
+            starts_ms=deltas["window"] * window.size_ms,
+            machine_ids=[state.machine_ids[row] for row in owners],
+            factory_ids=[state.factory_ids[row] for row in owners],
+            sensors=[state.sensor_names[slot] for slot in slots.tolist()],
+        ),
+        machines=machines,
+    )
+
+
+def _machine_rows(state: PartitionState) -> list[MachineRow]:
+    counts = state.counts.rows[: state.counts.used]
+    changed = (counts["messages"] > 0) | (counts["duplicates"] > 0)
+    readings: dict[int, dict[str, float]] = {row: {} for row in np.flatnonzero(changed).tolist()}
+    sensors = state.sensors.rows[: state.sensors.used]
+    for slot in np.flatnonzero(changed[sensors["machine"]] & (sensors["known"] == 1)).tolist():
+        readings[int(sensors["machine"][slot])][state.sensor_names[slot]] = float(sensors["last"][slot])
+    return [
+        MachineRow(
+            machine_id=state.machine_ids[row],
+            factory_id=state.factory_ids[row],
+            machine_type=state.machine_types[row],
+            readings=last,
+            last_seen_ms=int(state.machines.rows["last_seen_ms"][row]),
+            last_offset=int(state.machines.rows["last_offset"][row]),
+            messages=int(counts["messages"][row]),
+            duplicates=int(counts["duplicates"][row]),
+            late=int(counts["late"][row]),
+            unverified=int(counts["unverified"][row]),
+        )
+        for row, last in readings.items()
+    ]

@@ -1,0 +1,198 @@
+"""The fold's inner loop: one pass over a batch's messages and readings, in numba.
+
+Arrays in, arrays out; what each array means is said where it is made (:mod:`pipeline.core.state`, :mod:`pipeline.core.fold`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pipeline.core.banks import MEMORY
+from pipeline.core.spikes import spike_learn, spike_score
+from pipeline.core.watermark import advance
+from pipeline.core.windows import add_reading, place
+
+Array = npt.NDArray[Any]
+
+FOUND = np.dtype(
+    [("message", np.int64), ("reading", np.int64), ("slot", np.int32), ("expected", np.float64), ("score", np.float64)]
+)
+"""One flagged reading: its message and place in the batch, the expectation and the signed score."""
+
+
+class Messages(NamedTuple):
+    """The messages of a batch; all of shape (n,) but ``values``, which holds the readings one after the other."""
+
+    layouts: Array
+    offsets: Array
+    indexes: Array
+    times_ms: Array
+    ingest_ms: Array
+    seqs: Array
+    ends: Array
+    values: Array
+
+
+class Layouts(NamedTuple):
+    """Which machine and which sensor slots a message's shape stands for: slots ``[starts[i], starts[i + 1])``."""
+
+    machines: Array
+    starts: Array
+    slots: Array
+
+
+class Memory(NamedTuple):
+    """The banks a batch is folded into."""
+
+    machines: Array
+    counts: Array
+    sent: Array
+    sensors: Array
+    slot_entries: Array
+    entries: Array
+    places: Array
+
+
+class Rules(NamedTuple):
+    """Plain numbers of the fold's settings."""
+
+    window_ms: int
+    delay_ms: int
+    threshold: float
+    fading: float
+    warm_up: int
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_duplicate(machine: Any, sent: Array, seq: int, time_ms: int) -> tuple[bool, bool]:
+    """Return (sent before, older than the memory can tell)."""
+    held = min(machine.remembered, MEMORY)
+    if seq < 0 or held == 0 or time_ms > machine.last_seen_ms:
+        return False, False
+    oldest = time_ms
+    for i in range(held):
+        if sent[i].seq == seq and sent[i].time_ms == time_ms:
+            return True, False
+        oldest = min(oldest, sent[i].time_ms)
+    return False, held == MEMORY and oldest == time_ms
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _remember(machine: Any, sent: Array, seq: int, time_ms: int, offset: int) -> None:
+    if seq >= 0:
+        at = machine.remembered % MEMORY
+        sent[at].seq = seq
+        sent[at].time_ms = time_ms
+        machine.remembered += 1
+    if machine.last_offset < 0 or time_ms >= machine.last_seen_ms:
+        machine.last_seen_ms = time_ms
+        machine.last_offset = offset
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _keep_last(sensor: Any, value: float, time_ms: int, offset: int, index: int) -> None:
+    if sensor.known == 0 or (time_ms, offset, index) >= (sensor.last_time_ms, sensor.last_offset, sensor.last_index):
+        sensor.known = 1
+        sensor.last = value
+        sensor.last_time_ms = time_ms
+        sensor.last_offset = offset
+        sensor.last_index = index
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]:
+    """Return (entry, used) for a slot's window; neighbouring readings mostly fall into the window used last."""
+    entries = memory.entries
+    entry = memory.slot_entries[slot]
+    if entry >= 0 and entries[entry].window == window:
+        return entry, used
+    entry = place(memory.places, entries, used, slot, window)
+    if entry == used:
+        used += 1
+        new = entries[entry]
+        new.window = window
+        new.slot = slot
+        new.count = 0
+        new.late = 0
+        new.mean = 0.0
+        new.m2 = 0.0
+        new.min = np.inf
+        new.max = -np.inf
+        new.last_time_ms = np.iinfo(np.int64).min
+        new.last_offset = -1
+        new.last_index = -1
+    memory.slot_entries[slot] = entry
+    return entry, used
+
+
+@njit(cache=True, nogil=True)
+def fold_messages(
+    messages: Any,
+    layouts: Any,
+    memory: Any,
+    rules: Any,
+    watermark_ms: int,
+    used: int,
+    windows_from: int,
+    kept: Array,
+    found: Array,
+) -> tuple[int, int, int]:
+    """Fold a batch into the banks; fill ``kept`` and ``found``; return (watermark, used entries, number found).
+
+    Parameters
+    ----------
+    watermark_ms
+        Before the batch, ms since the epoch, UTC.
+    used
+        Entries of the window deltas in use.
+    windows_from
+        The windows mark: messages before it were merged already and count into no delta.
+    kept
+        Out, shape (n,): whether the message was no duplicate.
+    found
+        Out, shape (readings,) of :data:`FOUND`: the flagged readings, in order.
+    """
+    flagged = 0
+    first = 0
+    for i in range(len(messages.offsets)):
+        layout, offset, index = messages.layouts[i], messages.offsets[i], messages.indexes[i]
+        time_ms, seq = messages.times_ms[i], messages.seqs[i]
+        row = layouts.machines[layout]
+        machine, counts = memory.machines[row], memory.counts[row]
+        counted = offset >= windows_from
+        begin, first = first, messages.ends[i]
+        duplicate, unverified = _is_duplicate(machine, memory.sent[row], seq, time_ms)
+        kept[i] = not duplicate
+        if duplicate:
+            counts.duplicates += counted
+            continue
+        machine.layout = layout
+        _remember(machine, memory.sent[row], seq, time_ms, offset)
+        window = time_ms // rules.window_ms
+        late = (window + 1) * rules.window_ms <= watermark_ms
+        if counted:
+            counts.messages += 1
+            counts.late += late
+            counts.unverified += unverified
+        base = layouts.starts[layout] - begin
+        for r in range(begin, first):
+            slot, value = layouts.slots[base + r], messages.values[r]
+            sensor = memory.sensors[slot]
+            score = spike_score(sensor.mean, sensor.variance, sensor.seen, value, rules.warm_up)
+            if abs(score) > rules.threshold:
+                hit = found[flagged]
+                hit.message, hit.reading, hit.slot, hit.expected, hit.score = i, r, slot, sensor.mean, score
+                flagged += 1
+            sensor.mean, sensor.variance, sensor.seen, sensor.streak = spike_learn(
+                sensor.mean, sensor.variance, sensor.seen, sensor.streak, value, score, rules.threshold, rules.fading
+            )
+            _keep_last(sensor, value, time_ms, offset, index)
+            if counted:
+                entry, used = _entry_of(memory, used, slot, window)
+                add_reading(memory.entries[entry], value, time_ms, offset, index, late)
+        watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], rules.delay_ms)
+    return watermark_ms, used, flagged

@@ -1,0 +1,182 @@
+"""Everything the fold remembers of one partition, and its form as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core import banks
+from pipeline.core.kernel import Layouts, Memory
+from pipeline.core.watermark import BEGINNING_MS
+from pipeline.core.windows import WindowDeltas
+
+STATE_VERSION = 1
+"""Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
+
+Shape = tuple[str, str, str, tuple[str, ...]]
+"""Machine id, factory id, machine type and the names of the readings: all of a message but its numbers."""
+
+_SHAPES_PER_MACHINE = 8
+
+
+class PartitionState:
+    """Machines, sensors, window deltas and watermark of one partition.
+
+    Rows are handed out in order of first sight. A *layout* stands for one shape of message (:data:`Shape`) and says which
+    machine row and sensor slots it means, so that a message costs one look-up. Layouts are a cache: when devices send ever
+    new shapes they are dropped and found again.
+    """
+
+    def __init__(self) -> None:
+        self.watermark_ms = BEGINNING_MS
+        self.machine_ids: list[str] = []
+        self.factory_ids: list[str] = []
+        self.machine_types: list[str] = []
+        self.sensor_names: list[str] = []
+        self.machines = banks.Bank(banks.MACHINE)
+        self.counts = banks.Bank(banks.MACHINE_COUNTS)
+        self.sent = banks.Bank(banks.SENT, width=banks.MEMORY)
+        self.sensors = banks.Bank(banks.SENSOR)
+        self.slot_entries = banks.Bank(np.dtype(np.int32))
+        self.deltas = WindowDeltas()
+        self._machine_rows: dict[str, int] = {}
+        self._slots: dict[tuple[int, str], int] = {}
+        self._forget_layouts()
+
+    def _forget_layouts(self) -> None:
+        self._layouts: dict[Shape, int] = {}
+        self._shapes: list[Shape] = []
+        self._layout_machines: list[int] = []
+        self._layout_starts: list[int] = [0]
+        self._layout_slots: list[int] = []
+        self._layout_arrays: Layouts | None = None
+        self.machines.rows["layout"] = -1
+
+    def layouts_of(self, shapes: list[Shape]) -> npt.NDArray[np.int32]:
+        """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here."""
+        look_up = self._layouts.__getitem__
+        try:
+            return np.fromiter(map(look_up, shapes), np.int32, len(shapes))
+        except KeyError:
+            pass
+        if len(self._layouts) + len(shapes) > _SHAPES_PER_MACHINE * len(self.machine_ids) + 65_536:
+            self.settle_names()
+            self._forget_layouts()
+        for shape in shapes:
+            if shape not in self._layouts:
+                self._register(shape)
+        return np.fromiter(map(look_up, shapes), np.int32, len(shapes))
+
+    def _register(self, shape: Shape) -> None:
+        machine_id, factory_id, machine_type, names = shape
+        row = self._machine_rows.get(machine_id)
+        if row is None:
+            row = self._add_machine(machine_id, factory_id, machine_type)
+        self._layouts[shape] = len(self._shapes)
+        self._shapes.append(shape)
+        self._layout_machines.append(row)
+        self._layout_slots.extend(self._slot(row, name) for name in names)
+        self._layout_starts.append(len(self._layout_slots))
+        self._layout_arrays = None
+
+    def _add_machine(self, machine_id: str, factory_id: str, machine_type: str) -> int:
+        row = self.machines.append()
+        self.counts.append()
+        self.sent.append()
+        self.machines.rows[row]["last_offset"] = -1
+        self.machines.rows[row]["layout"] = -1
+        self._machine_rows[machine_id] = row
+        self.machine_ids.append(machine_id)
+        self.factory_ids.append(factory_id)
+        self.machine_types.append(machine_type)
+        return row
+
+    def _slot(self, row: int, name: str) -> int:
+        slot = self._slots.get((row, name))
+        if slot is None:
+            slot = self.sensors.append()
+            self.sensors.rows[slot]["machine"] = row
+            self.slot_entries.append()
+            self.slot_entries.rows[slot] = -1
+            self._slots[row, name] = slot
+            self.sensor_names.append(name)
+        return slot
+
+    def settle_names(self) -> None:
+        """Take factory and type of every machine from its newest message."""
+        layouts = self.machines.rows["layout"][: self.machines.used]
+        for row in np.flatnonzero(layouts >= 0):
+            _, self.factory_ids[row], self.machine_types[row], _ = self._shapes[layouts[row]]
+
+    def layout_arrays(self) -> Layouts:
+        """Return the layouts as the kernel takes them."""
+        if self._layout_arrays is None:
+            self._layout_arrays = Layouts(
+                np.array(self._layout_machines, np.int32),
+                np.array(self._layout_starts, np.int64),
+                np.array(self._layout_slots, np.int32),
+            )
+        return self._layout_arrays
+
+    def memory(self) -> Memory:
+        """Return the banks as the kernel takes them; valid until the next registration."""
+        return Memory(
+            self.machines.rows,
+            self.counts.rows,
+            self.sent.rows,
+            self.sensors.rows,
+            self.slot_entries.rows,
+            self.deltas.entries,
+            self.deltas.places,
+        )
+
+    def forget_deltas(self) -> npt.NDArray[np.void]:
+        """Return the pending window deltas and begin counting anew, for machines too."""
+        self.slot_entries.rows.fill(-1)
+        self.counts.rows[:] = 0
+        return self.deltas.take()
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return a copy of the state without what waits to be merged, as plain lists and arrays."""
+        self.settle_names()
+        return {
+            "version": STATE_VERSION,
+            "watermark_ms": self.watermark_ms,
+            "machine_ids": list(self.machine_ids),
+            "factory_ids": list(self.factory_ids),
+            "machine_types": list(self.machine_types),
+            "sensor_names": list(self.sensor_names),
+            "machines": self.machines.copy(),
+            "sent": self.sent.copy(),
+            "sensors": self.sensors.copy(),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> PartitionState:
+        """Return the state that :meth:`to_arrays` described.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are of another version.
+        """
+        if arrays["version"] != STATE_VERSION:
+            msg = f"state version {arrays['version']} is not {STATE_VERSION}"
+            raise ValueError(msg)
+        state = cls()
+        state.watermark_ms = arrays["watermark_ms"]
+        state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
+        state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
+        state.machines.load(arrays["machines"])
+        state.machines.rows["layout"] = -1
+        state.sent.load(arrays["sent"])
+        state.sensors.load(arrays["sensors"])
+        state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
+        state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
+        state._machine_rows = {machine_id: row for row, machine_id in enumerate(state.machine_ids)}
+        owners = state.sensors.rows["machine"][: state.sensors.used].tolist()
+        state._slots = {key: slot for slot, key in enumerate(zip(owners, state.sensor_names, strict=True))}
+        return state

@@ -1,0 +1,50 @@
+"""Control records: what changes the fold's answer other than the source records themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.records import SourcePartition
+from pipeline.store.progress import Progress
+
+_SKIP = """
+INSERT INTO control_record (kind, cluster, consumer_group, topic, partition, "offset", reason, detail, created_by)
+VALUES ('skip', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(offset)s, %(reason)s, %(detail)s, %(worker)s)
+"""
+
+
+def skip(
+    connection: psycopg.Connection[Any],
+    progress: Progress,
+    source: SourcePartition,
+    offset: int,
+    reason: DeadLetterReason,
+    detail: str,
+) -> None:
+    """Decide that one record becomes a dead letter, for this fold and every later one.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer.
+    """
+    parameters = progress.key(source) | {
+        "offset": offset,
+        "reason": str(reason),
+        "detail": detail,
+        "worker": progress.subscriber.worker,
+    }
+    try:
+        connection.execute(_SKIP, parameters)
+    except psycopg.Error as error:
+        msg = f"the control record for {source} offset {offset} was not stored: {str(error).partition(chr(10))[0]}"
+        raise DatabaseUnavailable(msg) from error

@@ -1,0 +1,142 @@
+"""Merging rows into tables that already may have them: COPY into a temporary table, then one INSERT … ON CONFLICT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+
+from pipeline.core.effects import Effects
+from pipeline.store import copy_binary, rows
+
+Cursor = psycopg.Cursor[Any]
+
+
+class Merge(NamedTuple):
+    """How rows get into one table.
+
+    Parameters
+    ----------
+    columns
+        Of the incoming rows, in order.
+    key
+        Columns of the conflict.
+    update
+        What becomes of a row that is there (``old``) when another comes (``excluded``).
+    """
+
+    table: str
+    columns: str
+    key: str
+    update: str
+
+    @property
+    def incoming(self) -> str:
+        """Name of the temporary table."""
+        return f"incoming_{self.table}"
+
+    @property
+    def statement(self) -> str:
+        """The merge itself."""
+        return (
+            f"INSERT INTO {self.table} AS old ({self.columns}) SELECT {self.columns} FROM {self.incoming}"
+            f" ON CONFLICT ({self.key}) DO UPDATE SET {self.update}"
+        )
+
+
+def _replace_by(newer: str, columns: str) -> str:
+    names = [name.strip() for name in columns.split(",")]
+    return ", ".join(f"{name} = CASE WHEN {newer} THEN excluded.{name} ELSE old.{name} END" for name in names)
+
+
+READING_WINDOW = Merge(
+    "reading_window",
+    rows.READING_WINDOW,
+    "machine_id, sensor, window_start",
+    # Chan, Golub & LeVeque 1979 for mean and m2: pairwise, so deltas may come in any order
+    """count = old.count + excluded.count,
+    mean = old.mean + (excluded.mean - old.mean) * (excluded.count::float8 / (old.count + excluded.count)),
+    m2 = old.m2 + excluded.m2 + (excluded.mean - old.mean) * (excluded.mean - old.mean)
+         * (old.count::float8 * excluded.count / (old.count + excluded.count)),
+    min = least(old.min, excluded.min), max = greatest(old.max, excluded.max),
+    late_count = old.late_count + excluded.late_count, factory_id = excluded.factory_id,
+    source_id = excluded.source_id, updated_at = clock_timestamp(), """
+    + _replace_by(
+        "(excluded.last_time, excluded.last_source, excluded.last_offset, excluded.last_index)"
+        " >= (old.last_time, old.last_source, old.last_offset, old.last_index)",
+        "last, last_time, last_source, last_offset, last_index",
+    ),
+)
+
+MACHINE_STATE = Merge(
+    "machine_state",
+    rows.MACHINE_STATE,
+    "machine_id",
+    """messages = old.messages + excluded.messages, duplicates = old.duplicates + excluded.duplicates,
+    late = old.late + excluded.late, unverified = old.unverified + excluded.unverified,
+    readings = CASE WHEN excluded.last_seen >= old.last_seen THEN old.readings || excluded.readings
+                    ELSE excluded.readings || old.readings END,
+    updated_at = clock_timestamp(), """
+    + _replace_by("excluded.last_seen >= old.last_seen", "factory_id, machine_type, last_seen, last_offset, source_id"),
+)
+
+# Both keys say where in the log a row came from: they are there already only when a topic was recreated and its offsets
+# began anew, and then the newer row is the one that is asked for
+ANOMALY = Merge(
+    "anomaly",
+    rows.ANOMALY,
+    "cluster, source_topic, source_partition, source_offset, source_index, sensor, kind",
+    _replace_by(
+        "true",
+        "machine_id, factory_id, event_time, value, expected, score, detector, detector_version, worker, event_id,"
+        " message_id",
+    ),
+)
+
+DEAD_LETTER = Merge(
+    "dead_letter",
+    rows.DEAD_LETTER,
+    "cluster, consumer_group, source_topic, source_partition, source_offset, source_index",
+    _replace_by("true", "reason, detail, key, body, headers, record_time") + ", requeued_at = NULL",
+)
+
+_ALL = (READING_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER)
+
+
+def prepare(connection: psycopg.Connection[Any]) -> None:
+    """Create the temporary tables of a new connection."""
+    for merge_ in _ALL:
+        connection.execute(
+            f"CREATE TEMPORARY TABLE {merge_.incoming} ON COMMIT DELETE ROWS"  # names are constants above
+            f" AS SELECT {merge_.columns} FROM {merge_.table} WITH NO DATA"
+        )
+
+
+def merge(cursor: Cursor, how: Merge, incoming: Sequence[bytes]) -> None:
+    """Merge parts of rows in binary COPY form into a table, one after the other.
+
+    No two rows of one part may have the same key; rows of different parts may.
+    """
+    parts = [part for part in incoming if part]
+    for at, part in enumerate(parts):
+        if at > 0:
+            cursor.execute(f"DELETE FROM {how.incoming}")
+        with cursor.copy(f"COPY {how.incoming} ({how.columns}) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(b"".join([copy_binary.HEADER, part, copy_binary.TRAILER]))
+        cursor.execute(how.statement)
+
+
+_NOTE_SKIPS = """
+INSERT INTO control_effect (control_id, topic, partition, "offset")
+SELECT id, topic, partition, "offset" FROM control_record
+WHERE kind = 'skip' AND cluster = %(cluster)s AND consumer_group = %(group)s AND topic = %(topic)s
+  AND partition = %(partition)s AND "offset" = ANY(%(offsets)s)
+ON CONFLICT DO NOTHING
+"""
+
+
+def note_skips(cursor: Cursor, key: dict[str, Any], effects: Effects) -> None:
+    """Note from where control records took effect, in the transaction of the effect itself."""
+    offsets = sorted({letter.offset for letter in effects.dead_letters})
+    cursor.execute(_NOTE_SKIPS, key | {"offsets": offsets})

@@ -1,0 +1,234 @@
+"""Effects as rows of the sink tables, in binary COPY form. One function per table, columns in the order of its constant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+
+from pipeline.core.dead_letters import DeadLetter
+from pipeline.core.effects import Anomaly, Events, MachineRow, WindowRows
+from pipeline.core.records import SourcePartition
+from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
+from pipeline.store import copy_binary as copy
+from pipeline.store.identity import Uuids, event_ids, seed, source_id
+from pipeline.store.progress import Subscriber
+
+EVENT = (
+    "event_id, event_type, entity_type, entity_id, machine_id, factory_id, event_time, ingest_time,"
+    " source_topic, source_partition, source_offset, source_index, body"
+)
+READING_WINDOW = (
+    "machine_id, sensor, window_start, factory_id, count, mean, m2, min, max, last, last_time, last_source,"
+    " last_offset, last_index, late_count, source_id"
+)
+ANOMALY = (
+    "cluster, source_topic, source_partition, source_offset, source_index, sensor, kind, machine_id, factory_id,"
+    " event_time, value, expected, score, detector, detector_version, worker, event_id, message_id"
+)
+MACHINE_STATE = (
+    "machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
+    " unverified"
+)
+DEAD_LETTER = (
+    "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, reason, detail, key, body,"
+    " headers, record_time"
+)
+
+TELEMETRY_INGEST = b"Telemetry Ingest"
+_JSONB_VERSION = b"\x01"
+
+
+def message_ids(cluster: str, source: SourcePartition, events: Events) -> Uuids:
+    """Return the ids of accepted messages; all that derives from a message carries its id as ``entity_id``."""
+    seeds = np.array([seed(cluster, source)], np.uint64)
+    return event_ids(seeds, events.times_ms, events.offsets, events.indexes)
+
+
+def telemetry(cluster: str, source: SourcePartition, events: Events) -> bytes:
+    """Return accepted messages as rows of ``event``."""
+    n = len(events)
+    ids = copy.uuids(*message_ids(cluster, source, events))
+    return copy.rows(
+        [
+            ids,
+            copy.constant(TELEMETRY_INGEST, n),
+            copy.constant(b"machine", n),
+            ids,
+            copy.texts(events.machine_ids),
+            copy.texts(events.factory_ids),
+            copy.timestamps(events.times_ms),
+            copy.timestamps(events.ingest_ms),
+            copy.constant(source.topic.encode(), n),
+            copy.constant(copy.int4(source.partition), n),
+            copy.fixed(events.offsets, ">i8"),
+            copy.fixed(events.indexes, ">i4"),
+            copy.raw(events.bodies),
+        ]
+    )
+
+
+class AnomalyRows:
+    """The anomalies of one partition, and their rows in two tables.
+
+    Parameters
+    ----------
+    anomalies
+        At least one.
+    """
+
+    def __init__(self, subscriber: Subscriber, source: SourcePartition, anomalies: Sequence[Anomaly]) -> None:
+        self._subscriber, self._source, self._anomalies = subscriber, source, anomalies
+        self._offsets = np.array([a.offset for a in anomalies], np.int64)
+        self._indexes = np.array([a.index for a in anomalies], np.int32)
+        self._times_ms = np.array([a.time_ms for a in anomalies], np.int64)
+        cluster = subscriber.cluster
+        own = np.array([seed(cluster, source, f"{a.sensor}\0{a.kind}") for a in anomalies], np.uint64)
+        messages = np.array([seed(cluster, source)], np.uint64)
+        place = (self._times_ms, self._offsets, self._indexes)
+        self._ids = event_ids(own, *place)
+        self._event_id = copy.uuids(*self._ids)
+        self._message_id = copy.uuids(*event_ids(messages, *place))
+
+    def events(self) -> bytes:
+        """Return the derived events as rows of ``event``, with the measured values as their body."""
+        anomalies, n = self._anomalies, len(self._anomalies)
+        return copy.rows(
+            [
+                self._event_id,
+                copy.texts([f"{a.sensor.replace('_', ' ').title()} Anomaly" for a in anomalies]),
+                copy.constant(b"machine", n),
+                self._message_id,
+                copy.texts([a.machine_id for a in anomalies]),
+                copy.texts([a.factory_id for a in anomalies]),
+                copy.timestamps(self._times_ms),
+                copy.timestamps(np.array([a.ingest_ms for a in anomalies], np.int64)),
+                copy.constant(self._source.topic.encode(), n),
+                copy.constant(copy.int4(self._source.partition), n),
+                copy.fixed(self._offsets, ">i8"),
+                copy.fixed(self._indexes, ">i4"),
+                copy.raw([_anomaly_body(a) for a in anomalies]),
+            ]
+        )
+
+    def rows(self) -> bytes:
+        """Return the anomalies as rows of ``anomaly``."""
+        anomalies, n = self._anomalies, len(self._anomalies)
+        return copy.rows(
+            [
+                copy.constant(self._subscriber.cluster.encode(), n),
+                copy.constant(self._source.topic.encode(), n),
+                copy.constant(copy.int4(self._source.partition), n),
+                copy.fixed(self._offsets, ">i8"),
+                copy.fixed(self._indexes, ">i4"),
+                copy.texts([a.sensor for a in anomalies]),
+                copy.texts([a.kind for a in anomalies]),
+                copy.texts([a.machine_id for a in anomalies]),
+                copy.texts([a.factory_id for a in anomalies]),
+                copy.timestamps(self._times_ms),
+                copy.fixed(np.array([a.value for a in anomalies]), ">f8"),
+                copy.fixed(np.array([a.expected for a in anomalies]), ">f8"),
+                copy.fixed(np.array([a.score for a in anomalies]), ">f8"),
+                copy.constant(DETECTOR.encode(), n),
+                copy.constant(copy.int4(DETECTOR_VERSION), n),
+                copy.constant(self._subscriber.worker.encode(), n),
+                self._event_id,
+                self._message_id,
+            ]
+        )
+
+    def event_ids(self) -> list[uuid.UUID]:
+        """Return the ids of the derived events."""
+        return [
+            uuid.UUID(int=high << 64 | low)
+            for high, low in zip(self._ids.high.tolist(), self._ids.low.tolist(), strict=True)
+        ]
+
+
+def _anomaly_body(anomaly: Anomaly) -> bytes:
+    return orjson.dumps(
+        {
+            "sensor": anomaly.sensor,
+            "kind": anomaly.kind,
+            "value": anomaly.value,
+            "expected": anomaly.expected,
+            "score": anomaly.score,
+            "detector": DETECTOR,
+            "detector_version": DETECTOR_VERSION,
+        }
+    )
+
+
+def windows(source: SourcePartition, merged: WindowRows) -> bytes:
+    """Return window deltas as rows of ``reading_window``."""
+    deltas, n = merged.deltas, len(merged.deltas)
+    number = copy.int4(source_id(source))
+    return copy.rows(
+        [
+            copy.texts(merged.machine_ids),
+            copy.texts(merged.sensors),
+            copy.timestamps(merged.starts_ms),
+            copy.texts(merged.factory_ids),
+            copy.fixed(deltas["count"], ">i8"),
+            copy.fixed(deltas["mean"], ">f8"),
+            copy.fixed(deltas["m2"], ">f8"),
+            copy.fixed(deltas["min"], ">f8"),
+            copy.fixed(deltas["max"], ">f8"),
+            copy.fixed(deltas["last"], ">f8"),
+            copy.timestamps(deltas["last_time_ms"]),
+            copy.constant(number, n),
+            copy.fixed(deltas["last_offset"], ">i8"),
+            copy.fixed(deltas["last_index"], ">i4"),
+            copy.fixed(deltas["late"], ">i8"),
+            copy.constant(number, n),
+        ]
+    )
+
+
+def machines(source: SourcePartition, changed: Sequence[MachineRow]) -> bytes:
+    """Return what changed about machines as rows of ``machine_state``."""
+    n = len(changed)
+    return copy.rows(
+        [
+            copy.texts([m.machine_id for m in changed]),
+            copy.texts([m.factory_id for m in changed]),
+            copy.texts([m.machine_type for m in changed]),
+            copy.raw([_JSONB_VERSION + orjson.dumps(m.readings) for m in changed]),
+            copy.timestamps(np.array([m.last_seen_ms for m in changed], np.int64)),
+            copy.fixed(np.array([m.last_offset for m in changed], np.int64), ">i8"),
+            copy.constant(copy.int4(source_id(source)), n),
+            copy.fixed(np.array([m.messages for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.duplicates for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.late for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.unverified for m in changed], np.int64), ">i8"),
+        ]
+    )
+
+
+def dead_letters(subscriber: Subscriber, source: SourcePartition, letters: Sequence[DeadLetter]) -> bytes:
+    """Return dead letters as rows of ``dead_letter``; an absent key or body is stored empty."""
+    n = len(letters)
+    headers = [[(name, (value or b"").decode("latin-1")) for name, value in letter.headers] for letter in letters]
+    return copy.rows(
+        [
+            copy.constant(subscriber.cluster.encode(), n),
+            copy.constant(subscriber.group.encode(), n),
+            copy.constant(source.topic.encode(), n),
+            copy.constant(copy.int4(source.partition), n),
+            copy.fixed(np.array([letter.offset for letter in letters], np.int64), ">i8"),
+            copy.fixed(np.array([letter.index for letter in letters], np.int32), ">i4"),
+            copy.texts([str(letter.reason) for letter in letters]),
+            copy.texts([_storable(letter.detail) for letter in letters]),
+            copy.raw([letter.key or b"" for letter in letters]),
+            copy.raw([letter.body or b"" for letter in letters]),
+            copy.raw([_JSONB_VERSION + _storable(orjson.dumps(pairs).decode()).encode() for pairs in headers]),
+            copy.timestamps(np.array([letter.record_ms for letter in letters], np.int64)),
+        ]
+    )
+
+
+def _storable(text: str) -> str:
+    """Return text that PostgreSQL takes: no NUL, whether as a character or as an escape, no lone surrogate."""
+    return text.replace("\\u0000", "\\ufffd").replace("\0", "\ufffd").encode("utf-8", "replace").decode()

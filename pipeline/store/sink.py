@@ -1,0 +1,204 @@
+"""The sink: one transaction per flush.
+
+In order, inside one transaction:
+
+1. compare-and-set the marks of every partition, in (topic, partition) order; a partition that is not hit is left out,
+2. COPY events, and merge anomalies and dead letters, of the partitions that were hit,
+3. merge window deltas and machine states of those that bring them,
+4. COMMIT.
+
+Offsets are committed to the broker afterwards and decide nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.effects import UnitOfWork
+from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, SchemaOutdated, Unstorable
+from pipeline.core.records import SourcePartition
+from pipeline.store import copy_binary, merges, rows
+from pipeline.store.bisect import find_unstorable
+from pipeline.store.progress import Backend, Progress, compare_and_set
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+_BACKEND = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+
+
+class Sink:
+    """Stores units of work, each exactly once.
+
+    Used by one thread at a time.
+
+    Parameters
+    ----------
+    connect
+        Opens a connection; raises :class:`DatabaseUnavailable`.
+    progress
+        Whose marks are moved.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], progress: Progress) -> None:
+        self._connect = connect
+        self._progress = progress
+        self._connection: Connection | None = None
+        self._backend: Backend | None = None
+
+    @property
+    def backend(self) -> Backend | None:
+        """The connection that is written with, as the server knows it; ``None`` before the first."""
+        return self._backend
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            connection = self._connect()
+            try:
+                merges.prepare(connection)
+                row = connection.execute(_BACKEND).fetchone()
+                connection.commit()
+            except psycopg.Error as error:
+                connection.close()
+                raise _failure(error) from error
+            assert row is not None  # noqa: S101  # a connection always sees itself
+            self._connection, self._backend = connection, Backend(*row)
+        return self._connection
+
+    def close(self) -> None:
+        """End the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
+        """Store units in one transaction; return the partitions whose marks were hit.
+
+        The same units can be stored again after any error but :class:`CommitUnknown`: the compare-and-set lets them take
+        effect once.
+
+        Parameters
+        ----------
+        units
+            At most one per partition.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            Nothing was stored; try again later.
+        CommitUnknown
+            The connection was lost inside COMMIT: acquire the partitions anew.
+        Unstorable
+            Nothing was stored, and never will be with this one record.
+        """
+        connection = self._open()
+        try:
+            with connection.cursor() as cursor:
+                hit = self.write(cursor, units)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise self._unstorable(connection, units, error) from error
+        except psycopg.Error as error:
+            self.close()
+            raise _failure(error) from error
+        try:
+            connection.commit()
+        except psycopg.Error as error:
+            self.close()
+            msg = f"the connection was lost inside COMMIT: {_line(error)}"
+            raise CommitUnknown(msg) from error
+        return hit
+
+    def write(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
+        """Do all of :meth:`store` but the COMMIT, with a cursor of the caller's transaction."""
+        assert self._backend is not None  # noqa: S101  # set together with the connection
+        hit = compare_and_set(cursor, self._progress, self._backend, [(unit.source, _move(unit)) for unit in units])
+        mine = [unit for unit in units if unit.source in hit]
+        self.write_effects(cursor, mine)
+        due = [(unit.source, unit.projections) for unit in mine if unit.projections is not None]
+        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(source, due_.windows) for source, due_ in due])
+        merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(source, due_.machines) for source, due_ in due])
+        return hit
+
+    def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
+        """Write what the effects mark stands for."""
+        subscriber = self._progress.subscriber
+        events, anomalies, letters = [], [], []
+        for unit in units:
+            for effects in unit.effects:
+                events.append(rows.telemetry(subscriber.cluster, unit.source, effects.events))
+                if effects.anomalies:
+                    found = rows.AnomalyRows(subscriber, unit.source, effects.anomalies)
+                    events.append(found.events())
+                    anomalies.append(found.rows())
+                if effects.dead_letters:
+                    letters.append(rows.dead_letters(subscriber, unit.source, effects.dead_letters))
+        if any(events):
+            with cursor.copy(f"COPY event ({rows.EVENT}) FROM STDIN (FORMAT binary)") as copy:
+                copy.write(b"".join([copy_binary.HEADER, *events, copy_binary.TRAILER]))
+        merges.merge(cursor, merges.ANOMALY, [b"".join(anomalies)])
+        merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
+        for unit in units:
+            for effects in unit.effects:
+                if any(letter.reason in _BY_CONTROL for letter in effects.dead_letters):
+                    merges.note_skips(cursor, self._progress.key(unit.source), effects)
+
+    def _unstorable(self, connection: Connection, units: Sequence[UnitOfWork], error: psycopg.Error) -> PipelineError:
+        """Return the error that says which record it was."""
+        try:
+            connection.rollback()
+            found = find_unstorable(connection, units, self.write_effects)
+        except psycopg.Error as lost:
+            self.close()
+            return _failure(lost)
+        if found is None:
+            # No record alone is to blame: the rows are sound, so something else changed under us
+            return DatabaseUnavailable(f"the batch was refused, and no record of it alone: {_line(error)}")
+        source, offset, reason = found
+        return Unstorable(*source, offset, reason)
+
+
+_BY_CONTROL = frozenset({DeadLetterReason.FOLD_FAILED, DeadLetterReason.UNSTORABLE})
+
+
+def _move(unit: UnitOfWork) -> dict[str, Any]:
+    projections, checksum = unit.projections, unit.checksum
+    latest = max((int(e.events.times_ms.max()) for e in unit.effects if len(e.events)), default=None)
+    return {
+        "owner": unit.owner,
+        "expected": unit.expected,
+        "next": unit.next,
+        "checksum": checksum[0] if checksum else None,
+        "checksum_offset": checksum[1] if checksum else None,
+        "effects_time": _timestamp(latest),
+        "windows_expected": projections.expected if projections else None,
+        "windows_next": projections.next if projections else None,
+        "watermark": _timestamp(projections.watermark_ms) if projections else None,
+        "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
+    }
+
+
+def _timestamp(at_ms: int | None) -> dt.datetime | None:
+    if at_ms is None or at_ms < 0:
+        return None
+    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
+
+
+def _line(error: psycopg.Error) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+_PASSING = ("08", "25006", "40", "53", "55", "57", "58")
+"""Classes of SQLSTATE that pass by themselves: connection, read-only, rollback, resources, locks, shutdown, system."""
+
+
+def _failure(error: psycopg.Error) -> PipelineError:
+    """Return the error of our own that says whether the same call may succeed later."""
+    state = error.sqlstate or "08"
+    if state.startswith(_PASSING):
+        return DatabaseUnavailable(f"the database did not store the batch: {_line(error)}")
+    return SchemaOutdated(f"the database's schema does not fit this version: {_line(error)}; run `pipeline migrate`")

@@ -1,0 +1,180 @@
+"""The partitions of one worker: acquired, folded, stored, given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+
+import structlog
+
+from pipeline.core.effects import Effects, UnitOfWork
+from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
+from pipeline.store.progress import Acquired
+from tables import snapshots
+from tables.partition import OwnedPartition
+
+log = structlog.get_logger(__name__)
+
+
+class Partitions:
+    """What this worker owns, and what it owned a moment ago.
+
+    A rebalance makes every worker forget its leases, also those it gets back. What was not stored yet, and the state it was
+    folded into, are kept until it is known who comes next: if nobody else took the partition meanwhile, work goes on where
+    it stood, and nothing is folded again.
+
+    Parameters
+    ----------
+    take_over
+        Takes a partition over in the database, given its log's start and end; runs in a thread.
+    rules
+        Of the fold.
+    max_pending
+        Rows that may wait for the sink before :meth:`room` makes the agents wait.
+    """
+
+    def __init__(
+        self, take_over: Callable[[SourcePartition, int, int], Acquired], rules: FoldRules, max_pending: int = 40_000
+    ) -> None:
+        self._take_over = take_over
+        self.rules = rules
+        self._max_pending = max_pending
+        self.owned: dict[SourcePartition, OwnedPartition] = {}
+        self._parked: dict[SourcePartition, OwnedPartition] = {}
+        self._in_flight: dict[tuple[SourcePartition, str], OwnedPartition] = {}
+        self._pending = 0
+        self._changed = asyncio.Condition()
+        self.work = asyncio.Event()
+
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    async def acquire(self, source: SourcePartition, available: tuple[int, int]) -> tuple[str, int]:
+        """Take a partition over; return owner token and the position to read from.
+
+        Raises
+        ------
+        PipelineError
+            When that cannot be done now.
+        """
+        async with self._changed:
+            # A unit of ours under way holds the row's lock; its outcome decides whether the parked state is still right
+            await self._changed.wait_for(lambda: all(source != busy for busy, _ in self._in_flight))
+        taken = await asyncio.to_thread(self._take_over, source, *available)
+        parked = self._parked.pop(source, None)
+        if parked is not None and _still_right(parked, taken):
+            partition = parked
+            partition.owner = taken.owner
+            self._pending += sum(effects.rows for effects in partition.pending)
+        else:
+            partition = await asyncio.to_thread(_load, source, taken, available[0])
+        self.owned[source] = partition
+        return partition.owner, partition.position
+
+    def release(self, wanted: Collection[SourcePartition]) -> None:
+        """Give up every lease; what may come back is kept aside."""
+        for source, partition in self.owned.items():
+            self._parked[source] = partition
+        self.owned.clear()
+        self._parked = {source: partition for source, partition in self._parked.items() if source in wanted}
+        self._pending = 0
+
+    def revoke(self, source: SourcePartition) -> None:
+        """Give up one lease and all that was not stored under it."""
+        self._parked.pop(source, None)
+        partition = self.owned.pop(source, None)
+        if partition is not None:
+            self._pending -= sum(effects.rows for effects in partition.pending)
+
+    # -- folding -----------------------------------------------------------------------------------------------------
+
+    async def room(self) -> None:
+        """Wait while too much waits for the sink: fetching pauses behind this."""
+        if self._pending >= self._max_pending:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._pending < self._max_pending)
+
+    def owns(self, batch: RecordBatch) -> bool:
+        """Return whether a batch was fetched under a lease that still holds."""
+        partition = self.owned.get(batch.source)
+        return partition is not None and partition.owner == batch.owner
+
+    def follows(self, batch: RecordBatch) -> bool:
+        """Return whether an owned batch begins where the last one ended."""
+        return self.owned[batch.source].position == batch.start
+
+    def fold(self, batch: RecordBatch) -> Effects:
+        """Fold an owned batch; its effects wait for the sink."""
+        partition = self.owned[batch.source]
+        before = len(partition.pending)
+        effects = partition.fold(batch, self.rules)
+        if len(partition.pending) > before:
+            self._pending += effects.rows
+        self.work.set()
+        return effects
+
+    # -- storing -----------------------------------------------------------------------------------------------------
+
+    def take(self, limit: int, due: Collection[SourcePartition]) -> list[UnitOfWork]:
+        """Return what to store next: about ``limit`` rows, and everything of the partitions that are ``due``."""
+        self.work.clear()
+        units = []
+        for source, partition in sorted(self.owned.items(), key=lambda item: -len(item[1].pending)):
+            if source in due:
+                unit = partition.take_all(self.rules)
+            elif limit > 0:
+                unit = partition.take(limit)
+            else:
+                continue
+            if unit is not None:
+                self._in_flight[source, unit.owner] = partition
+                limit -= sum(effects.rows for effects in unit.effects)
+                units.append(unit)
+        return units
+
+    async def settle(self, units: Iterable[UnitOfWork], hit: Collection[SourcePartition]) -> list[SourcePartition]:
+        """Note the outcome of a transaction; return the partitions that are still held here but were refused."""
+        refused = []
+        for unit in units:
+            partition = self._in_flight.pop((unit.source, unit.owner))
+            held = self.owned.get(unit.source) is partition
+            if held:
+                self._pending -= sum(effects.rows for effects in unit.effects)
+            if unit.source in hit:
+                partition.stored(unit)
+            elif held:
+                refused.append(unit.source)
+            else:
+                self._parked.pop(unit.source, None)
+        async with self._changed:
+            self._changed.notify_all()
+        return refused
+
+
+def _still_right(parked: OwnedPartition, taken: Acquired) -> bool:
+    return (taken.previous_owner, taken.effects, taken.windows, set(taken.skip)) == (
+        parked.owner,
+        parked.effects_mark,
+        parked.windows_mark,
+        set(parked.skip),
+    )
+
+
+def _load(source: SourcePartition, taken: Acquired, log_start: int) -> OwnedPartition:
+    state, position = PartitionState(), log_start
+    if taken.snapshot is not None:
+        try:
+            state, position = snapshots.decode(taken.snapshot[1]), max(taken.snapshot[0], log_start)
+        except ValueError as error:
+            log.warning("snapshot.unreadable", source=str(source), reason=str(error), refold_from=log_start)
+    return OwnedPartition(
+        source,
+        taken.owner,
+        state,
+        position,
+        Marks(taken.effects, taken.windows),
+        taken.effects,
+        taken.windows,
+        taken.skip,
+    )

@@ -1,0 +1,54 @@
+"""A partition's state as bytes: plain arrays with a version, compressed; no pickles, which do not survive upgrades."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cramjam
+import msgspec
+import numpy as np
+
+from pipeline.core.state import PartitionState
+
+FORMAT_VERSION = 1
+
+_LEVEL = 1  # zstd; higher levels cost seconds per 100 MB and gain a tenth
+
+
+def encode(arrays: dict[str, Any]) -> tuple[bytes, int]:
+    """Return compressed bytes of what :meth:`PartitionState.to_arrays` gave, and their size before compression."""
+    plain = {
+        name: {"dtype": value.dtype.descr, "shape": value.shape, "bytes": value.tobytes()}
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in arrays.items()
+    }
+    raw = msgspec.msgpack.encode({"format": FORMAT_VERSION, "state": plain})
+    return bytes(cramjam.zstd.compress(raw, level=_LEVEL)), len(raw)
+
+
+def decode(state: bytes) -> PartitionState:
+    """Return the state that :func:`encode` made bytes of.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are of another format or version, or were damaged.
+    """
+    try:
+        plain = msgspec.msgpack.decode(bytes(cramjam.zstd.decompress(state)))
+    except (cramjam.DecompressionError, msgspec.DecodeError) as error:
+        msg = f"the snapshot is damaged: {error}"
+        raise ValueError(msg) from error
+    if plain["format"] != FORMAT_VERSION:
+        msg = f"snapshot format {plain['format']} is not {FORMAT_VERSION}"
+        raise ValueError(msg)
+    return PartitionState.from_arrays({name: _array(value) for name, value in plain["state"].items()})
+
+
+def _array(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    fields = [(name, kind) for name, kind, *_ in value["dtype"]]
+    dtype = np.dtype(fields) if fields[0][0] else np.dtype(fields[0][1])
+    return np.frombuffer(value["bytes"], dtype).reshape(value["shape"])

@@ -1,0 +1,139 @@
+"""A sink in memory that merges as the database does, and a driver that feeds it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from pipeline.core.effects import Effects, Projections
+from pipeline.core.fold import FoldRules, Marks, fold, project
+from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
+
+SOURCE = SourcePartition("telemetry.machine", 0)
+
+
+class MemorySink:
+    """Rows by key; a key that is stored twice is an error, as it would be in the database."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[int, int], tuple[str, bytes]] = {}
+        self.anomalies: dict[tuple[int, int, str, str], tuple[float, float, float]] = {}
+        self.dead_letters: dict[tuple[int, int], str] = {}
+        self.windows: dict[tuple[str, str, int], dict[str, float]] = {}
+        self.machines: dict[str, dict[str, float]] = {}
+        self.marks = Marks()
+
+    def store(self, effects: Effects) -> None:
+        events = effects.events
+        for offset, index, machine, body in zip(
+            events.offsets.tolist(), events.indexes.tolist(), events.machine_ids, events.bodies, strict=True
+        ):
+            assert (offset, index) not in self.events, "stored twice"
+            self.events[offset, index] = (machine, body)
+        for a in effects.anomalies:
+            key = (a.offset, a.index, a.sensor, a.kind)
+            assert key not in self.anomalies, "stored twice"
+            self.anomalies[key] = (a.value, a.expected, a.score)
+        for letter in effects.dead_letters:
+            assert (letter.offset, letter.index) not in self.dead_letters, "stored twice"
+            self.dead_letters[letter.offset, letter.index] = str(letter.reason)
+        self.marks = Marks(effects.next, self.marks.windows)
+
+    def merge(self, due: Projections) -> None:
+        assert due.expected == self.marks.windows
+        rows = due.windows
+        for delta, start_ms, machine, sensor in zip(
+            rows.deltas, rows.starts_ms.tolist(), rows.machine_ids, rows.sensors, strict=True
+        ):
+            new = {name: delta[name].item() for name in delta.dtype.names}
+            key = (machine, sensor, start_ms)
+            self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
+        for m in due.machines:
+            counts = self.machines.setdefault(m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "unverified": 0})
+            for name in counts:
+                counts[name] += getattr(m, name)
+        self.marks = Marks(self.marks.effects, due.next)
+
+    def window_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
+        return {
+            (machine, sensor, start_ms // 60_000): {
+                "count": w["count"],
+                "mean": w["mean"],
+                "sd": math.sqrt(w["m2"] / (w["count"] - 1)) if w["count"] > 1 else 0.0,
+                "min": w["min"],
+                "max": w["max"],
+                "last": w["last"],
+                "late": w["late"],
+            }
+            for (machine, sensor, start_ms), w in self.windows.items()
+        }
+
+
+def merged(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
+    count = old["count"] + new["count"]
+    step = new["mean"] - old["mean"]
+    order = ("last_time_ms", "last_offset", "last_index")
+    latest = new if [new[k] for k in order] >= [old[k] for k in order] else old
+    return {
+        "count": count,
+        "mean": old["mean"] + step * new["count"] / count,
+        "m2": old["m2"] + new["m2"] + step * step * old["count"] * new["count"] / count,
+        "min": min(old["min"], new["min"]),
+        "max": max(old["max"], new["max"]),
+        "late": old["late"] + new["late"],
+        "last": latest["last"],
+        **{k: latest[k] for k in order},
+    }
+
+
+def record(offset: int, message: dict) -> Record:
+    """Return a message of the plain model as a record; one without ``machine`` is garbage."""
+    if "machine" not in message:
+        return Record(offset, message["ingest_ms"], message["garbage"])
+    seconds, ms = divmod(message["time_ms"], 1000)
+    body = {
+        "type": "machine",
+        "factory_id": "aurora",
+        "machine_id": message["machine"],
+        "machine_type": "stamping_press",
+        "time": f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z",
+        "readings": message["readings"],
+    }
+    if message["seq"] >= 0:
+        body["seq"] = message["seq"]
+    return Record(offset, message["ingest_ms"], orjson.dumps(body))
+
+
+def feed(
+    sink: MemorySink,
+    state: PartitionState,
+    records: Sequence[Record],
+    cuts: Iterable[int],
+    rules: FoldRules,
+    start: int = 0,
+    merge_every: int = 1,
+    reach: Marks | None = None,
+) -> None:
+    """Fold records from ``start`` on, cut into batches at ``cuts``; merge windows after every n-th batch and at the end.
+
+    ``reach`` is how far the owner gets with each mark before it vanishes.
+    """
+    marks, total = sink.marks, len(records)
+    reach = reach or Marks(total, total)
+    bounds = sorted({start, total, *(cut for cut in (*cuts, *vars_of(reach)) if start < cut < total)})
+    for number, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        effects = fold(state, RecordBatch(SOURCE, "owner", first, end, records[first:end]), rules, marks)
+        if sink.marks.effects < end <= reach.effects:
+            sink.store(effects)
+        due = number % merge_every == 0 or end in {total, reach.windows}
+        if due and sink.marks.windows < end <= reach.windows:
+            sink.merge(project(state, sink.marks.windows, end, rules.window))
+
+
+def vars_of(marks: Marks) -> tuple[int, int]:
+    """Return both marks."""
+    return marks.effects, marks.windows

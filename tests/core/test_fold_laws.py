@@ -1,0 +1,160 @@
+"""The laws of the fold (R11, R14, R15, R20, R29, R35): property tests against the rules in plain Python."""
+
+from __future__ import annotations
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.spikes import SpikeDetector, SpikeRules
+from pipeline.core.state import PartitionState
+from tables import snapshots
+from tests.core.plain import Plain
+from tests.core.sinks import MemorySink, feed, record
+
+BASE_MS = 1_790_000_000_000
+RULES = FoldRules(spikes=SpikeRules(threshold=3.0, warm_up=4))
+GARBAGE = [b"", b"\xff\xfe", b"{", b"[]", b'{"machine_id":"m0"}', b'{"type":"??"}', b"null"]
+
+values = st.one_of(
+    st.integers(0, 40).map(float), st.floats(-1e3, 1e3, allow_nan=False), st.sampled_from([1e140, -1e140, 0.0, 5.0])
+)
+accepted = st.fixed_dictionaries(
+    {
+        "machine": st.sampled_from(["m0", "m1", "m2"]),
+        "time_ms": st.integers(0, 400).map(lambda s: BASE_MS + s * 1000),
+        "seq": st.integers(-1, 5),
+        "ingest_ms": st.integers(0, 500).map(lambda s: BASE_MS + s * 1000),
+        "readings": st.dictionaries(st.sampled_from(["temperature", "pressure", "humidity"]), values, min_size=1),
+    }
+)
+garbage = st.fixed_dictionaries({"garbage": st.sampled_from(GARBAGE), "ingest_ms": st.just(BASE_MS)})
+streams = st.lists(st.one_of(accepted, accepted, accepted, garbage), max_size=60)
+cuts = st.lists(st.integers(0, 60), max_size=12)
+
+
+def approximately(expected: float, actual: float, scale: float) -> bool:
+    return actual == expected or math.isclose(actual, expected, rel_tol=1e-9, abs_tol=1e-9 * scale)
+
+
+def assert_same(expected: MemorySink, actual: MemorySink) -> None:
+    assert actual.events == expected.events
+    assert actual.dead_letters == expected.dead_letters
+    assert actual.machines == expected.machines
+    assert actual.anomalies.keys() == expected.anomalies.keys()
+    for key, numbers in expected.anomalies.items():
+        assert actual.anomalies[key] == pytest.approx(numbers, rel=1e-9)
+    assert_same_windows(expected.window_rows(), actual.window_rows())
+
+
+def assert_same_windows(expected: dict, actual: dict) -> None:
+    assert actual.keys() == expected.keys()
+    for key, row in expected.items():
+        other = actual[key]
+        assert {k: other[k] for k in ("count", "min", "max", "last", "late")} == {
+            k: row[k] for k in ("count", "min", "max", "last", "late")
+        }
+        scale = max(abs(row["mean"]), row["sd"])
+        assert approximately(row["mean"], other["mean"], scale)
+        assert approximately(row["sd"], other["sd"], scale)
+
+
+def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemorySink:
+    sink = MemorySink()
+    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at, RULES, merge_every=merge_every)
+    return sink
+
+
+@given(streams)
+def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) -> None:
+    plain = Plain(threshold=3.0, warm_up=4)
+    for offset, message in enumerate(messages):
+        if "machine" in message:
+            plain.take(offset, message)
+
+    sink = folded(messages, [])
+
+    assert [(offset, machine) for (offset, _), (machine, _) in sink.events.items()] == plain.events
+    assert_same_windows(plain.window_rows(), sink.window_rows())
+    found = {(offset, sensor, kind): (expected, score) for offset, sensor, kind, expected, score in plain.anomalies}
+    assert {(o, s, k) for o, _, s, k in sink.anomalies} == found.keys()
+    for (offset, _, sensor, kind), (_, expected, score) in sink.anomalies.items():
+        assert (expected, score) == pytest.approx(found[offset, sensor, kind], rel=1e-9)
+    assert {m: c["duplicates"] for m, c in sink.machines.items() if c["duplicates"]} == plain.duplicates
+
+
+@given(streams, cuts, st.integers(1, 4))
+def test_law_2_any_batches_give_the_same_tables(messages: list[dict], at: list[int], merge_every: int) -> None:
+    assert_same(folded(messages, []), folded(messages, at, merge_every))
+
+
+@given(streams, cuts, st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_law_3_a_restart_from_a_snapshot_gives_the_same_tables(
+    messages: list[dict], at: list[int], snapshot_at: int, effects_at: int, windows_at: int
+) -> None:
+    """The first owner keeps a snapshot at s, gets each mark somewhere behind it and vanishes; the next one folds from s."""
+    records = [record(i, m) for i, m in enumerate(messages)]
+    s = min(snapshot_at, effects_at, windows_at, len(records))
+    sink, state = MemorySink(), PartitionState()
+    feed(sink, state, records[:s], at, RULES)
+    kept, _ = snapshots.encode(state.to_arrays())
+    feed(sink, state, records, at, RULES, start=s, reach=Marks(effects_at, windows_at))
+
+    feed(sink, snapshots.decode(kept), records, at, RULES, start=s)
+
+    assert_same(folded(messages, []), sink)
+
+
+@given(streams)
+def test_law_4_the_answer_depends_on_the_records_alone(messages: list[dict]) -> None:
+    assert_same(folded(messages, []), folded(messages, []))
+
+
+@given(streams)
+def test_law_8_every_record_is_an_event_a_duplicate_or_a_dead_letter(messages: list[dict]) -> None:
+    sink = folded(messages, [])
+
+    duplicates = sum(counts["duplicates"] for counts in sink.machines.values())
+    assert len(sink.events) + len(sink.dead_letters) + duplicates == len(messages)
+
+
+@settings(max_examples=20)
+@given(st.lists(values.filter(lambda v: abs(v) < 1e6), min_size=1, max_size=200))
+def test_the_estimator_scores_as_the_bank_does(readings: list[float]) -> None:
+    messages = [
+        {"machine": "m0", "time_ms": BASE_MS + i, "seq": -1, "ingest_ms": BASE_MS, "readings": {"t": value}}
+        for i, value in enumerate(readings)
+    ]
+    detector = SpikeDetector(threshold=3.0, warm_up=4)
+    expected = {}
+    for offset, value in enumerate(readings):
+        score = detector.score_one({"t": value})
+        if score > 3.0:
+            expected[offset] = score
+        detector.learn_one({"t": value})
+
+    sink = folded(messages, [])
+
+    assert {offset: score for (offset, *_), (_, _, score) in sink.anomalies.items()} == pytest.approx(expected)
+
+
+def test_law_7_state_does_not_grow_with_the_number_of_messages() -> None:
+    def after(count: int) -> int:
+        state, sink = PartitionState(), MemorySink()
+        messages = [
+            {
+                "machine": f"m{i % 3}",
+                "time_ms": BASE_MS + i * 1000,
+                "seq": i,
+                "ingest_ms": BASE_MS + i * 1000,
+                "readings": {"t": float(i % 7)},
+            }
+            for i in range(count)
+        ]
+        feed(sink, state, [record(i, m) for i, m in enumerate(messages)], range(0, count, 100), RULES)
+        return snapshots.encode(state.to_arrays())[1]
+
+    assert after(3000) <= after(300) + 16
