@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from pipeline.core.dead_letters import DeadLetterReason
@@ -59,6 +59,15 @@ class Vault(Protocol):
         """Decide for good that a record becomes a dead letter."""
 
 
+class _Cut(NamedTuple):
+    """A partition's state at an offset, not encoded yet."""
+
+    source: SourcePartition
+    owner: str
+    offset: int
+    arrays: dict[str, Any]
+
+
 class Flusher:
     """Stores what the partitions have, self-clocking: the next transaction begins when the last one is done.
 
@@ -83,10 +92,12 @@ class Flusher:
         self._merged_at: dict[SourcePartition, float] = {}
         self._kept_at: dict[SourcePartition, float] = {}
         self._saving: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._finishing = False
 
     async def run(self) -> None:
-        """Flush for ever."""
-        while True:
+        """Flush until :meth:`finish` is called."""
+        while not self._finishing:
             began = self._clock()
             await self.flush(self._due(began))
             rest = self._rules.min_interval_s - (self._clock() - began)
@@ -114,44 +125,49 @@ class Flusher:
 
     async def flush(self, due: Collection[SourcePartition]) -> None:
         """Store what waits, with the windows of the partitions that are due."""
-        units = self._partitions.take(self._rules.max_records, due)
-        now = self._clock()
-        self._merged_at.update(dict.fromkeys(due, now))
-        cuts = [self._cut(unit) for unit in units if self._keeps(unit, now)]
-        if units:
-            await self._store(units)
-        if cuts and (self._saving is None or self._saving.done()):
+        async with self._one_at_a_time:
+            units = self._partitions.take(self._rules.max_records, due)
+            now = self._clock()
+            self._merged_at.update(dict.fromkeys(due, now))
+            cuts = [self._cut(unit.source, unit.next) for unit in units if self._keeps(unit, now)]
+            if units:
+                await self._store(units)
+        if cuts:
             self._saving = asyncio.create_task(self._save(cuts))
 
     async def finish(self) -> None:
         """Store all that waits and keep every state, so that whoever comes next need not fold it again."""
-        self._kept_at.clear()
-        while any(partition.pending for partition in self._partitions.owned.values()):
+        self._finishing = True
+        owned = self._partitions.owned
+        while any(partition.pending for partition in owned.values()):
             await self.flush(())
-        await self.flush(list(self._partitions.owned))
+        await self.flush(list(owned))
         if self._saving is not None:
             await self._saving
+        stored = [source for source, partition in owned.items() if partition.is_stored]
+        await self._save([self._cut(source, owned[source].position) for source in stored])
 
     def _keeps(self, unit: UnitOfWork, now: float) -> bool:
-        if unit.projections is None:
+        if unit.projections is None or (self._saving is not None and not self._saving.done()):
             return False
         return now - self._kept_at.get(unit.source, -self._rules.snapshot_interval_s) >= self._rules.snapshot_interval_s
 
-    def _cut(self, unit: UnitOfWork) -> tuple[UnitOfWork, dict[str, Any]]:
-        """Return a unit and the state at its end: all deltas before it are in the unit, so the state has none."""
-        self._kept_at[unit.source] = self._clock()
-        return unit, self._partitions.owned[unit.source].state.to_arrays()
+    def _cut(self, source: SourcePartition, offset: int) -> _Cut:
+        """Return the state at an offset up to which all deltas were taken, so that it has none."""
+        self._kept_at[source] = self._clock()
+        partition = self._partitions.owned[source]
+        return _Cut(source, partition.owner, offset, partition.state.to_arrays())
 
-    async def _save(self, cuts: Sequence[tuple[UnitOfWork, dict[str, Any]]]) -> None:
-        for unit, arrays in cuts:
-            state, raw_bytes = await asyncio.to_thread(snapshots.encode, arrays)
-            snapshot = Snapshot(unit.source, unit.owner, unit.next, snapshots.FORMAT_VERSION, state, raw_bytes)
+    async def _save(self, cuts: Sequence[_Cut]) -> None:
+        for cut in cuts:
+            state, raw_bytes = await asyncio.to_thread(snapshots.encode, cut.arrays)
+            snapshot = Snapshot(cut.source, cut.owner, cut.offset, snapshots.FORMAT_VERSION, state, raw_bytes)
             try:
                 kept = await self._vault.save(snapshot)
             except PipelineError as error:
-                log.warning("snapshot.not_kept", source=str(unit.source), reason=str(error))
+                log.warning("snapshot.not_kept", source=str(cut.source), reason=str(error))
             else:
-                log.info("snapshot.kept" if kept else "snapshot.refused", source=str(unit.source), offset=unit.next)
+                log.info("snapshot.kept" if kept else "snapshot.refused", source=str(cut.source), offset=cut.offset)
 
     async def _store(self, units: list[UnitOfWork]) -> None:
         pause = self._rules.min_interval_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -12,18 +13,17 @@ import faust
 import structlog
 from pipeline.core.codec import CodecRules
 from pipeline.settings import Settings
-from pipeline.store.connect import connect
 
 from agents.flush import Flusher, FlushRules
 from agents.telemetry import Telemetry
 from agents.vault import Connection, DatabaseVault
+from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.ownership import Lease, LogRange, Ownership
 from pipeline.core.errors import PipelineError
 from pipeline.core.fold import FOLD_VERSION, FoldRules
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
-from pipeline.core.windows import Tumbling
 from pipeline.store.progress import Progress, Subscriber
 from tables.partitions import Partitions
 
@@ -38,7 +38,6 @@ def fold_rules(settings: Settings) -> FoldRules:
     return FoldRules(
         codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
         spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
-        window=Tumbling(settings.windows.size_ms),
         watermark_delay_ms=settings.windows.watermark_delay_ms,
     )
 
@@ -67,21 +66,11 @@ class Worker:
         )
         self._flusher = Flusher(self.partitions, self.ownership, self._vault, rules, time.monotonic)
         self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
-        self.app = create_app(settings.group_member(), self.ownership)
+        self.app = create_app(connections.group_member(settings), self.ownership)
         self._register()
 
     def _connect(self, autocommit: bool) -> Connection:
-        postgres = self._settings.postgres
-        connection = connect(
-            postgres.dsn.get_secret_value(),
-            autocommit=autocommit,
-            application_name="pipeline worker",
-            connect_timeout_s=postgres.connect_timeout_s,
-        )
-        connection.execute(f"SET lock_timeout = '{int(postgres.lock_timeout_s * 1000)}ms'")
-        if not autocommit:
-            connection.commit()
-        return connection
+        return connections.database(self._settings, "pipeline worker", autocommit=autocommit)
 
     def _register(self) -> None:
         app = self.app
@@ -111,15 +100,17 @@ class Worker:
         )
 
     async def _flush(self) -> None:
+        await self._flusher.run()
+
+    async def drain(self) -> None:
+        """Fold no more, store what there is, keep every state; what takes too long the next owner folds again."""
+        self.partitions.close()
         try:
-            await self._flusher.run()
-        finally:
-            try:
-                async with asyncio.timeout(FINISH_S):
-                    await self._flusher.finish()
-            except (PipelineError, TimeoutError) as error:
-                log.warning("worker.finish", reason=str(error) or f"not done within {FINISH_S:.0f} s")
-            self._vault.close()
+            async with asyncio.timeout(FINISH_S):
+                await self._flusher.finish()
+        except (PipelineError, TimeoutError) as error:
+            log.warning("worker.not_drained", reason=str(error) or f"not done within {FINISH_S:.0f} s")
+        self._vault.close()
 
     async def _publish_marks(self) -> None:
         while True:
@@ -145,10 +136,22 @@ async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:
         yield event.value
 
 
+class _Process(faust.Worker):
+    """The process around the app: it drains the worker while the app still owns its partitions, then stops the app."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker.app, loglevel="info", override_logging=False, quiet=True)
+        self._draining = worker.drain
+        # Faust draws it on standard output even when told to be quiet
+        self.spinner = None
+
+    async def on_stop(self) -> None:
+        await self._draining()
+        await super().on_stop()
+
+
 def worker_name() -> str:
     """Return a name for this process: host and pid."""
-    import os  # noqa: PLC0415
-
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -161,10 +164,12 @@ def run(settings: Settings, name: str | None = None) -> None:
         If it had to stop by itself.
     """
     worker = Worker(settings, name or worker_name())
-    service = faust.Worker(worker.app, loglevel="info", override_logging=False, quiet=True)
+    log.info("worker.starting", group=settings.group, topics=settings.source_topics)
     try:
-        service.execute_from_commandline()
-    except SystemExit:
+        _Process(worker).execute_from_commandline()
+    except SystemExit as end:
         if worker.failure is not None:
             raise worker.failure from None
-        raise
+        if end.code:
+            raise
+    log.info("worker.stopped")

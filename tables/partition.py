@@ -43,6 +43,11 @@ class OwnedPartition:
     pending: deque[Effects] = field(default_factory=deque)
     refolded: int = 0
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the sink has everything that was folded."""
+        return self.position == self.effects_mark == self.windows_mark
+
     def fold(self, batch: RecordBatch, rules: FoldRules) -> Effects:
         """Fold a batch that begins at the position; its effects wait in ``pending``."""
         effects = fold(self.state, batch, rules, self.marks, self.skip)

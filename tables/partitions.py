@@ -47,6 +47,7 @@ class Partitions:
         self._pending = 0
         self._changed = asyncio.Condition()
         self.work = asyncio.Event()
+        self._closed = False
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
@@ -97,6 +98,8 @@ class Partitions:
 
     def owns(self, batch: RecordBatch) -> bool:
         """Return whether a batch was fetched under a lease that still holds."""
+        if self._closed:
+            return False
         partition = self.owned.get(batch.source)
         return partition is not None and partition.owner == batch.owner
 
@@ -113,6 +116,10 @@ class Partitions:
             self._pending += effects.rows
         self.work.set()
         return effects
+
+    def close(self) -> None:
+        """Fold nothing more: the worker is about to stop."""
+        self._closed = True
 
     # -- storing -----------------------------------------------------------------------------------------------------
 

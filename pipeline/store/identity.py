@@ -22,15 +22,16 @@ class Uuids(NamedTuple):
     low: npt.NDArray[np.uint64]
 
 
-def source_id(source: SourcePartition) -> int:
+def source_id(cluster: str, source: SourcePartition) -> int:
     """Return a number in ``[0, 2**31)`` that stands for a source partition in wide tables.
 
     Examples
     --------
-    >>> source_id(SourcePartition("telemetry.machine", 3)) == source_id(SourcePartition("telemetry.machine", 3))
+    >>> source = SourcePartition("telemetry.machine", 3)
+    >>> source_id("aurora", source) == source_id("aurora", source) != source_id("borealis", source)
     True
     """
-    return _digest(f"{source.topic}\0{source.partition}") >> 33
+    return _digest(f"{cluster}\0{source.topic}\0{source.partition}") >> 33
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -86,10 +86,10 @@ MACHINE_STATE = Merge(
 ANOMALY = Merge(
     "anomaly",
     rows.ANOMALY,
-    "cluster, source_topic, source_partition, source_offset, source_index, sensor, kind",
+    "machine_id, cluster, source_topic, source_partition, source_offset, source_index, sensor, kind",
     _replace_by(
         "true",
-        "machine_id, factory_id, event_time, value, expected, score, detector, detector_version, worker, event_id,"
+        "factory_id, event_time, value, expected, score, detector, detector_version, worker, event_id,"
         " message_id",
     ),
 )

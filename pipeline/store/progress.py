@@ -113,7 +113,8 @@ WHERE {_KEY} AND a.pid <> pg_backend_pid()
 
 _COMPARE_AND_SET = f"""
 UPDATE source_progress
-SET effects_next = %(next)s, windows_next = %(windows_next)s, backend_pid = %(pid)s, backend_start = %(started)s,
+SET effects_next = %(next)s, windows_next = COALESCE(%(windows_next)s, windows_next),
+    backend_pid = %(pid)s, backend_start = %(started)s,
     checksum = COALESCE(%(checksum)s, checksum), checksum_offset = COALESCE(%(checksum_offset)s, checksum_offset),
     effects_time = GREATEST(effects_time, %(effects_time)s), watermark = COALESCE(%(watermark)s, watermark),
     duplicates = duplicates + %(duplicates)s, updated_at = clock_timestamp()
@@ -184,7 +185,8 @@ class Progress:
     def _take(
         self, cursor: Cursor, source: SourcePartition, log_start: int, log_end: int, backend: Backend | None
     ) -> Acquired:
-        key = self.key(source) | {"source_id": source_id(source), "start": log_start, "fold_version": self.fold_version}
+        key = self.key(source) | {"source_id": source_id(self.subscriber.cluster, source)}
+        key |= {"start": log_start, "fold_version": self.fold_version}
         cursor.execute(_INSERT, key)
         row = cursor.execute(_LOCK, key).fetchone()
         assert row is not None  # noqa: S101  # inserted above, and rows are never deleted

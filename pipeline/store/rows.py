@@ -161,10 +161,10 @@ def _anomaly_body(anomaly: Anomaly) -> bytes:
     )
 
 
-def windows(source: SourcePartition, merged: WindowRows) -> bytes:
+def windows(cluster: str, source: SourcePartition, merged: WindowRows) -> bytes:
     """Return window deltas as rows of ``reading_window``."""
     deltas, n = merged.deltas, len(merged.deltas)
-    number = copy.int4(source_id(source))
+    number = copy.int4(source_id(cluster, source))
     return copy.rows(
         [
             copy.texts(merged.machine_ids),
@@ -187,7 +187,7 @@ def windows(source: SourcePartition, merged: WindowRows) -> bytes:
     )
 
 
-def machines(source: SourcePartition, changed: Sequence[MachineRow]) -> bytes:
+def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow]) -> bytes:
     """Return what changed about machines as rows of ``machine_state``."""
     n = len(changed)
     return copy.rows(
@@ -198,7 +198,7 @@ def machines(source: SourcePartition, changed: Sequence[MachineRow]) -> bytes:
             copy.raw([_JSONB_VERSION + orjson.dumps(m.readings) for m in changed]),
             copy.timestamps(np.array([m.last_seen_ms for m in changed], np.int64)),
             copy.fixed(np.array([m.last_offset for m in changed], np.int64), ">i8"),
-            copy.constant(copy.int4(source_id(source)), n),
+            copy.constant(copy.int4(source_id(cluster, source)), n),
             copy.fixed(np.array([m.messages for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.duplicates for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.late for m in changed], np.int64), ">i8"),

@@ -119,9 +119,10 @@ class Sink:
         hit = compare_and_set(cursor, self._progress, self._backend, [(unit.source, _move(unit)) for unit in units])
         mine = [unit for unit in units if unit.source in hit]
         self.write_effects(cursor, mine)
+        cluster = self._progress.subscriber.cluster
         due = [(unit.source, unit.projections) for unit in mine if unit.projections is not None]
-        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(source, due_.windows) for source, due_ in due])
-        merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(source, due_.machines) for source, due_ in due])
+        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(cluster, at, of.windows) for at, of in due])
+        merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(cluster, at, of.machines) for at, of in due])
         return hit
 
     def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:

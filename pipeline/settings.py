@@ -1,0 +1,258 @@
+"""Settings: from a TOML file and the environment, checked before anything starts.
+
+The file is ``pipeline.toml`` in the working folder, or what ``PIPELINE_CONFIG`` names. A variable of the environment wins
+over the file: ``PIPELINE_BROKER__ADDRESS`` is ``address`` in the group ``[broker]``. Times end in their unit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.core.errors import SettingsError
+
+PREFIX = "PIPELINE_"
+FILE_VARIABLE = "PIPELINE_CONFIG"
+DEFAULT_FILE = "pipeline.toml"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(_Group):
+    """Where this installation is."""
+
+    cluster: Name = Field("local", description="Name of the broker's cluster; part of every key in the database")
+    factory: Prefix = Field("", description="Factory that workers serve; its topics and group carry its name. Empty: all")
+
+
+class Broker(_Group):
+    """The broker and the topics on it."""
+
+    address: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, separated by commas")
+    group: Name = Field("pipeline", description="Consumer group")
+    topics: tuple[Name, ...] = Field(("telemetry.machine",), description="Source topics", min_length=1)
+    topic_prefix: Prefix = Field("", description="Put before every topic, for example `test.`")
+    partitions: int = Field(8, ge=1, le=10_000, description="Partitions of a topic that `pipeline topics --create` makes")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the connection is secured; Event Hubs: SASL_SSL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="How to log in")
+    sasl_username: str = Field("", description="User; Event Hubs: `$ConnectionString`")
+    sasl_password: SecretStr = Field(SecretStr(""), description="Password; Event Hubs: the connection string")
+    tls_ca_file: str = Field("", description="PEM file of trusted authorities; empty: the system's")
+    tls_certificate_file: str = Field("", description="PEM file of the client's certificate")
+    tls_key_file: str = Field("", description="PEM file of the client's key")
+    session_timeout_s: float = Field(30.0, ge=1, le=3600, description="Silence after which a worker loses its partitions, s")
+    heartbeat_interval_s: float = Field(3.0, gt=0, le=600, description="How often a worker speaks to the group, s")
+    batch_records: int = Field(4000, ge=1, le=100_000, description="Most records of one fetch")
+    instance_id: Prefix = Field("", description="Name for static membership; empty: dynamic")
+
+
+class Postgres(_Group):
+    """The database."""
+
+    dsn: SecretStr = Field(
+        SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"), description="Connection string of the workers' login"
+    )
+    admin_dsn: SecretStr = Field(
+        SecretStr(""), description="Connection string for `pipeline migrate`; empty: the workers' one"
+    )
+    connect_timeout_s: float = Field(10.0, ge=2, le=600, description="Longest wait for a connection, s")
+    lock_timeout_s: float = Field(1.0, gt=0, le=600, description="Longest wait for a lock, s")
+
+
+class Flush(_Group):
+    """When what is stored."""
+
+    min_interval_ms: float = Field(50.0, ge=0, le=60_000, description="Shortest time between two transactions, ms")
+    max_records: int = Field(20_000, ge=1, le=1_000_000, description="Rows of one transaction, about")
+    max_pending_records: int = Field(
+        40_000, ge=1, le=10_000_000, description="Rows that wait for the database before fetching pauses"
+    )
+    windows_interval_s: float = Field(5.0, gt=0, le=3600, description="How often a partition's windows are merged, s")
+    snapshot_interval_s: float = Field(30.0, gt=0, le=86_400, description="How often a partition's state is kept, s")
+    offset_commit_interval_s: float = Field(
+        5.0, ge=1, le=3600, description="How often marks are committed to the broker for lag tools, s"
+    )
+
+
+class Ingest(_Group):
+    """What is accepted."""
+
+    max_future_ms: int = Field(
+        3_600_000, ge=0, le=10**12, description="How far an event time may be ahead of the broker's time, ms"
+    )
+    gateways: tuple[str, ...] = Field((), description="Devices that may speak for other machines")
+
+
+class Windows(_Group):
+    """Event time."""
+
+    watermark_delay_ms: int = Field(
+        10_000, ge=0, le=10**9, description="How long after a window's end its readings are still on time, ms"
+    )
+
+
+class Spikes(_Group):
+    """The spike and dip detector of every sensor."""
+
+    threshold: float = Field(4.5, gt=0, le=1000, description="Standard deviations that make an anomaly")
+    fading: float = Field(0.03, gt=0, lt=1, description="Weight of the newest reading in the running mean and variance")
+    warm_up: int = Field(30, ge=2, le=1_000_000, description="Readings learned before the first is scored")
+
+
+class Log(_Group):
+    """Logs, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written")
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+
+
+class Settings(BaseSettings):
+    """All settings, by group."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
+    )
+
+    site: Site = Site()
+    broker: Broker = Broker()
+    postgres: Postgres = Postgres()
+    flush: Flush = Flush()
+    ingest: Ingest = Ingest()
+    windows: Windows = Windows()
+    spikes: Spikes = Spikes()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment first, then what :func:`load` read from the file."""
+        return EnvSettingsSource(settings_cls), init_settings
+
+    @property
+    def group(self) -> str:
+        """Consumer group, of the factory if there is one."""
+        return f"{self.broker.group}-{self.site.factory}" if self.site.factory else self.broker.group
+
+    @property
+    def source_topics(self) -> list[str]:
+        """Source topics by their full names."""
+        factory = f"{self.site.factory}." if self.site.factory else ""
+        return [f"{self.broker.topic_prefix}{factory}{topic}" for topic in self.broker.topics]
+
+    @property
+    def admin_dsn(self) -> str:
+        """Connection string of who may migrate."""
+        return (self.postgres.admin_dsn.get_secret_value() or self.postgres.dsn.get_secret_value()).strip()
+
+
+def load(factory: str | None = None) -> Settings:
+    """Return the checked settings.
+
+    Parameters
+    ----------
+    factory
+        Wins over ``site.factory``.
+
+    Raises
+    ------
+    SettingsError
+        If a setting is wrong or unknown: one line that names the key and where its value came from.
+    """
+    path = Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
+    from_file = _read(path, required=FILE_VARIABLE in os.environ)
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**from_file)
+        if factory is not None:
+            site = Site.model_validate(settings.site.model_dump() | {"factory": factory})
+            settings = settings.model_copy(update={"site": site})
+    except ValidationError as error:
+        raise SettingsError(_complaint(error, path)) from None
+    if settings.broker.heartbeat_interval_s * 2 > settings.broker.session_timeout_s:
+        raise SettingsError("broker.heartbeat_interval_s must be at most half of broker.session_timeout_s")
+    return settings
+
+
+def origins(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return (key, value, origin) of every setting; secrets are masked."""
+    path = Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
+    from_file = _read(path, required=False)
+    rows = []
+    for group in Settings.model_fields:
+        for key in keys(group):
+            value = getattr(getattr(settings, group), key)
+            shown = json.dumps(str(value) if isinstance(value, SecretStr) else value, ensure_ascii=False)
+            rows.append((f"{group}.{key}", shown, _origin(group, key, from_file, path)))
+    return rows
+
+
+def keys(group: str) -> dict[str, FieldInfo]:
+    """Return the settings of a group with their descriptions and defaults."""
+    model = Settings.model_fields[group].annotation
+    assert model is not None and issubclass(model, BaseModel)  # noqa: S101, PT018  # every group is declared above
+    return model.model_fields
+
+
+def variable(group: str, key: str) -> str:
+    """Return the environment variable of a setting.
+
+    Examples
+    --------
+    >>> variable("broker", "address")
+    'PIPELINE_BROKER__ADDRESS'
+    """
+    return f"{PREFIX}{group}__{key}".upper()
+
+
+def _origin(group: str, key: str, from_file: dict[str, Any], path: Path) -> str:
+    if variable(group, key) in {name.upper() for name in os.environ}:
+        return variable(group, key)
+    return str(path) if key in from_file.get(group, {}) else "default"
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"{FILE_VARIABLE} names {path}, which is not there") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+
+
+def _refuse_unknown_variables() -> None:
+    known = {FILE_VARIABLE}
+    for group in Settings.model_fields:
+        known.add(f"{PREFIX}{group}".upper())
+        known.update(variable(group, key) for key in keys(group))
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise SettingsError(f"the environment has {name}, which is no setting; `pipeline config` lists them all")
+
+
+def _complaint(error: ValidationError, path: Path) -> str:
+    first = error.errors()[0]
+    group, key = (*(str(part) for part in first["loc"]), "")[:2]
+    from_file = _read(path, required=False)
+    whole = not isinstance(from_file.get(group, {}), dict)
+    origin = str(path) if whole else _origin(group, key, from_file, path)
+    name = f"{group}.{key}" if key else group
+    if first["type"] == "extra_forbidden":
+        return f"{name} (from {path}) is no setting; `pipeline config` lists them all"
+    return f"{name} (from {origin}): {first['msg'][0].lower()}{first['msg'][1:]}"

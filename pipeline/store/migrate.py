@@ -1,0 +1,112 @@
+"""Migrations: raw SQL files, applied in order, each in a transaction, by one process at a time."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from yoyo import read_migrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
+
+from pipeline.core.errors import PipelineError, SchemaOutdated
+from pipeline.store.connect import SCHEMA, Connection, connect
+
+FOLDER = Path(__file__).with_name("migrations")
+
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('pipeline migrate ' || %s, 0))"
+_TABLE = "_yoyo_migration"
+
+
+class MigrationFailed(PipelineError):
+    """A migration was refused by the database; the text names it. What came before it is applied."""
+
+
+def migrate(dsn: str) -> list[str]:
+    """Bring a database to the schema this version needs; return the names of the migrations that were applied.
+
+    May run any number of times, and at the same time from several places: an advisory lock lets one at a time do it.
+
+    Parameters
+    ----------
+    dsn
+        Of a user who may create schemas and roles.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer.
+    MigrationFailed
+        If it refuses a migration.
+    """
+    # The library logs every statement and every failure a second time
+    logging.getLogger("yoyo").setLevel(logging.CRITICAL)
+    with connect(dsn, autocommit=True, application_name="pipeline migrate") as guard:
+        try:
+            guard.execute(_LOCK, [SCHEMA])
+            guard.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        except psycopg.Error as error:
+            raise MigrationFailed(f"the database refuses to be migrated: {_line(error)}") from error
+        return _apply(dsn)
+
+
+def _apply(dsn: str) -> list[str]:
+    parameters: dict[str, Any] = {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    database = parameters.pop("dbname", "")
+    uri = DatabaseURI("postgresql+psycopg", None, None, None, None, database, parameters | {"schema": SCHEMA})
+    backend = PostgresqlPsycopgBackend(uri, _TABLE)
+    applied = []
+    try:
+        # The row with which the library itself keeps others out stays behind when a migrating process is killed
+        backend.init_database()
+        backend.break_lock()
+        with backend.lock():
+            for migration in backend.to_apply(read_migrations(str(FOLDER))):
+                try:
+                    backend.apply_one(migration)
+                except psycopg.Error as error:
+                    raise MigrationFailed(f"migration {migration.id} was refused: {_line(error)}") from error
+                applied.append(migration.id)
+    finally:
+        backend.connection.close()
+    return applied
+
+
+def pending(connection: Connection) -> list[str]:
+    """Return the names of the migrations that this version needs and the database lacks; changes nothing."""
+    names = sorted(path.stem for path in FOLDER.glob("*.sql"))
+    row = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.{_TABLE}"]).fetchone()
+    if row is None or row[0] is None:
+        return names
+    applied = {name for (name,) in connection.execute(f"SELECT migration_id FROM {SCHEMA}.{_TABLE}")}
+    return [name for name in names if name not in applied]
+
+
+def require_schema(connection: Connection) -> None:
+    """Check that the database has what this version needs.
+
+    Raises
+    ------
+    SchemaOutdated
+        If migrations are missing.
+    """
+    missing = pending(connection)
+    if missing:
+        raise SchemaOutdated(f"the database lacks {len(missing)} migration(s), first {missing[0]}: run `pipeline migrate`")
+
+
+def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
+    """Make the daily partitions of ``event`` from yesterday on; return how many were new."""
+    row = connection.execute(
+        "SELECT make_event_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s)",
+        [days_ahead],
+    ).fetchone()
+    assert row is not None  # noqa: S101  # a function call always gives a row
+    return int(row[0])
+
+
+def _line(error: psycopg.Error) -> str:
+    return str(error).partition("\n")[0]
