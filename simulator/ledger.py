@@ -1,0 +1,193 @@
+"""The ledger: one CSV row for every message the broker acknowledged, with the truth about it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from simulator.messages import Message, Sent
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One row of the ledger; a record that is an array has one row per element.
+
+    Parameters
+    ----------
+    topic, partition, offset, index
+        The source key: where the broker put the record, and the place in an array record (else 0).
+    kind, fault
+        See :class:`simulator.messages.Sent`.
+    seq
+        ``None`` where the device has no sequence number.
+    event_time_ms
+        Device time, ms since the epoch, UTC; of garbage: of the message that was spoilt.
+    sent_at_ms
+        When the record was handed to the broker's client, ms since the epoch, UTC.
+    anomalies
+        JSON list of ``{"sensor": …, "kind": "spike" | "dip"}``.
+    readings
+        JSON object of sensor and value.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    kind: str
+    fault: str
+    machine_id: str
+    factory_id: str
+    seq: int | None
+    event_time_ms: int
+    sent_at_ms: int
+    anomalies: str
+    readings: str
+
+
+COLUMNS = tuple(field.name for field in fields(LedgerRow))
+_HEADER = (",".join(COLUMNS) + "\n").encode()
+
+
+class Ledger:
+    """A ledger that is being written.
+
+    Rows wait in memory until :meth:`flush`. What is in the file before is kept, but for a last line that a killed writer
+    left without its end: that is cut off.
+
+    Parameters
+    ----------
+    path
+        Where it is; made if it is absent, together with its folder.
+
+    Raises
+    ------
+    ValueError
+        If the file has another header: it is not a ledger of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab+", buffering=0)
+        self._lines: list[str] = []
+        try:
+            self._mend()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _mend(self) -> None:
+        self._file.seek(0)
+        header = self._file.read(len(_HEADER))
+        if not _HEADER.startswith(header):
+            msg = f"{self.path} is not a ledger: it does not begin with {_HEADER.decode().strip()}"
+            raise ValueError(msg)
+        if header != _HEADER:
+            self._file.truncate(0)
+            self._file.write(_HEADER)
+            return
+        self._file.truncate(_complete_bytes(self._file))
+
+    def append(self, record: Sent, sent_at_ms: int, topic: str, partition: int, offset: int) -> None:
+        """Note a record that the broker acknowledged.
+
+        Parameters
+        ----------
+        sent_at_ms
+            When it was handed to the broker's client, ms since the epoch, UTC.
+        topic, partition, offset
+            Where the broker put it.
+        """
+        for index, message in enumerate(record.messages):
+            seq = "" if message.seq is None else message.seq
+            self._lines.append(
+                f"{topic},{partition},{offset},{index},{record.kind},{record.fault},{message.machine_id},"
+                f"{message.factory_id},{seq},{message.event_time_ms},{sent_at_ms},{_anomalies(message)},"
+                f'"{message.readings.replace(_QUOTE, _QUOTED)}"\n'
+            )
+
+    def flush(self) -> None:
+        """Write the rows that wait; readers see them at once."""
+        if not self._lines:
+            return
+        rest = memoryview("".join(self._lines).encode())
+        self._lines.clear()
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self.flush()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(path: Path) -> Iterator[LedgerRow]:
+    """Yield the complete rows of a ledger, also of one that is being written; a torn last line is left out."""
+    rows = csv.reader(_complete_lines(path))
+    next(rows, None)
+    for topic, partition, offset, index, kind, fault, machine_id, factory_id, seq, at_ms, sent_ms, odd, values in rows:
+        yield LedgerRow(
+            topic,
+            int(partition),
+            int(offset),
+            int(index),
+            kind,
+            fault,
+            machine_id,
+            factory_id,
+            int(seq) if seq else None,
+            int(at_ms),
+            int(sent_ms),
+            odd,
+            values,
+        )
+
+
+def _complete_lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line.decode()
+
+
+_QUOTE, _QUOTED = '"', '""'
+
+
+def _anomalies(message: Message) -> str:
+    """Return the anomalies as a CSV field; no JSON of ours holds a line break, so a line is always a row."""
+    if not message.anomalies:
+        return "[]"
+    text = orjson.dumps([{"sensor": sensor, "kind": kind} for sensor, kind in message.anomalies]).decode()
+    return f'"{text.replace(_QUOTE, _QUOTED)}"'
+
+
+def _complete_bytes(file: io.BufferedIOBase | io.RawIOBase) -> int:
+    """Return how many bytes of a file are complete lines."""
+    end = file.seek(0, io.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        block = file.read(end - start) or b""
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

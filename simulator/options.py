@@ -1,0 +1,112 @@
+"""What a plant is like: its machines, how often they send, and how badly they behave."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from pipeline.core.errors import SettingsError
+
+FACTORIES = ("aurora", "borealis", "cascade", "dorado", "equinox")
+MOST_MACHINES = 100_000
+
+
+class Drive(StrEnum):
+    """How event time passes: as fast as possible along the schedule, or with the wall clock."""
+
+    BACKFILL = "backfill"
+    REAL_TIME = "real-time"
+
+
+@dataclass(frozen=True, slots=True)
+class PlantOptions:
+    """A plant and what its machines do; the same options give the same bytes.
+
+    Shares are probabilities in [0, 1]. The defaults are the lab preset with devices that behave.
+
+    Parameters
+    ----------
+    seed
+        Seed of everything that is drawn; ≥ 0.
+    machines
+        Machines in all factories together, 1 to 100,000; 10,000 machines have 50,000 sensors.
+    factories
+        Factory ids; machines are dealt out to them in turn.
+    interval_ms
+        Event time between two messages of one machine, ms; > 0. With ``rate``, that decides instead.
+    start_ms
+        Event time of the first message, ms since the epoch, UTC. The real-time drive begins at the clock's time instead.
+    messages
+        Places in the schedule before the plant stops and sends what it held back; 0: never. Every place is one message,
+        but ``array_length`` of them with ``array_share``; duplicates come on top.
+    drive
+        As fast as possible, or in real time.
+    rate
+        Places in the schedule per second for the real-time drive; 0: ``machines`` per ``interval_ms``.
+    spike_share, dip_share
+        A reading by itself is multiplied by 1.8, or by 0.6. Lab preset: 0.03 each.
+    duplicate_share
+        A message is sent once more within two intervals: same machine, seq and time.
+    late_share, late_max_ms
+        A message is held back by up to so long, ms.
+    out_of_order_share
+        A message is overtaken by the machine's next one.
+    offline_share, offline_ms
+        A message begins an outage: the machine is silent for so much event time, ms, then sends everything at once.
+    reboot_share
+        A message before which the machine restarts its ``seq`` at 0.
+    garbage_share
+        A message arrives as one of :class:`simulator.garbage.Garbage`, each kind as often.
+    array_share, array_length
+        A record is a JSON array of so many messages of its machine; length ≥ 2.
+    lab_share
+        A machine speaks the reference lab's format, which knows no ``seq``; such a machine sends no duplicates.
+    device_headers
+        Send the header ``iothub-connection-device-id``, as IoT Hub adds it.
+    """
+
+    seed: int = 0
+    machines: int = 10_000
+    factories: tuple[str, ...] = FACTORIES
+    interval_ms: float = 5_000.0
+    start_ms: int = 1_735_689_600_000
+    messages: int = 0
+    drive: Drive = Drive.BACKFILL
+    rate: float = 0.0
+    spike_share: float = 0.03
+    dip_share: float = 0.03
+    duplicate_share: float = 0.0
+    late_share: float = 0.0
+    late_max_ms: int = 180_000
+    out_of_order_share: float = 0.0
+    offline_share: float = 0.0
+    offline_ms: int = 120_000
+    reboot_share: float = 0.0
+    garbage_share: float = 0.0
+    array_share: float = 0.0
+    array_length: int = 3
+    lab_share: float = 0.0
+    device_headers: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name.endswith("_share"):
+                self._require(field.name, 0 <= getattr(self, field.name) <= 1, "in [0, 1]")
+        self._require("seed", self.seed >= 0, "≥ 0")
+        self._require("machines", 1 <= self.machines <= MOST_MACHINES, f"in [1, {MOST_MACHINES}]")
+        self._require("factories", len(self.factories) > 0, "at least one")
+        self._require("interval_ms", math.isfinite(self.interval_ms) and self.interval_ms > 0, "> 0")
+        self._require("rate", math.isfinite(self.rate) and self.rate >= 0, "≥ 0")
+        self._require("messages", self.messages >= 0, "≥ 0")
+        self._require("start_ms", self.start_ms >= 0, "≥ 0")
+        self._require("late_max_ms", self.late_max_ms >= 1, "≥ 1")
+        self._require("offline_ms", self.offline_ms >= 1, "≥ 1")
+        self._require("array_length", self.array_length >= 2, "≥ 2")
+        self._require("spike_share", self.spike_share + self.dip_share <= 1, "together with dip_share ≤ 1")
+        held = self.late_share + self.out_of_order_share + self.garbage_share
+        self._require("garbage_share", held <= 1, "together with late_share and out_of_order_share ≤ 1")
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
