@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import structlog
-from pipeline.core.dead_letters import DeadLetterReason
 
 from pipeline.broker.ownership import Ownership
+from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, PipelineError, Unstorable
 from pipeline.core.records import SourcePartition

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Protocol
 
 import structlog
-from pipeline.core.dead_letters import DeadLetterReason
 
 from pipeline.broker.ownership import Ownership
+from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import FoldBroken, PipelineError
 from pipeline.core.records import RecordBatch, SourcePartition
 from tables.partitions import Partitions

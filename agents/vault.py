@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from pipeline.core.dead_letters import DeadLetterReason
 
+from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
-from pipeline.core.codec import CodecRules
-from pipeline.settings import Settings
 
 from agents.flush import Flusher, FlushRules
 from agents.telemetry import Telemetry
@@ -20,10 +19,15 @@ from agents.vault import Connection, DatabaseVault
 from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.ownership import Lease, LogRange, Ownership
+from pipeline.broker.transport import BatchConsumer
+from pipeline.core.codec import CodecRules
 from pipeline.core.errors import PipelineError
-from pipeline.core.fold import FOLD_VERSION, FoldRules
-from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
+from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
+from pipeline.core.state import PartitionState
+from pipeline.settings import Settings
+from pipeline.store import rows
 from pipeline.store.progress import Progress, Subscriber
 from tables.partitions import Partitions
 
@@ -95,8 +99,10 @@ class Worker:
 
     async def _acquire(self) -> None:
         app = self.app
+        # The consumer is made when the app starts
         await self.ownership.acquire_for_ever(
-            lambda: app.consumer_generation_id, lambda source: app.consumer.available(source)
+            lambda: app.consumer_generation_id,
+            lambda source: cast(BatchConsumer, app.consumer).available(source),
         )
 
     async def _flush(self) -> None:
@@ -116,7 +122,8 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.flush.offset_commit_interval_s)
             owned = self.partitions.owned
-            await self.app.consumer.publish_marks({source: held.effects_mark for source, held in owned.items()})
+            consumer = cast(BatchConsumer, self.app.consumer)
+            await consumer.publish_marks({source: held.effects_mark for source, held in owned.items()})
 
 
 class _PartitionLeases:
@@ -136,8 +143,21 @@ async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:
         yield event.value
 
 
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache, by folding and writing one message to nowhere."""
+    source = SourcePartition("warm-up", 0)
+    body = b'{"machine_id":"m","factory_id":"f","time":"1970-01-01T00:00:00Z","readings":{"t":1}}'
+    state = PartitionState()
+    effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
+    project(state, 0, 1, FoldRules().window)
+    rows.telemetry("", source, effects.events)
+
+
 class _Process(faust.Worker):
     """The process around the app: it drains the worker while the app still owns its partitions, then stops the app."""
+
+    # What the base class says about its life belongs to Faust's lines, not to ours
+    logger = logging.getLogger("faust.worker")
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker.app, loglevel="info", override_logging=False, quiet=True)
@@ -164,6 +184,7 @@ def run(settings: Settings, name: str | None = None) -> None:
         If it had to stop by itself.
     """
     worker = Worker(settings, name or worker_name())
+    warm_up()
     log.info("worker.starting", group=settings.group, topics=settings.source_topics)
     try:
         _Process(worker).execute_from_commandline()

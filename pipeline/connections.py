@@ -16,9 +16,9 @@ def broker_security(settings: Settings) -> BrokerSecurity:
         sasl_mechanism=broker.sasl_mechanism,
         username=broker.sasl_username,
         password=broker.sasl_password.get_secret_value(),
-        ca_file=broker.tls_ca_file,
-        certificate_file=broker.tls_certificate_file,
-        key_file=broker.tls_key_file,
+        ca_file=broker.ca_file,
+        certificate_file=broker.certificate_file,
+        key_file=broker.key_file,
     )
 
 

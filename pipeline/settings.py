@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.core.errors import SettingsError
 
@@ -34,7 +34,9 @@ class Site(_Group):
     """Where this installation is."""
 
     cluster: Name = Field("local", description="Name of the broker's cluster; part of every key in the database")
-    factory: Prefix = Field("", description="Factory that workers serve; its topics and group carry its name. Empty: all")
+    factory: Prefix = Field(
+        "", description="Factory that workers serve; its topics and group carry its name. Empty: all"
+    )
 
 
 class Broker(_Group):
@@ -44,17 +46,21 @@ class Broker(_Group):
     group: Name = Field("pipeline", description="Consumer group")
     topics: tuple[Name, ...] = Field(("telemetry.machine",), description="Source topics", min_length=1)
     topic_prefix: Prefix = Field("", description="Put before every topic, for example `test.`")
-    partitions: int = Field(8, ge=1, le=10_000, description="Partitions of a topic that `pipeline topics --create` makes")
+    partitions: int = Field(
+        8, ge=1, le=10_000, description="Partitions of a topic that `pipeline topics --create` makes"
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the connection is secured; Event Hubs: SASL_SSL"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="How to log in")
     sasl_username: str = Field("", description="User; Event Hubs: `$ConnectionString`")
     sasl_password: SecretStr = Field(SecretStr(""), description="Password; Event Hubs: the connection string")
-    tls_ca_file: str = Field("", description="PEM file of trusted authorities; empty: the system's")
-    tls_certificate_file: str = Field("", description="PEM file of the client's certificate")
-    tls_key_file: str = Field("", description="PEM file of the client's key")
-    session_timeout_s: float = Field(30.0, ge=1, le=3600, description="Silence after which a worker loses its partitions, s")
+    ca_file: str = Field("", description="PEM file of trusted authorities; empty: the system's")
+    certificate_file: str = Field("", description="PEM file of the client's certificate")
+    key_file: str = Field("", description="PEM file of the client's key")
+    session_timeout_s: float = Field(
+        30.0, ge=1, le=3600, description="Silence after which a worker loses its partitions, s"
+    )
     heartbeat_interval_s: float = Field(3.0, gt=0, le=600, description="How often a worker speaks to the group, s")
     batch_records: int = Field(4000, ge=1, le=100_000, description="Most records of one fetch")
     instance_id: Prefix = Field("", description="Name for static membership; empty: dynamic")
@@ -64,7 +70,8 @@ class Postgres(_Group):
     """The database."""
 
     dsn: SecretStr = Field(
-        SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"), description="Connection string of the workers' login"
+        SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"),
+        description="Connection string of the workers' login",
     )
     admin_dsn: SecretStr = Field(
         SecretStr(""), description="Connection string for `pipeline migrate`; empty: the workers' one"
@@ -138,10 +145,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take the environment first, then what :func:`load` read from the file."""
-        return EnvSettingsSource(settings_cls), init_settings
+        return env_settings, init_settings
 
     @property
     def group(self) -> str:
@@ -204,8 +216,9 @@ def origins(settings: Settings) -> list[tuple[str, str, str]]:
 def keys(group: str) -> dict[str, FieldInfo]:
     """Return the settings of a group with their descriptions and defaults."""
     model = Settings.model_fields[group].annotation
-    assert model is not None and issubclass(model, BaseModel)  # noqa: S101, PT018  # every group is declared above
-    return model.model_fields
+    assert isinstance(model, type)  # noqa: S101  # every group is declared above
+    fields: dict[str, FieldInfo] = model.model_fields
+    return fields
 
 
 def variable(group: str, key: str) -> str:

@@ -116,9 +116,8 @@ def simulate(
     run = _Run(_timed(options, clock.now_ms()), publisher, ledger, clock, stop, on_progress)
     try:
         run.send_all()
-        publisher.flush()
     finally:
-        ledger.flush()
+        run.settle()
     return run.result()
 
 
@@ -161,6 +160,13 @@ class _Run:
             self._count(record, now_ms)
             if count % _RECORDS_PER_TICK == 0 and not self._tick():
                 return
+
+    def settle(self) -> None:
+        """Wait for what is under way, however the sending ended: what the broker has must be in the ledger."""
+        try:
+            self._publisher.flush()
+        finally:
+            self._ledger.flush()
 
     def _wait_until(self, due_ms: int) -> bool:
         """Wait in short ticks; return whether to go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -10,6 +11,9 @@ from pipeline.core.errors import SettingsError
 
 FACTORIES = ("aurora", "borealis", "cascade", "dorado", "equinox")
 MOST_MACHINES = 100_000
+
+_FACTORY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""A factory's id is written into JSON, into CSV and into topic names as it is."""
 
 
 class Drive(StrEnum):
@@ -95,7 +99,8 @@ class PlantOptions:
                 self._require(field.name, 0 <= getattr(self, field.name) <= 1, "in [0, 1]")
         self._require("seed", self.seed >= 0, "≥ 0")
         self._require("machines", 1 <= self.machines <= MOST_MACHINES, f"in [1, {MOST_MACHINES}]")
-        self._require("factories", len(self.factories) > 0, "at least one")
+        named = all(_FACTORY.fullmatch(factory) for factory in self.factories)
+        self._require("factories", len(self.factories) > 0 and named, "at least one, each of letters, digits and . _ -")
         self._require("interval_ms", math.isfinite(self.interval_ms) and self.interval_ms > 0, "> 0")
         self._require("rate", math.isfinite(self.rate) and self.rate >= 0, "≥ 0")
         self._require("messages", self.messages >= 0, "≥ 0")

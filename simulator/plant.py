@@ -27,7 +27,7 @@ class Plant:
     --------
     >>> plant = Plant(PlantOptions(machines=2, messages=3, interval_ms=1_000))
     >>> [(record.key, record.messages[0].seq, record.due_ms - 1_735_689_600_000) for record in plant]
-    [(b'cnc-00001', 0, 0), (b'press-00000', 0, 500), (b'cnc-00001', 1, 1000)]
+    [(b'press-00000', 0, 0), (b'cnc-00001', 0, 500), (b'press-00000', 1, 1000)]
     """
 
     def __init__(self, options: PlantOptions) -> None:
@@ -78,12 +78,12 @@ class Plant:
             else:
                 body = texts[first] if end - first == 1 else f"[{','.join(texts[first:end])}]"
                 record = self._record(row, body.encode(), KIND_NAMES[kind], due_ms, tuple(messages[first:end]))
-            if again_ms >= 0:
-                self._hold(record._replace(kind="duplicate", due_ms=again_ms))
             if kind == SENT and due_ms == scheduled_ms:
                 yield record
             else:
                 self._hold(record)
+            if again_ms >= 0:
+                self._hold(record._replace(kind="duplicate", due_ms=again_ms))
 
     def _record(self, row: int, body: bytes, kind: str, due_ms: int, messages: tuple[Message, ...]) -> Sent:
         key = self.machines[row].key

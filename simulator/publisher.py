@@ -89,7 +89,7 @@ class Publisher:
         Raises
         ------
         BrokerUnavailable
-            If an earlier record could not be delivered.
+            If an earlier record could not be delivered, or this one is not taken.
         """
         topic = self._topic.replace("{factory}", record.messages[0].factory_id) if self._per_factory else self._topic
         delivered = partial(self._delivered, acknowledged)
@@ -101,6 +101,9 @@ class Publisher:
             except BufferError:
                 self._producer.poll(_QUEUE_FULL_WAIT_S)
                 self._raise_failure()
+            except KafkaException as error:
+                reason = f"the broker's client refuses a record for topic {topic}: {error.args[0].str()}"
+                raise BrokerUnavailable(reason) from error
             else:
                 return
 
@@ -123,8 +126,9 @@ class Publisher:
         BrokerUnavailable
             If a record could not be delivered within ``delivery_timeout_s``.
         """
+        # One lost record does not end the wait: others that are under way may still be taken
         while self._producer.flush(1.0):
-            self._raise_failure()
+            pass
         self._raise_failure()
 
     def _delivered(self, acknowledged: Acknowledged, error: KafkaError | None, message: Message) -> None:

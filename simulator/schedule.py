@@ -75,7 +75,7 @@ class Schedule:
 
     def blocks(self) -> Iterator[Block]:
         """Yield the schedule block by block, up to ``options.messages`` places or for ever."""
-        place, turns = 0, max(1, BLOCK // self._options.machines)
+        place, turns = 0, self._turns()
         while not self._options.messages or place < self._options.messages:
             width = self._options.machines
             if turns == 1:
@@ -83,11 +83,15 @@ class Schedule:
             yield self._block(place, turns, width)
             place += turns * width
 
+    def _turns(self) -> int:
+        """Return how many turns a block has: few enough that a machine hardly reboots or falls silent twice in it."""
+        share = max(self._options.offline_share, self._options.reboot_share)
+        most = int(0.1 / share) if share else BLOCK
+        return max(1, min(most, BLOCK // self._options.machines))
+
     def _time_of(self, places: Integers) -> npt.NDArray[np.float64]:
-        times: npt.NDArray[np.float64] = self._options.start_ms + places * (
-            self._options.interval_ms / self._options.machines
-        )
-        return times
+        step_ms = self._options.interval_ms / self._options.machines
+        return (self._options.start_ms + places * step_ms).astype(np.float64)
 
     def _block(self, first: int, turns: int, width: int) -> Block:
         options = self._options

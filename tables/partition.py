@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.core.dead_letters import DeadLetterReason
-
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import RecordBatch, SourcePartition

@@ -64,7 +64,7 @@ class Rules(NamedTuple):
     delay_ms: int
     threshold: float
     fading: float
-    warm_up: int
+    warm_up: float
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -101,6 +101,17 @@ def _keep_last(sensor: Any, value: float, time_ms: int, offset: int, index: int)
         sensor.last_time_ms = time_ms
         sensor.last_offset = offset
         sensor.last_index = index
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _score_then_learn(sensor: Any, value: float, rules: Any) -> tuple[float, float]:
+    """Return (expectation, signed score) of a reading that the sensor's model has not seen; then learn it."""
+    expected = sensor.mean
+    score = spike_score(expected, sensor.variance, sensor.seen, value, rules.warm_up)
+    sensor.mean, sensor.variance, sensor.seen, sensor.streak = spike_learn(
+        expected, sensor.variance, sensor.seen, sensor.streak, value, score, rules.threshold, rules.fading
+    )
+    return expected, score
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -159,19 +170,22 @@ def fold_messages(
     flagged = 0
     first = 0
     for i in range(len(messages.offsets)):
-        layout, offset, index = messages.layouts[i], messages.offsets[i], messages.indexes[i]
-        time_ms, seq = messages.times_ms[i], messages.seqs[i]
+        layout, offset, index, time_ms = (
+            messages.layouts[i],
+            messages.offsets[i],
+            messages.indexes[i],
+            messages.times_ms[i],
+        )
         row = layouts.machines[layout]
         machine, counts = memory.machines[row], memory.counts[row]
-        counted = offset >= windows_from
-        begin, first = first, messages.ends[i]
-        duplicate, unverified = _is_duplicate(machine, memory.sent[row], seq, time_ms)
+        counted, begin, first = offset >= windows_from, first, messages.ends[i]
+        duplicate, unverified = _is_duplicate(machine, memory.sent[row], messages.seqs[i], time_ms)
         kept[i] = not duplicate
         if duplicate:
             counts.duplicates += counted
             continue
         machine.layout = layout
-        _remember(machine, memory.sent[row], seq, time_ms, offset)
+        _remember(machine, memory.sent[row], messages.seqs[i], time_ms, offset)
         window = time_ms // rules.window_ms
         late = (window + 1) * rules.window_ms <= watermark_ms
         if counted:
@@ -182,14 +196,11 @@ def fold_messages(
         for r in range(begin, first):
             slot, value = layouts.slots[base + r], messages.values[r]
             sensor = memory.sensors[slot]
-            score = spike_score(sensor.mean, sensor.variance, sensor.seen, value, rules.warm_up)
+            expected, score = _score_then_learn(sensor, value, rules)
             if abs(score) > rules.threshold:
                 hit = found[flagged]
-                hit.message, hit.reading, hit.slot, hit.expected, hit.score = i, r, slot, sensor.mean, score
+                hit.message, hit.reading, hit.slot, hit.expected, hit.score = i, r, slot, expected, score
                 flagged += 1
-            sensor.mean, sensor.variance, sensor.seen, sensor.streak = spike_learn(
-                sensor.mean, sensor.variance, sensor.seen, sensor.streak, value, score, rules.threshold, rules.fading
-            )
             _keep_last(sensor, value, time_ms, offset, index)
             if counted:
                 entry, used = _entry_of(memory, used, slot, window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,8 @@ class Tumbling:
 def home(slot: int, window: int, mask: int) -> int:
     """Return where the search for a key begins in a hash table of ``mask + 1`` places."""
     mixed = np.uint64(slot) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(window) * np.uint64(0xC2B2AE3D27D4EB4F)
-    return np.int64((mixed >> np.uint64(17)) & np.uint64(mask))
+    at: int = np.int64((mixed >> np.uint64(17)) & np.uint64(mask))  # type: ignore[assignment]  # an int to the compiler
+    return at
 
 
 @njit(cache=True, nogil=True)
@@ -83,7 +85,7 @@ def _replace_all(places: npt.NDArray[np.int32], entries: npt.NDArray[np.void], u
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add_reading(entry: np.void, value: float, at_ms: int, offset: int, index: int, late: bool) -> None:
+def add_reading(entry: Any, value: float, at_ms: int, offset: int, index: int, late: bool) -> None:
     """Add one reading to an aggregate (Welford 1962), keeping the last by (time, offset, index)."""
     entry.count += 1
     step = value - entry.mean

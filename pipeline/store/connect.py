@@ -44,7 +44,7 @@ def connect(
         If the connection string cannot be read.
     """
     given = _parameters(dsn)
-    defaults = {"application_name": application_name, "connect_timeout": max(2, round(connect_timeout_s)), **_DEAD_PEER}
+    defaults: dict[str, Any] = {"application_name": application_name, "connect_timeout": max(2, round(connect_timeout_s)), **_DEAD_PEER}
     try:
         connection: Connection = psycopg.connect(make_conninfo("", **(defaults | given)), autocommit=True)
     except psycopg.OperationalError as error:
@@ -78,4 +78,6 @@ def _parameters(dsn: str) -> dict[str, Any]:
         return {name: value for name, value in conninfo_to_dict(dsn).items() if value is not None}
     except psycopg.ProgrammingError as error:
         # The driver's own text may repeat the password
-        raise SettingsError("postgres.dsn is no connection string; write postgresql://user@host:5432/database") from error
+        raise SettingsError(
+            "postgres.dsn is no connection string; write postgresql://user@host:5432/database"
+        ) from error

@@ -89,8 +89,7 @@ ANOMALY = Merge(
     "machine_id, cluster, source_topic, source_partition, source_offset, source_index, sensor, kind",
     _replace_by(
         "true",
-        "factory_id, event_time, value, expected, score, detector, detector_version, worker, event_id,"
-        " message_id",
+        "factory_id, event_time, value, expected, score, detector, detector_version, worker, event_id, message_id",
     ),
 )
 

@@ -95,7 +95,9 @@ def require_schema(connection: Connection) -> None:
     """
     missing = pending(connection)
     if missing:
-        raise SchemaOutdated(f"the database lacks {len(missing)} migration(s), first {missing[0]}: run `pipeline migrate`")
+        raise SchemaOutdated(
+            f"the database lacks {len(missing)} migration(s), first {missing[0]}: run `pipeline migrate`"
+        )
 
 
 def make_partitions(connection: Connection, days_ahead: int = 7) -> int:

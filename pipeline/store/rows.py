@@ -13,6 +13,7 @@ from pipeline.core.effects import Anomaly, Events, MachineRow, WindowRows
 from pipeline.core.records import SourcePartition
 from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
 from pipeline.store import copy_binary as copy
+from pipeline.store.dead_letters import readable_headers
 from pipeline.store.identity import Uuids, event_ids, seed, source_id
 from pipeline.store.progress import Subscriber
 
@@ -210,7 +211,6 @@ def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow
 def dead_letters(subscriber: Subscriber, source: SourcePartition, letters: Sequence[DeadLetter]) -> bytes:
     """Return dead letters as rows of ``dead_letter``; an absent key or body is stored empty."""
     n = len(letters)
-    headers = [[(name, (value or b"").decode("latin-1")) for name, value in letter.headers] for letter in letters]
     return copy.rows(
         [
             copy.constant(subscriber.cluster.encode(), n),
@@ -223,12 +223,12 @@ def dead_letters(subscriber: Subscriber, source: SourcePartition, letters: Seque
             copy.texts([_storable(letter.detail) for letter in letters]),
             copy.raw([letter.key or b"" for letter in letters]),
             copy.raw([letter.body or b"" for letter in letters]),
-            copy.raw([_JSONB_VERSION + _storable(orjson.dumps(pairs).decode()).encode() for pairs in headers]),
+            copy.raw([_JSONB_VERSION + orjson.dumps(readable_headers(letter.headers)) for letter in letters]),
             copy.timestamps(np.array([letter.record_ms for letter in letters], np.int64)),
         ]
     )
 
 
 def _storable(text: str) -> str:
-    """Return text that PostgreSQL takes: no NUL, whether as a character or as an escape, no lone surrogate."""
-    return text.replace("\\u0000", "\\ufffd").replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    """Return text that PostgreSQL takes: without NUL and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,261 @@
+"""From raw records to columns: every record becomes accepted messages or dead letters, and nothing raises.
+
+1. Headers are read (:mod:`pipeline.core.source_properties`), arrays are taken apart (:mod:`pipeline.core.elements`).
+2. Bodies are decoded by types that check while they decode; what those do not take is read in plain Python, which says why
+   (:mod:`pipeline.core.messages`).
+3. Names, times and devices are checked on the columns of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, compress
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.checks import Refused, shown
+from pipeline.core.codec_rules import CodecRules
+from pipeline.core.dead_letters import DeadLetter
+from pipeline.core.dead_letters import DeadLetterReason as Reason
+from pipeline.core.elements import Elements, Refusal, split
+from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
+from pipeline.core.records import SourceRecord
+from pipeline.core.source_properties import UNREADABLE, read_properties
+from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS, parse_times
+
+__all__ = ["CodecRules", "Columns", "decode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Accepted messages, column by column, in (offset, index) order; all of length n but ``values``.
+
+    Parameters
+    ----------
+    offsets, indexes
+        Source position, and place in an array record (else 0).
+    times_ms, ingest_ms
+        Event time and the broker's time, ms since the epoch, UTC.
+    seqs
+        Device sequence numbers; -1: none.
+    machine_types
+        Empty in the reference lab's messages.
+    sensors
+        Names of each message's readings, in its order.
+    values
+        All readings, one message after the other.
+    ends
+        Where each message's readings end in ``values``.
+    bodies
+        n raw JSON objects.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    indexes: npt.NDArray[np.int32]
+    times_ms: npt.NDArray[np.int64]
+    ingest_ms: npt.NDArray[np.int64]
+    seqs: npt.NDArray[np.int64]
+    machine_ids: list[str]
+    factory_ids: list[str]
+    machine_types: list[str]
+    sensors: list[tuple[str, ...]]
+    values: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.int64]
+    bodies: list[bytes]
+
+
+def decode(
+    records: Sequence[SourceRecord], rules: CodecRules, skip: Mapping[int, tuple[Reason, str]]
+) -> tuple[Columns, list[DeadLetter]]:
+    """Return a batch's accepted messages and its dead letters; never raises, whatever the records hold.
+
+    Parameters
+    ----------
+    records
+        By rising offset. Each gives at least one message or one dead letter.
+    skip
+        Offsets that become dead letters unseen, with reason and detail.
+
+    Examples
+    --------
+    >>> from pipeline.core.records import Record
+    >>> body = b'{"factory_id":"aurora","machine_id":"press-1","machine_type":"press","time":"2026-11-21T22:00:00Z",'
+    >>> body += b'"readings":{"temperature":55.1,"pressure":7539}}'
+    >>> columns, letters = decode([Record(0, 1_795_300_000_000, body), Record(1, 0, b"")], CodecRules(), {})
+    >>> columns.sensors, columns.values.tolist(), columns.times_ms.tolist()
+    ([('temperature', 'pressure')], [55.1, 7539.0], [1795298400000])
+    >>> [(letter.offset, letter.detail) for letter in letters]
+    [(1, 'the record has no body; send a message')]
+    """
+    properties = read_properties(records)
+    elements, refusals = split(records, rules, skip)
+    elements, messages = _read(elements, properties.types, rules, refusals)
+    columns = _columns(records, elements, properties.ingest_ms, messages)
+    wrong: dict[int, Refused] = {}
+    _check_devices(columns, elements, properties.devices, rules, wrong)
+    _check_times(columns, messages, rules, wrong)
+    _check_names(columns, messages, rules, wrong)
+    if wrong:
+        for i, refused in wrong.items():
+            place = int(elements.records[i]), int(elements.indexes[i])
+            refusals.append(Refusal(*place, refused.reason, refused.detail, elements.bodies[i]))
+        columns = _without(columns, list(wrong))
+    return columns, _dead_letters(records, refusals)
+
+
+def _read(
+    elements: Elements, types: list[str | None], rules: CodecRules, refusals: list[Refusal]
+) -> tuple[Elements, list[Telemetry]]:
+    """Return the elements that are accepted messages, and those messages; add the others to ``refusals``."""
+    bodies = elements.bodies
+    if b"\\" in b"".join(bodies):
+        bodies = [b"" if b"\\" in body else body for body in bodies]
+    if not set(types) <= {None, "machine"}:
+        foreign = [types[record] not in {None, "machine"} for record in elements.records.tolist()]
+        bodies = [b"" if other else body for body, other in zip(bodies, foreign, strict=True)]
+    found = decode_exact(bodies)
+    messages = [message for message in found if message is not None]
+    if len(messages) == len(found):
+        return elements, messages
+    for i, message in enumerate(found):
+        if message is None:
+            record, body = int(elements.records[i]), elements.bodies[i]
+            try:
+                found[i] = read_message(body, types[record] if types else None, rules.max_depth)
+            except Refused as refused:
+                refusals.append(Refusal(record, int(elements.indexes[i]), refused.reason, refused.detail, body))
+    kept = np.array([message is not None for message in found])
+    elements = Elements(list(compress(elements.bodies, kept)), elements.records[kept], elements.indexes[kept])
+    return elements, [message for message in found if message is not None]
+
+
+def _columns(
+    records: Sequence[SourceRecord],
+    elements: Elements,
+    ingest_ms: npt.NDArray[np.int64],
+    messages: Sequence[Telemetry],
+) -> Columns:
+    offsets = np.array([record.offset for record in records], np.int64)
+    readings = [message.readings for message in messages]
+    counts = np.fromiter(map(len, readings), np.int64, len(readings))
+    shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return Columns(
+        offsets=offsets[elements.records],
+        indexes=elements.indexes,
+        times_ms=parse_times([message.time for message in messages]),
+        ingest_ms=ingest_ms[elements.records],
+        seqs=np.array([message.seq for message in messages], np.int64),
+        machine_ids=[message.machine_id for message in messages],
+        factory_ids=[message.factory_id for message in messages],
+        machine_types=[message.machine_type for message in messages],
+        sensors=[shapes.setdefault(names, names) for names in map(tuple, readings)],
+        values=np.fromiter(chain.from_iterable(map(dict.values, readings)), np.float64, int(counts.sum())),
+        ends=np.cumsum(counts),
+        bodies=elements.bodies,
+    )
+
+
+def _check_devices(
+    columns: Columns, elements: Elements, devices: list[str | None], rules: CodecRules, wrong: dict[int, Refused]
+) -> None:
+    if set(devices) <= {None}:
+        return
+    for i, record in enumerate(elements.records.tolist()):
+        device = devices[record]
+        if device is None or device == columns.machine_ids[i] or device in rules.gateways:
+            continue
+        who = "a device whose name cannot be read" if device == UNREADABLE else shown(device)
+        detail = f"machine_id is {shown(columns.machine_ids[i])}, sent by {who}; register the device as a gateway"
+        wrong[i] = Refused(Reason.DEVICE_MISMATCH, detail)
+
+
+def _check_times(columns: Columns, messages: Sequence[Telemetry], rules: CodecRules, wrong: dict[int, Refused]) -> None:
+    times, ingest = columns.times_ms, columns.ingest_ms
+    outside = (times < 0) | (times >= END_MS) | (ingest < 0) | (ingest >= END_MS)
+    for i in np.flatnonzero(outside | (times > ingest + rules.max_future_ms)).tolist():
+        key, sent = keys_of(messages[i]).time, shown(messages[i].time)
+        if times[i] == NO_ZONE_MS:
+            refused = Refused(Reason.TIME_WITHOUT_ZONE, f"{key} is {sent}; say its zone, Z or such as +01:00")
+        elif times[i] == MALFORMED_MS:
+            refused = Refused(Reason.WRONG_SHAPE, f"{key} is {sent}; send ISO 8601, such as 2026-11-21T22:00:00.123Z")
+        elif not 0 <= times[i] < END_MS:
+            refused = Refused(Reason.TIME_OUT_OF_RANGE, f"{key} is {sent}; set the clock: taken is 1970 to 2199")
+        elif not 0 <= ingest[i] < END_MS:
+            detail = f"the record's own timestamp is {ingest[i]} ms; have the topic or the producer set it"
+            refused = Refused(Reason.TIME_OUT_OF_RANGE, detail)
+        else:
+            ahead = f"{(times[i] - ingest[i]) / 1000:.0f} s ahead of the broker's time"
+            refused = Refused(Reason.TIME_IN_FUTURE, f"{key} is {sent}, {ahead}; set the device's clock")
+        wrong.setdefault(i, refused)
+
+
+def _check_names(columns: Columns, messages: Sequence[Telemetry], rules: CodecRules, wrong: dict[int, Refused]) -> None:
+    limit = rules.max_identifier_length
+    shapes = {names: refused for names in set(columns.sensors) if (refused := _check_sensors(names, rules))}
+    if shapes:
+        for i, names in enumerate(columns.sensors):
+            if names in shapes:
+                wrong.setdefault(i, shapes[names])
+    named = columns.factory_ids, columns.machine_ids, columns.machine_types
+    if max(max(map(len, texts), default=0) for texts in named) <= limit:
+        return
+    for i, texts in enumerate(zip(*named, strict=True)):
+        for key, text in zip(keys_of(messages[i]), texts, strict=False):
+            if len(text) > limit:
+                detail = f"{key} has {len(text)} characters: {shown(text)}; at most {limit} are taken"
+                wrong.setdefault(i, Refused(Reason.IDENTIFIER_TOO_LONG, detail))
+
+
+def _check_sensors(names: tuple[str, ...], rules: CodecRules) -> Refused | None:
+    if len(names) > rules.max_readings:
+        return Refused(Reason.WRONG_SHAPE, f"readings has {len(names)} sensors; send at most {rules.max_readings}")
+    if not names:
+        return Refused(Reason.WRONG_SHAPE, "readings is empty; send at least one reading")
+    if not all(names):
+        return Refused(Reason.WRONG_SHAPE, "readings has a sensor without a name; name it")
+    longest = max(names, key=len)
+    if len(longest) <= rules.max_identifier_length:
+        return None
+    detail = f"sensor {shown(longest)} has {len(longest)} characters; at most {rules.max_identifier_length} are taken"
+    return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
+
+
+def _without(columns: Columns, refused: Sequence[int]) -> Columns:
+    kept = np.ones(len(columns.bodies), np.bool_)
+    kept[refused] = False
+    which = kept.tolist()
+    counts = np.diff(columns.ends, prepend=0)
+    return Columns(
+        offsets=columns.offsets[kept],
+        indexes=columns.indexes[kept],
+        times_ms=columns.times_ms[kept],
+        ingest_ms=columns.ingest_ms[kept],
+        seqs=columns.seqs[kept],
+        machine_ids=list(compress(columns.machine_ids, which)),
+        factory_ids=list(compress(columns.factory_ids, which)),
+        machine_types=list(compress(columns.machine_types, which)),
+        sensors=list(compress(columns.sensors, which)),
+        values=columns.values[np.repeat(kept, counts)],
+        ends=np.cumsum(counts[kept]),
+        bodies=list(compress(columns.bodies, which)),
+    )
+
+
+def _dead_letters(records: Sequence[SourceRecord], refusals: list[Refusal]) -> list[DeadLetter]:
+    refusals.sort(key=lambda refusal: refusal[:2])
+    return [
+        DeadLetter(
+            offset=records[record].offset,
+            index=place,
+            reason=reason,
+            detail=detail,
+            key=records[record].key,
+            body=body,
+            headers=records[record].headers,
+            # A producer may write any number as timestamp; the database takes no such time
+            record_ms=min(max(records[record].timestamp, 0), END_MS - 1),
+        )
+        for record, place, reason, detail, body in refusals
+    ]

@@ -1,0 +1,36 @@
+"""What the codec is told about the plant; all else about a message is fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRules:
+    """Limits of what is accepted.
+
+    Parameters
+    ----------
+    max_future_ms
+        How far an event time may be ahead of the broker's, ms; ≥ 0.
+    gateways
+        Devices that may speak for other machines.
+    max_body_bytes
+        Largest body of a record.
+    max_identifier_length
+        Longest name of a machine, factory, machine type or sensor, in characters.
+    max_readings
+        Most readings in one message.
+    max_depth
+        Most levels of objects and arrays in one message, itself included.
+    max_elements
+        Most messages in an array record.
+    """
+
+    max_future_ms: int = 3_600_000
+    gateways: frozenset[str] = frozenset()
+    max_body_bytes: int = 1_000_000
+    max_identifier_length: int = 128
+    max_readings: int = 256
+    max_depth: int = 64
+    max_elements: int = 10_000

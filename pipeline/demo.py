@@ -1,0 +1,257 @@
+"""The demo: everything at once on this machine, watched while it runs, verified when it ends."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from rich.console import Console
+
+from pipeline import verify
+from pipeline.broker import topics
+from pipeline.broker.embedded import EmbeddedBroker
+from pipeline.broker.security import BrokerSecurity
+from pipeline.core.errors import PipelineError
+from pipeline.demo_summary import Summary
+from pipeline.settings import load
+from pipeline.store.connect import address
+from pipeline.store.embedded import EmbeddedPostgres
+from pipeline.store.migrate import migrate
+
+DATABASE = "pipeline_demo"
+WORKER_LOGIN, DASHBOARD_LOGIN = "demo_worker", "demo_dashboard"
+CATCH_UP_S = 60.0
+_STOP_S = 30.0
+_PARTITIONS = 8
+_PLANT = {
+    "duplicates": 0.01,
+    "late": 0.01,
+    "late-max-s": 8,
+    "out-of-order": 0.01,
+    "offline": 0.0002,
+    "offline-s": 6,
+    "garbage": 0.005,
+    "arrays": 0.02,
+    "lab": 0.05,
+}
+"""How badly the demo's devices behave; see ``pipeline simulate --help``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the demo runs.
+
+    Parameters
+    ----------
+    duration_s
+        When to end, s; 0: on Ctrl-C.
+    machines, rate
+        Of the plant; messages per second.
+    workers
+        Worker processes.
+    folder
+        Where embedded services, logs and the ledger are.
+    """
+
+    duration_s: float
+    machines: int
+    rate: float
+    workers: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of it."""
+
+    summary: Mapping[str, Any]
+    holds: bool
+
+
+class _Interrupted(Exception):  # a wish, no error
+    """Somebody pressed Ctrl-C."""
+
+
+def run(options: DemoOptions) -> Report:
+    """Run the demo until its time is over or somebody presses Ctrl-C; then let the workers catch up, and verify.
+
+    Broker and database are embedded unless ``PIPELINE_BROKER__ADDRESS`` or ``PIPELINE_POSTGRES__ADMIN_DSN`` name others;
+    there, only topics of this run and the database ``pipeline_demo`` are touched.
+    """
+    console = Console(stderr=True)
+    folder = options.folder / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = folder / "ledger.csv"
+    ledger.unlink(missing_ok=True)
+    with ExitStack() as stack, _interruptible():
+        site = stack.enter_context(_services(options.folder, console))
+        with _processes(site, options, ledger, folder) as (plant, workers):
+            Summary(site.dsn, site.group, console).where_to_look(site.dashboard_dsn, folder)
+            _watch(options, site, console, [plant, *workers])
+            _stop([plant])
+            _catch_up(ledger, site, console)
+        console.print("[dim]verifying …[/dim]")
+        found = verify.verify(ledger, site.dsn, group=site.group)
+        return Report(found.summary, found.holds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    broker: str
+    dsn: str
+    worker_dsn: str
+    dashboard_dsn: str
+    prefix: str
+    group: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of this run's processes: the user's, with our settings on top."""
+        return os.environ | {
+            "PIPELINE_BROKER__ADDRESS": self.broker,
+            "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
+            "PIPELINE_BROKER__GROUP": self.group,
+            "PIPELINE_POSTGRES__DSN": self.worker_dsn,
+            "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
+            "PIPELINE_LOG__FORMAT": "json",
+        }
+
+
+@contextmanager
+def _services(folder: Path, console: Console) -> Iterator[_Site]:
+    """Start what is not given, and prepare it."""
+    settings = load()
+    with ExitStack() as stack:
+        broker = os.environ.get("PIPELINE_BROKER__ADDRESS", "")
+        if not broker:
+            console.print("[dim]starting Apache Kafka …[/dim]")
+            broker = stack.enter_context(EmbeddedBroker(folder / "kafka")).address
+        server = settings.postgres.admin_dsn.get_secret_value()
+        if not server:
+            console.print("[dim]starting PostgreSQL …[/dim]")
+            server = stack.enter_context(EmbeddedPostgres(folder / "postgres")).dsn
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d%H%M%S")
+        site = _prepare_database(server, broker, f"demo-{stamp}")
+        names = [f"{site.prefix}{topic}" for topic in settings.broker.topics]
+        topics.create_topics(broker, BrokerSecurity(), names, _PARTITIONS)
+        yield site
+
+
+def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
+    try:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {DATABASE}")
+        dsn = make_conninfo(server, dbname=DATABASE)
+        migrate(dsn)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for login, role in ((WORKER_LOGIN, "pipeline_worker"), (DASHBOARD_LOGIN, "pipeline_dashboard")):
+                if connection.execute("SELECT to_regrole(%s)", [login]).fetchone() == (None,):
+                    connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{login}'")
+                connection.execute(f"GRANT {role} TO {login}")
+    except psycopg.Error as error:
+        raise PipelineError(f"the database at {address(server)} could not be prepared: {error}") from error
+    worker, dashboard = (make_conninfo(dsn, user=name, password=name) for name in (WORKER_LOGIN, DASHBOARD_LOGIN))
+    return _Site(broker, dsn, worker, dashboard, prefix=f"{run_name}.", group=run_name)
+
+
+@contextmanager
+def _processes(
+    site: _Site, options: DemoOptions, ledger: Path, folder: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
+    """Start workers and the plant; end them all."""
+    plant_options = [f"--{name}={value}" for name, value in _PLANT.items()]
+    plant_options += [
+        f"--machines={options.machines}",
+        f"--rate={options.rate}",
+        f"--ledger={ledger}",
+        "--device-headers",
+    ]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for name in [f"worker-{number}" for number in range(1, options.workers + 1)]:
+            started.append(_start(site, folder, name, "worker", f"--name={name}"))  # noqa: PERF401  # each as it starts
+        plant = _start(site, folder, "simulator", "simulate", *plant_options)
+        started.append(plant)
+        yield plant, started[:-1]
+    finally:
+        _stop(started)
+
+
+def _start(site: _Site, folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603  # our own program with our own words
+            [sys.executable, "-m", "pipeline", *command],
+            env=site.environment(),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C is for the demo; it stops its processes in order
+            start_new_session=True,
+        )
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[subprocess.Popen[bytes]]) -> None:
+    """Show what happens until the time is over, somebody interrupts, or a process dies."""
+    ends = time.monotonic() + options.duration_s if options.duration_s else float("inf")
+    try:
+        with Summary(site.dsn, site.group, console).live() as show:
+            while time.monotonic() < ends:
+                time.sleep(min(1.0, max(0.0, ends - time.monotonic())))
+                show()
+                died = next((process for process in processes if process.poll() is not None), None)
+                if died is not None:
+                    raise PipelineError(f"a process ended with code {died.returncode}; see {options.folder}/demo/*.log")
+    except _Interrupted:
+        console.print("[dim]stopping …[/dim]")
+
+
+def _catch_up(ledger: Path, site: _Site, console: Console) -> None:
+    console.print("[dim]letting the workers catch up …[/dim]")
+    ends = verify.ledger_ends(ledger)
+    deadline = time.monotonic() + CATCH_UP_S
+    while (behind := verify.behind(ends, site.dsn, site.group)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if behind:
+        console.print(f"[red]{behind} records are still not stored after {CATCH_UP_S:.0f} s[/red]")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and TERM end the demo in order; a second one ends it at once."""
+
+    def interrupt(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Interrupted
+
+    before = [signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    except _Interrupted:
+        # Before there was anything to verify
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,143 @@
+"""What is wrong with an installation, and how to mend it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from pipeline import connections
+from pipeline.broker import topics
+from pipeline.core.errors import PipelineError
+from pipeline.core.records import SourcePartition
+from pipeline.settings import Settings
+from pipeline.store import figures
+from pipeline.store.connect import Connection
+from pipeline.store.migrate import pending
+
+State = Literal["ok", "note", "wrong"]
+
+_MOST_CLOCK_SKEW_S = 5.0
+_OLDEST_SERVER = 150_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one examination found; ``found`` says how to mend what is wrong."""
+
+    state: State
+    what: str
+    found: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Examine broker, topics, database and progress; what cannot be reached is a finding, not an error."""
+    findings = list(_examine_broker(settings))
+    try:
+        with connections.database(settings, "pipeline doctor") as connection:
+            findings.extend(_examine_database(settings, connection))
+    except PipelineError as error:
+        findings.append(Finding("wrong", "database", str(error)))
+    return findings
+
+
+def _examine_broker(settings: Settings) -> Iterator[Finding]:
+    address, names = settings.broker.address, settings.source_topics
+    try:
+        ranges = topics.log_ranges(address, connections.broker_security(settings), names)
+    except PipelineError as error:
+        yield Finding("wrong", "broker", str(error))
+        return
+    yield Finding("ok", "broker", f"{address} answers")
+    for name in names:
+        count = sum(source.topic == name for source in ranges)
+        yield Finding("ok", f"topic {name}", f"{count} partition(s)")
+
+
+def _examine_database(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    version = connection.info.server_version
+    if version < _OLDEST_SERVER:
+        yield Finding("wrong", "database", f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed")
+    else:
+        yield Finding("ok", "database", f"PostgreSQL {version // 10_000} answers")
+    missing = pending(connection)
+    if missing:
+        yield Finding(
+            "wrong", "schema", f"{len(missing)} migration(s) missing, first {missing[0]}: run `pipeline migrate`"
+        )
+        return
+    yield Finding("ok", "schema", "every migration is there")
+    for what, check in _CHECKS.items():
+        try:
+            yield check(settings, connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            yield Finding("wrong", what, f"{str(error).splitlines()[0]}: grant the role pipeline_worker to this user")
+
+
+def _rights(_: Settings, connection: Connection) -> Finding:
+    may_read, may_insert, may_change = connection.execute(
+        "SELECT has_table_privilege('event', 'SELECT'), has_table_privilege('event', 'INSERT'),"
+        " has_table_privilege('event', 'UPDATE') OR has_table_privilege('event', 'DELETE')"
+    ).fetchone() or (False, False, False)
+    if not (may_read and may_insert):
+        return Finding("wrong", "rights", "this user may not write events: grant it the role pipeline_worker")
+    if may_change:
+        return Finding(
+            "note", "rights", "this user may change and delete events: let workers log in with pipeline_worker only"
+        )
+    return Finding("ok", "rights", "events can be added, not changed")
+
+
+def _partitions(_: Settings, connection: Connection) -> Finding:
+    row = connection.execute(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event'::regclass"
+        " AND inhrelid::regclass::text > 'event_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')"
+        " AND inhrelid::regclass::text <> 'event_default'"
+    ).fetchone()
+    ahead = row[0] if row else 0
+    if ahead == 0:
+        return Finding("wrong", "partitions", "no daily partition ahead: start a worker, or run `pipeline migrate`")
+    return Finding("ok", "partitions", f"{ahead} day(s) ahead")
+
+
+def _clock(_: Settings, connection: Connection) -> Finding:
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    skew_s = abs((dt.datetime.now(dt.UTC) - row[0]).total_seconds()) if row else 0.0
+    if skew_s > _MOST_CLOCK_SKEW_S:
+        return Finding("wrong", "clock", f"{skew_s:.0f} s away from the database's: set up time synchronisation")
+    return Finding("ok", "clock", f"{skew_s:.1f} s away from the database's")
+
+
+def _progress(settings: Settings, connection: Connection) -> Finding:
+    rows = figures.progress(connection, settings.site.cluster, settings.group)
+    if not rows:
+        return Finding("note", "progress", f"no worker of group {settings.group} has stored anything yet")
+    stale = [row for row in rows if (row.now - row.updated_at).total_seconds() > 600]
+    if stale:
+        first = SourcePartition(stale[0].topic, stale[0].partition)
+        return Finding("note", "progress", f"{len(stale)} partition(s) have not moved for 10 minutes, first {first}")
+    return Finding("ok", "progress", f"{len(rows)} partition(s), all moved within 10 minutes")
+
+
+def _gaps(settings: Settings, connection: Connection) -> Finding:
+    row = connection.execute(
+        "SELECT count(*), sum(to_offset - from_offset) FROM source_gap WHERE cluster = %s AND consumer_group = %s",
+        [settings.site.cluster, settings.group],
+    ).fetchone()
+    if row and row[0]:
+        return Finding(
+            "wrong", "gaps", f"{row[0]} gap(s) with {row[1]} offsets that the log no longer had: see source_gap"
+        )
+    return Finding("ok", "gaps", "none")
+
+
+_CHECKS: dict[str, Callable[[Settings, Connection], Finding]] = {
+    "rights": _rights,
+    "partitions": _partitions,
+    "clock": _clock,
+    "progress": _progress,
+    "gaps": _gaps,
+}

@@ -1,0 +1,176 @@
+"""Fixtures that give tests a real broker and a real database.
+
+By default both are embedded and started when the first test asks for them. ``--broker`` and ``--postgres-dsn`` name
+services of your own instead. A service that is not there skips its tests and says why; with ``REQUIRE_SERVICES=1`` it
+fails them.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from psycopg.conninfo import make_conninfo
+
+from pipeline.broker import topics
+from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
+from pipeline.broker.security import BrokerSecurity
+from pipeline.core.errors import PipelineError
+from pipeline.store.embedded import EmbeddedPostgres
+from pipeline.store.migrate import migrate
+
+# Property tests are judged by what they find, not by how long a shared machine takes
+settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pipeline")
+
+LOGINS = {"worker_test": "pipeline_worker", "dashboard_test": "pipeline_dashboard"}
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database of the test's own, by three logins.
+
+    ``dsn`` is a worker's, ``admin_dsn`` the owner's, ``dashboard_dsn`` a dashboard's.
+    """
+
+    name: str
+    dsn: str
+    admin_dsn: str
+    dashboard_dsn: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("services")
+    group.addoption("--broker", default="", help="host:port of a broker for the tests; default: an embedded one")
+    group.addoption("--postgres-dsn", default="", help="a superuser's connection string; default: an embedded server")
+
+
+@pytest.fixture(scope="session")
+def broker_address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of the session's broker."""
+    given = request.config.getoption("--broker")
+    if given:
+        try:
+            topics.check_reachable(given, BrokerSecurity())
+        except PipelineError as error:
+            _missing(error)
+        yield given
+        return
+    broker = EmbeddedBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.start()
+    except PipelineError as error:
+        _missing(error)
+    yield broker.address
+    broker.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A superuser's connection string to the session's database server."""
+    given = request.config.getoption("--postgres-dsn")
+    if given:
+        try:
+            psycopg.connect(given, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            _missing(error)
+        yield given
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    try:
+        server.start()
+    except PipelineError as error:
+        _missing(error)
+    yield server.dsn
+    server.remove()
+
+
+@pytest.fixture
+def topic(broker_address: str) -> Callable[..., str]:
+    """Return a function that makes a topic of the test's own."""
+
+    def make(partitions: int = 2, prefix: str = "t") -> str:
+        name = f"{prefix}-{uuid.uuid4().hex[:12]}"
+        topics.create_topics(broker_address, BrokerSecurity(), [name], partitions)
+        return name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _template(postgres_dsn: str) -> Iterator[str]:
+    """The name of a migrated database, to be copied; the logins of :data:`LOGINS` exist."""
+    name = f"pipeline_template_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        migrate(make_conninfo(postgres_dsn, dbname=name))
+        for login, role in LOGINS.items():
+            if admin.execute("SELECT to_regrole(%s)", [login]).fetchone() == (None,):
+                admin.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{login}'")
+            admin.execute(f"GRANT {role} TO {login}")
+    yield name
+    _drop(postgres_dsn, name)
+
+
+@pytest.fixture
+def database(postgres_dsn: str, _template: str) -> Iterator[Database]:
+    """A migrated, empty database of the test's own."""
+    name = f"pipeline_test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
+    worker, dashboard = (make_conninfo(postgres_dsn, dbname=name, user=login, password=login) for login in LOGINS)
+    yield Database(name, worker, make_conninfo(postgres_dsn, dbname=name), dashboard)
+    _drop(postgres_dsn, name)
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Callable[..., EmbeddedBroker]]:
+    """Return a function that starts a broker for this test alone, to be killed and started again."""
+    made: list[EmbeddedBroker] = []
+
+    def start(sasl_ssl: SaslSsl | None = None, **settings: str) -> EmbeddedBroker:
+        named = {name.replace("_", "."): value for name, value in settings.items()}
+        made.append(EmbeddedBroker(tmp_path / f"kafka-{len(made)}", sasl_ssl=sasl_ssl, settings=named))
+        try:
+            return made[-1].start()
+        except PipelineError as error:
+            _missing(error)
+
+    yield start
+    for each in made:
+        each.remove()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
+    """Return a function that starts a database server for this test alone, to be killed and started again."""
+    made: list[EmbeddedPostgres] = []
+
+    def start(**settings: str) -> EmbeddedPostgres:
+        made.append(EmbeddedPostgres(tmp_path / f"postgres-{len(made)}", settings=settings))
+        try:
+            return made[-1].start()
+        except PipelineError as error:
+            _missing(error)
+
+    yield start
+    for each in made:
+        each.remove()
+
+
+def _drop(postgres_dsn: str, name: str) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _missing(reason: Exception) -> NoReturn:
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"REQUIRE_SERVICES=1, and {reason}")
+    pytest.skip(str(reason))

@@ -1,0 +1,45 @@
+"""A plant that cannot be is refused, and the error names the key."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.core.errors import SettingsError
+from simulator.options import PlantOptions
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("seed", {"seed": -1}),
+        ("machines", {"machines": 0}),
+        ("machines", {"machines": 100_001}),
+        ("factories", {"factories": ()}),
+        ("factories", {"factories": ("aurora", 'a"b')}),
+        ("factories", {"factories": ("a,b",)}),
+        ("interval_ms", {"interval_ms": 0}),
+        ("interval_ms", {"interval_ms": float("inf")}),
+        ("rate", {"rate": -1.0}),
+        ("rate", {"rate": float("nan")}),
+        ("messages", {"messages": -1}),
+        ("start_ms", {"start_ms": -1}),
+        ("late_max_ms", {"late_max_ms": 0}),
+        ("offline_ms", {"offline_ms": 0}),
+        ("array_length", {"array_length": 1}),
+        ("duplicate_share", {"duplicate_share": 1.1}),
+        ("late_share", {"late_share": -0.1}),
+        ("lab_share", {"lab_share": float("nan")}),
+        ("spike_share", {"spike_share": 0.6, "dip_share": 0.6}),
+        ("garbage_share", {"garbage_share": 0.5, "late_share": 0.4, "out_of_order_share": 0.2}),
+    ],
+)
+def test_the_error_names_the_key_that_is_wrong(key: str, wrong: dict) -> None:
+    with pytest.raises(SettingsError, match=rf"^{key} is .*; it must be "):
+        PlantOptions(**wrong)
+
+
+def test_the_defaults_are_a_plant_of_fifty_thousand_sensors_with_six_per_cent_odd_readings() -> None:
+    options = PlantOptions()
+
+    assert options.machines * 5 == 50_000
+    assert options.spike_share + options.dip_share == pytest.approx(0.06)

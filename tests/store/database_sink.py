@@ -1,0 +1,102 @@
+"""The real sink behind the interface of :class:`tests.core.sinks.MemorySink`, one partition, one owner at a time."""
+
+from __future__ import annotations
+
+import math
+
+import psycopg
+
+from pipeline.core.effects import Effects, Projections, UnitOfWork
+from pipeline.core.fold import FOLD_VERSION, Marks
+from pipeline.core.state import PartitionState
+from pipeline.store import snapshots as store_snapshots
+from pipeline.store.connect import connect
+from pipeline.store.progress import Acquired, Progress, Subscriber
+from pipeline.store.sink import Sink
+from pipeline.store.snapshots import Snapshot
+from tables import snapshots
+from tests.core.sinks import SOURCE
+
+END = 10**6
+
+
+class DatabaseSink:
+    """One partition's way into PostgreSQL."""
+
+    def __init__(self, dsn: str) -> None:
+        self.progress = Progress(Subscriber("local", "laws", "tester"), FOLD_VERSION)
+        self.leasing = connect(dsn, autocommit=True, lock_timeout_s=1)
+        self.sink = Sink(lambda: connect(dsn), self.progress)
+        self.marks = Marks()
+        self.owner = ""
+
+    def empty(self) -> None:
+        """Forget every row; the tables' owner does that, workers may not."""
+        self.marks, self.owner = Marks(), ""
+
+    def acquire(self) -> Acquired:
+        taken = self.progress.acquire(self.leasing, SOURCE, 0, END, self.sink.backend)
+        self.owner, self.marks = taken.owner, Marks(taken.effects, taken.windows)
+        return taken
+
+    def store(self, effects: Effects) -> None:
+        self._commit(UnitOfWork(SOURCE, self.owner, self.marks.effects, effects.next, [effects]))
+        self.marks = Marks(effects.next, self.marks.windows)
+
+    def merge(self, due: Projections) -> None:
+        self._commit(UnitOfWork(SOURCE, self.owner, self.marks.effects, self.marks.effects, [], due))
+        self.marks = Marks(self.marks.effects, due.next)
+
+    def _commit(self, unit: UnitOfWork) -> None:
+        assert self.sink.store([unit]) == {SOURCE}
+
+    def save(self, state: PartitionState, offset: int) -> bool:
+        encoded, size = snapshots.encode(state.to_arrays())
+        snapshot = Snapshot(SOURCE, self.owner, offset, snapshots.FORMAT_VERSION, encoded, size)
+        return store_snapshots.save(self.leasing, self.progress, snapshot)
+
+    def close(self) -> None:
+        self.sink.close()
+        self.leasing.close()
+
+
+def rows(admin: psycopg.Connection) -> dict[str, dict]:
+    """Return the sink tables by key, as :class:`MemorySink` has them."""
+    events = admin.execute(
+        "SELECT source_offset, source_index, machine_id, body::text FROM event WHERE event_type = 'Telemetry Ingest'"
+    ).fetchall()
+    assert len({(o, i) for o, i, *_ in events}) == len(events), "stored twice"
+    anomalies = admin.execute(
+        "SELECT source_offset, source_index, sensor, kind, value, expected, score FROM anomaly"
+    ).fetchall()
+    derived = admin.execute("SELECT count(*) FROM event WHERE event_type <> 'Telemetry Ingest'").fetchone()
+    assert derived == (len(anomalies),)
+    windows = admin.execute(
+        "SELECT machine_id, sensor, extract(epoch FROM window_start)::bigint / 60, count, mean, m2, min, max, last,"
+        " late_count FROM reading_window"
+    ).fetchall()
+    machines = admin.execute("SELECT machine_id, messages, duplicates, late, unverified FROM machine_state").fetchall()
+    return {
+        "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
+        "anomalies": {tuple(row[:4]): tuple(row[4:]) for row in anomalies},
+        "dead_letters": {
+            (o, i): reason
+            for o, i, reason in admin.execute("SELECT source_offset, source_index, reason FROM dead_letter")
+        },
+        "windows": {
+            (machine, sensor, int(window)): {
+                "count": count,
+                "mean": mean,
+                "sd": math.sqrt(m2 / (count - 1)) if count > 1 else 0.0,
+                "min": low,
+                "max": high,
+                "last": last,
+                "late": late,
+            }
+            for machine, sensor, window, count, mean, m2, low, high, last, late in windows
+        },
+        "machines": {
+            machine: dict(zip(("messages", "duplicates", "late", "unverified"), counts, strict=True))
+            for machine, *counts in machines
+        },
+    }

@@ -1,0 +1,92 @@
+"""The laws on the real sink (R11, R14, R15, R35): any batches, any restart, the same rows as the fold in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import hypothesis.strategies as st
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pipeline.core.fold import Marks
+from pipeline.core.state import PartitionState
+from pipeline.store.connect import connect
+from tables import snapshots
+from tests.core.sinks import MemorySink, feed, record
+from tests.core.test_fold_laws import RULES, approximately, assert_same_windows, cuts, streams
+from tests.store.database_sink import DatabaseSink, rows
+
+TABLES = (
+    "event, reading_window, anomaly, machine_state, dead_letter, source_progress, partition_snapshot, source_gap,"
+    " control_record, control_effect"
+)
+on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def sink(database) -> Iterator[DatabaseSink]:
+    made = DatabaseSink(database.dsn)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def admin(database) -> Iterator[psycopg.Connection]:
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def begin(sink: DatabaseSink, admin: psycopg.Connection) -> None:
+    admin.execute(f"TRUNCATE {TABLES}")
+    sink.empty()
+    sink.acquire()
+
+
+def assert_stored(expected: MemorySink, actual: dict[str, dict]) -> None:
+    assert actual["events"] == expected.events
+    assert actual["dead_letters"] == expected.dead_letters
+    assert actual["machines"] == expected.machines
+    assert actual["anomalies"].keys() == expected.anomalies.keys()
+    for key, numbers in expected.anomalies.items():
+        for wanted, got in zip(numbers, actual["anomalies"][key], strict=True):
+            assert approximately(wanted, got, abs(wanted))
+    assert_same_windows(expected.window_rows(), actual["windows"])
+
+
+def in_memory(messages: list[dict]) -> MemorySink:
+    expected = MemorySink()
+    feed(expected, PartitionState(), [record(i, m) for i, m in enumerate(messages)], [], RULES)
+    return expected
+
+
+@on_services
+@given(streams, cuts, st.integers(1, 4))
+def test_laws_1_2_8_any_batches_give_the_rows_once(sink, admin, messages, at, merge_every) -> None:
+    begin(sink, admin)
+
+    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at, RULES, merge_every=merge_every)
+
+    assert_stored(in_memory(messages), rows(admin))
+
+
+@on_services
+@given(streams, cuts, st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
+    sink, admin, messages, at, snapshot_at, effects_at, windows_at
+) -> None:
+    """The first owner vanishes with its marks somewhere behind the snapshot; the next one folds the difference."""
+    begin(sink, admin)
+    records = [record(i, m) for i, m in enumerate(messages)]
+    s = min(snapshot_at, effects_at, windows_at, len(records))
+    state = PartitionState()
+    feed(sink, state, records[:s], at, RULES)
+    assert sink.save(state, s)
+    feed(sink, state, records, at, RULES, start=s, reach=Marks(effects_at, windows_at))
+
+    taken = sink.acquire()
+    assert taken.snapshot is not None
+    assert taken.snapshot[0] == s
+    feed(sink, snapshots.decode(taken.snapshot[1]), records, at, RULES, start=s)
+
+    assert_stored(in_memory(messages), rows(admin))

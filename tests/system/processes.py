@@ -1,0 +1,127 @@
+"""Workers and plants as the processes they are in a factory, for tests to start, stop, freeze and kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psycopg
+
+
+class Site:
+    """One consumer group against one broker and one database.
+
+    Parameters
+    ----------
+    settings
+        More settings, by the names of their variables without the prefix, for example ``FLUSH__MAX_RECORDS``.
+    """
+
+    def __init__(
+        self, folder: Path, broker: str, dsn: str, topics: list[str], settings: Mapping[str, object] | None = None
+    ) -> None:
+        self.folder, self.dsn, self.group, self.topics = folder, dsn, f"g-{topics[0]}", topics
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")} | {
+            "PIPELINE_BROKER__ADDRESS": broker,
+            "PIPELINE_BROKER__TOPICS": "[" + ",".join(f'"{topic}"' for topic in topics) + "]",
+            "PIPELINE_BROKER__GROUP": self.group,
+            "PIPELINE_BROKER__SESSION_TIMEOUT_S": "6",
+            "PIPELINE_BROKER__HEARTBEAT_INTERVAL_S": "1",
+            "PIPELINE_POSTGRES__DSN": dsn,
+            "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "1",
+            "PIPELINE_FLUSH__SNAPSHOT_INTERVAL_S": "3",
+            "PIPELINE_LOG__FORMAT": "json",
+            **{f"PIPELINE_{name}": str(value) for name, value in (settings or {}).items()},
+        }
+        self._started: list[Process] = []
+
+    def start(self, name: str, *command: str) -> Process:
+        process = Process(self.folder / f"{name}.log", list(command), self._environment)
+        self._started.append(process)
+        return process
+
+    def worker(self, name: str) -> Process:
+        return self.start(name, "worker", f"--name={name}")
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *command],
+            env=self._environment | more,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def end(self) -> None:
+        for process in self._started:
+            process.end()
+
+    def one(self, query: str, *parameters: object) -> int:
+        """Return the only number of a query."""
+        with psycopg.connect(self.dsn, options="-c search_path=telemetry", autocommit=True) as connection:
+            row = connection.execute(query, parameters).fetchone()
+        assert row is not None
+        return int(row[0] or 0)
+
+    def stored(self) -> int:
+        """Return how many records the effects marks have passed."""
+        return self.one("SELECT sum(effects_next) FROM source_progress WHERE consumer_group = %s", self.group)
+
+    def merged(self) -> int:
+        """Return how many records the windows marks have passed."""
+        return self.one("SELECT sum(windows_next) FROM source_progress WHERE consumer_group = %s", self.group)
+
+    def wait(self, until: Callable[[], bool], within_s: float = 60.0) -> None:
+        """Wait for a condition; fail with what the processes said last."""
+        deadline = time.monotonic() + within_s
+        while not until():
+            if time.monotonic() > deadline:
+                raise AssertionError("not reached; " + " || ".join(process.last_words() for process in self._started))
+            time.sleep(0.1)
+
+
+class Process:
+    """One process of the command ``pipeline``."""
+
+    def __init__(self, log: Path, command: list[str], environment: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline", *command],
+                env=environment,
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        return self._process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """Stop it in order; return its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def said(self, text: str) -> bool:
+        return text in self.log.read_text(errors="replace")
+
+    def last_words(self) -> str:
+        return f"{self.log.name}: {self.log.read_text(errors='replace')[-600:]}"
