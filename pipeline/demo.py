@@ -18,6 +18,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
+from agents.worker import warm_up
 from pipeline import verify
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
@@ -25,7 +26,8 @@ from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import PipelineError
 from pipeline.demo_summary import Summary
 from pipeline.settings import load
-from pipeline.store.connect import address
+from pipeline.store import figures
+from pipeline.store.connect import address, connect
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 
@@ -35,17 +37,18 @@ CATCH_UP_S = 60.0
 _STOP_S = 30.0
 _PARTITIONS = 8
 _PLANT = {
-    "duplicates": 0.01,
-    "late": 0.01,
-    "late-max-s": 8,
-    "out-of-order": 0.01,
-    "offline": 0.0002,
-    "offline-s": 6,
-    "garbage": 0.005,
-    "arrays": 0.02,
-    "lab": 0.05,
+    "duplicate_share": 0.01,
+    "late_share": 0.01,
+    "late_max_ms": 8_000,
+    "out_of_order_share": 0.01,
+    "offline_share": 0.0002,
+    "offline_ms": 6_000,
+    "garbage_share": 0.005,
+    "array_share": 0.02,
+    "lab_share": 0.05,
+    "device_headers": True,
 }
-"""How badly the demo's devices behave; see ``pipeline simulate --help``."""
+"""How badly the demo's devices behave; see :class:`simulator.options.PlantOptions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,9 @@ def _services(folder: Path, console: Console) -> Iterator[_Site]:
         if not server:
             console.print("[dim]starting PostgreSQL …[/dim]")
             server = stack.enter_context(EmbeddedPostgres(folder / "postgres")).dsn
+        # The first time they take some seconds to compile; once here is better than in every worker at once
+        console.print("[dim]compiling kernels …[/dim]")
+        warm_up()
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d%H%M%S")
         site = _prepare_database(server, broker, f"demo-{stamp}")
         names = [f"{site.prefix}{topic}" for topic in settings.broker.topics]
@@ -170,17 +176,13 @@ def _processes(
     site: _Site, options: DemoOptions, ledger: Path, folder: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
     """Start workers and the plant; end them all."""
-    plant_options = [f"--{name}={value}" for name, value in _PLANT.items()]
-    plant_options += [
-        f"--machines={options.machines}",
-        f"--rate={options.rate}",
-        f"--ledger={ledger}",
-        "--device-headers",
-    ]
+    plant_options = [f"--plant={key}={value}" for key, value in _PLANT.items()]
+    plant_options += [f"--machines={options.machines}", f"--rate={options.rate}", f"--ledger={ledger}"]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name in [f"worker-{number}" for number in range(1, options.workers + 1)]:
-            started.append(_start(site, folder, name, "worker", f"--name={name}"))  # noqa: PERF401  # each as it starts
+            started.append(_start(site, folder, name, "worker", f"--name={name}"))
+        _wait_for_workers(site, started)
         plant = _start(site, folder, "simulator", "simulate", *plant_options)
         started.append(plant)
         yield plant, started[:-1]
@@ -199,6 +201,16 @@ def _start(site: _Site, folder: Path, name: str, *command: str) -> subprocess.Po
             # Ctrl-C is for the demo; it stops its processes in order
             start_new_session=True,
         )
+
+
+def _wait_for_workers(site: _Site, workers: list[subprocess.Popen[bytes]]) -> None:
+    """Return when every partition has an owner."""
+    deadline = time.monotonic() + CATCH_UP_S
+    with connect(site.dsn, autocommit=True, application_name="pipeline demo") as connection:
+        while len(figures.progress(connection, "local", site.group)) < _PARTITIONS:
+            if time.monotonic() > deadline or any(worker.poll() is not None for worker in workers):
+                raise PipelineError("the workers did not start; see their logs")
+            time.sleep(0.1)
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

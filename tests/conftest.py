@@ -30,6 +30,10 @@ from pipeline.store.migrate import migrate
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pipeline")
 
+# Property tests are judged by what they find, not by how long a shared machine takes
+settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pipeline")
+
 LOGINS = {"worker_test": "pipeline_worker", "dashboard_test": "pipeline_dashboard"}
 
 
@@ -135,8 +139,8 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[..., EmbeddedBroker]]:
     """Return a function that starts a broker for this test alone, to be killed and started again."""
     made: list[EmbeddedBroker] = []
 
-    def start(sasl_ssl: SaslSsl | None = None, **settings: str) -> EmbeddedBroker:
-        named = {name.replace("_", "."): value for name, value in settings.items()}
+    def start(sasl_ssl: SaslSsl | None = None, **properties: str) -> EmbeddedBroker:
+        named = {name.replace("_", "."): value for name, value in properties.items()}
         made.append(EmbeddedBroker(tmp_path / f"kafka-{len(made)}", sasl_ssl=sasl_ssl, settings=named))
         try:
             return made[-1].start()
@@ -153,8 +157,8 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     """Return a function that starts a database server for this test alone, to be killed and started again."""
     made: list[EmbeddedPostgres] = []
 
-    def start(**settings: str) -> EmbeddedPostgres:
-        made.append(EmbeddedPostgres(tmp_path / f"postgres-{len(made)}", settings=settings))
+    def start(**parameters: str) -> EmbeddedPostgres:
+        made.append(EmbeddedPostgres(tmp_path / f"postgres-{len(made)}", settings=parameters))
         try:
             return made[-1].start()
         except PipelineError as error:

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from pipeline.cli import letters, look, run, services
+from pipeline.cli import letters, look, plant, run, services
 from pipeline.core.errors import PipelineError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.worker)
-app.command()(run.simulate)
+app.command()(plant.simulate)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)

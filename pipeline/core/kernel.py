@@ -141,6 +141,39 @@ def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]
 
 
 @njit(cache=True, nogil=True)
+def _fold_readings(
+    messages: Any,
+    layouts: Any,
+    memory: Any,
+    rules: Any,
+    i: int,
+    begin: int,
+    counted: bool,
+    late: bool,
+    used: int,
+    flagged: int,
+    found: Array,
+) -> tuple[int, int]:
+    """Fold the readings of message ``i``, the first of which is reading ``begin``; return (used entries, number found)."""
+    offset, index, time_ms = messages.offsets[i], messages.indexes[i], messages.times_ms[i]
+    window = time_ms // rules.window_ms
+    base = layouts.starts[messages.layouts[i]] - begin
+    for r in range(begin, messages.ends[i]):
+        slot, value = layouts.slots[base + r], messages.values[r]
+        sensor = memory.sensors[slot]
+        expected, score = _score_then_learn(sensor, value, rules)
+        if abs(score) > rules.threshold:
+            hit = found[flagged]
+            hit.message, hit.reading, hit.slot, hit.expected, hit.score = i, r, slot, expected, score
+            flagged += 1
+        _keep_last(sensor, value, time_ms, offset, index)
+        if counted:
+            entry, used = _entry_of(memory, used, slot, window)
+            add_reading(memory.entries[entry], value, time_ms, offset, index, late)
+    return used, flagged
+
+
+@njit(cache=True, nogil=True)
 def fold_messages(
     messages: Any,
     layouts: Any,
@@ -167,15 +200,9 @@ def fold_messages(
     found
         Out, shape (readings,) of :data:`FOUND`: the flagged readings, in order.
     """
-    flagged = 0
-    first = 0
+    flagged = first = 0
     for i in range(len(messages.offsets)):
-        layout, offset, index, time_ms = (
-            messages.layouts[i],
-            messages.offsets[i],
-            messages.indexes[i],
-            messages.times_ms[i],
-        )
+        layout, offset, time_ms = messages.layouts[i], messages.offsets[i], messages.times_ms[i]
         row = layouts.machines[layout]
         machine, counts = memory.machines[row], memory.counts[row]
         counted, begin, first = offset >= windows_from, first, messages.ends[i]
@@ -186,24 +213,11 @@ def fold_messages(
             continue
         machine.layout = layout
         _remember(machine, memory.sent[row], messages.seqs[i], time_ms, offset)
-        window = time_ms // rules.window_ms
-        late = (window + 1) * rules.window_ms <= watermark_ms
+        late = (time_ms // rules.window_ms + 1) * rules.window_ms <= watermark_ms
         if counted:
             counts.messages += 1
             counts.late += late
             counts.unverified += unverified
-        base = layouts.starts[layout] - begin
-        for r in range(begin, first):
-            slot, value = layouts.slots[base + r], messages.values[r]
-            sensor = memory.sensors[slot]
-            expected, score = _score_then_learn(sensor, value, rules)
-            if abs(score) > rules.threshold:
-                hit = found[flagged]
-                hit.message, hit.reading, hit.slot, hit.expected, hit.score = i, r, slot, expected, score
-                flagged += 1
-            _keep_last(sensor, value, time_ms, offset, index)
-            if counted:
-                entry, used = _entry_of(memory, used, slot, window)
-                add_reading(memory.entries[entry], value, time_ms, offset, index, late)
+        used, flagged = _fold_readings(messages, layouts, memory, rules, i, begin, counted, late, used, flagged, found)
         watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], rules.delay_ms)
     return watermark_ms, used, flagged

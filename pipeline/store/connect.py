@@ -44,7 +44,11 @@ def connect(
         If the connection string cannot be read.
     """
     given = _parameters(dsn)
-    defaults: dict[str, Any] = {"application_name": application_name, "connect_timeout": max(2, round(connect_timeout_s)), **_DEAD_PEER}
+    defaults: dict[str, Any] = {
+        "application_name": application_name,
+        "connect_timeout": max(2, round(connect_timeout_s)),
+        **_DEAD_PEER,
+    }
     try:
         connection: Connection = psycopg.connect(make_conninfo("", **(defaults | given)), autocommit=True)
     except psycopg.OperationalError as error:

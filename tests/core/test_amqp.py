@@ -1,5 +1,6 @@
 """AMQP 1.0 primitive values in headers; the bytes are those of the specification's section 1.6."""
 
+import contextlib
 import struct
 import uuid
 
@@ -32,7 +33,7 @@ ENCODED = [
     ("723fc00000", 1.5),
     ("82bff8000000000000", -1.5),
     ("730001f600", "\U0001f600"),
-    ("83000001a1ff0e8e78", 1_795_282_407_032),
+    ("83000001a1ff0e8e78", 1_795_280_506_488),
     ("98" + 16 * "ab", uuid.UUID(16 * "ab")),
     ("a003616263", b"abc"),
     ("b000000003616263", b"abc"),
@@ -86,10 +87,8 @@ def test_anything_else_is_refused(raw: bytes) -> None:
 @given(st.binary(max_size=40))
 def test_no_bytes_raise_anything_but_value_error(raw: bytes) -> None:
     for read in (decode, header_text):
-        try:
+        with contextlib.suppress(ValueError):
             read(raw)
-        except ValueError:
-            pass
 
 
 @given(st.text(max_size=300))

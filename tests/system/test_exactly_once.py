@@ -25,8 +25,9 @@ def test_kill_term_and_freeze_leave_every_message_once(site: Callable[..., Site]
     first, second = at.worker("first"), at.worker("second")
     plant = at.start(
         "plant", "simulate", f"--ledger={ledger}", f"--rate={RATE}", "--machines=900", f"--for={SECONDS}",
-        "--duplicates=0.01", "--late=0.01", "--late-max-s=10", "--out-of-order=0.01", "--garbage=0.002", "--arrays=0.02",
-        "--lab=0.05", f"--topic={at.topics[0]}",
+        "--plant=duplicate_share=0.01", "--plant=late_share=0.01", "--plant=late_max_ms=10000", "--plant=lab_share=0.05",
+        "--plant=out_of_order_share=0.01", "--plant=garbage_share=0.002", "--plant=array_share=0.02",
+        f"--topic={at.topics[0]}",
     )  # fmt: skip
 
     at.wait(lambda: at.stored() > 20_000)

@@ -1,0 +1,58 @@
+"""Raw messages, and how tests hand them to the codec."""
+
+import json
+from typing import Any
+
+from pipeline.core.codec import CodecRules, Columns, decode
+from pipeline.core.dead_letters import DeadLetter
+from pipeline.core.records import Record
+
+NOW_MS = 1_795_298_400_000  # 2026-11-21T22:00:00Z
+RULES = CodecRules()
+LAB = {
+    "factoryId": 1,
+    "machine": {"machineId": 12345, "temperature": 55.0, "pressure": 7539, "electricityUtilization": 29.36},
+    "ambient": {"temperature": 22.6, "humidity": 20},
+    "timeCreated": "2026-11-21T22:00:00Z",
+}
+
+
+def canonical(**changes: Any) -> dict[str, Any]:
+    """A canonical message with some fields changed; ``...`` leaves one out."""
+    message = {
+        "type": "machine",
+        "factory_id": "aurora",
+        "machine_id": "press-00042",
+        "machine_type": "stamping_press",
+        "time": "2026-11-21T22:00:00.123Z",
+        "seq": 18422,
+        "readings": {"temperature": 55.1, "pressure": 7539.2},
+    } | changes
+    return {key: value for key, value in message.items() if value is not ...}
+
+
+def raw(message: object) -> bytes:
+    return message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False).encode()
+
+
+def read(*messages: object, headers: Any = (), rules: CodecRules = RULES) -> tuple[Columns, list[DeadLetter]]:
+    return decode([Record(10 + i, NOW_MS, raw(m), b"k", headers) for i, m in enumerate(messages)], rules, {})
+
+
+def refused(message: object, headers: Any = (), rules: CodecRules = RULES) -> DeadLetter:
+    """The one dead letter of a record between two good ones, which are stored."""
+    good = raw(canonical())
+    records = [Record(1, NOW_MS, good), Record(2, NOW_MS, raw(message), b"key", headers), Record(5, NOW_MS, good)]
+
+    columns, letters = decode(records, rules, {})
+
+    assert columns.offsets.tolist() == [1, 5]
+    assert columns.bodies == [good, good]
+    assert columns.values.tolist() == 2 * [55.1, 7539.2]
+    (letter,) = letters
+    assert (letter.offset, letter.index, letter.key, letter.record_ms) == (2, 0, b"key", NOW_MS)
+    assert letter.body == raw(message)
+    assert letter.headers is headers
+    assert letter.detail.isprintable()
+    assert len(letter.detail) < 200
+    return letter
