@@ -102,7 +102,7 @@ class Worker:
         # The consumer is made when the app starts
         await self.ownership.acquire_for_ever(
             lambda: app.consumer_generation_id,
-            lambda source: cast(BatchConsumer, app.consumer).available(source),
+            lambda sources: cast(BatchConsumer, app.consumer).available(sources),
         )
 
     async def _flush(self) -> None:

@@ -126,6 +126,7 @@ class _Site:
             "PIPELINE_BROKER__GROUP": self.group,
             "PIPELINE_POSTGRES__DSN": self.worker_dsn,
             "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
+            "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
             "PIPELINE_LOG__FORMAT": "json",
         }
 
@@ -181,7 +182,7 @@ def _processes(
     started: list[subprocess.Popen[bytes]] = []
     try:
         for name in [f"worker-{number}" for number in range(1, options.workers + 1)]:
-            started.append(_start(site, folder, name, "worker", f"--name={name}"))
+            started.append(_start(site, folder, name, "worker", f"--name={name}"))  # noqa: PERF401  # each is in the list once it runs
         _wait_for_workers(site, started)
         plant = _start(site, folder, "simulator", "simulate", *plant_options)
         started.append(plant)

@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pipeline import verify_queries
 from pipeline.core.banks import MEMORY
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
+from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
 from pipeline.store.connect import connect
+from pipeline.store.progress import Progress, Subscriber
+from pipeline.store.sink import Sink
 from pipeline.verify import Verification, behind, ledger_ends, settled, verify
 from simulator import ledger as ledgers
 from simulator.ledger import Ledger, LedgerRow
@@ -61,6 +65,10 @@ class Tables:
 
     def store(self, rows: list[LedgerRow]) -> None:
         """Store what a ledger says: sound messages once, garbage as dead letters, windows of what is stored."""
+        with self.admin.pipeline():
+            self._store(rows)
+
+    def _store(self, rows: list[LedgerRow]) -> None:
         readings: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         for row in accepted(rows):
             self.store_event(row)
@@ -483,14 +491,13 @@ def test_a_ledger_that_is_being_written_counts_up_to_its_last_complete_row(table
 
     assert_only(tables.verify())
     assert tables.verify().sent == 1
-    assert ledger_ends(tables.ledger) == {(TOPIC, 1 - 1): 0} or ledger_ends(tables.ledger) == {(TOPIC, 1): 0}
+    assert list(ledger_ends(tables.ledger).values()) == [0]
 
 
 def test_what_the_fold_and_the_sink_make_of_a_misbehaved_plant_holds(tables: Tables) -> None:
-    fold = pytest.importorskip("pipeline.core.fold")
     records = list(Plant(PLANT))
     tables.send(records, partitions=1)
-    fold_and_store(fold, tables.dsn, records)
+    fold_and_store(tables.dsn, records)
 
     found = tables.verify()
 
@@ -500,22 +507,18 @@ def test_what_the_fold_and_the_sink_make_of_a_misbehaved_plant_holds(tables: Tab
     assert settled(ledger_ends(tables.ledger), tables.dsn, GROUP)
 
 
-def fold_and_store(fold, dsn: str, records: list[Sent]) -> None:
+def fold_and_store(dsn: str, records: list[Sent]) -> None:
     """Run records through the real fold into the real sink, as one partition in uneven batches."""
-    from pipeline.core.state import PartitionState
-    from pipeline.store.progress import Progress, Subscriber
-    from pipeline.store.sink import Sink
-
-    source, rules, state = SourcePartition(TOPIC, 0), fold.FoldRules(), PartitionState()
-    progress = Progress(Subscriber("local", GROUP, "w"), fold.FOLD_VERSION)
+    source, rules, state = SourcePartition(TOPIC, 0), FoldRules(), PartitionState()
+    progress = Progress(Subscriber("local", GROUP, "w"), FOLD_VERSION)
     raw = [Record(n, r.due_ms, r.body, r.key, r.headers) for n, r in enumerate(records)]
     sink = Sink(lambda: connect(dsn), progress)
     with connect(dsn, autocommit=True) as leasing:
         owner = progress.acquire(leasing, source, 0, len(raw), None).owner
     marks, cuts = 0, [*range(0, len(raw), 97), len(raw)]
     for start, end in itertools.pairwise(cuts):
-        effects = fold.fold(state, RecordBatch(source, owner, start, end, raw[start:end]), rules, fold.Marks())
-        due = fold.project(state, marks, end, rules.window)
+        effects = fold(state, RecordBatch(source, owner, start, end, raw[start:end]), rules, Marks())
+        due = project(state, marks, end, rules.window)
         assert sink.store([UnitOfWork(source, owner, start, end, [effects], due)]) == {source}
         marks = end
     sink.close()
@@ -588,17 +591,13 @@ def test_a_schema_without_tables_is_named(tables: Tables) -> None:
         behind({(TOPIC, 0): 0}, tables.dsn, GROUP, schema="nowhere")
 
 
-def test_a_lock_that_is_not_given_is_an_unavailable_database(tables: Tables, rows: list[LedgerRow]) -> None:
-    separator = "&" if "?" in tables.dsn else "?"
-    dsn = f"{tables.dsn}{separator}options=-c%20statement_timeout%3D200" if "://" in tables.dsn else tables.dsn
-    if dsn == tables.dsn:
-        pytest.skip("needs a connection string that is a URI")
-    with psycopg.connect(tables.admin.info.dsn) as other:
-        other.execute("SET search_path TO telemetry")
+def test_a_lock_that_is_not_given_is_an_unavailable_database(database, tables: Tables) -> None:
+    tables.send([message(0)])
+    dsn = make_conninfo(tables.dsn, options="-c statement_timeout=200")
+    with connect(database.admin_dsn) as other:
         other.execute("LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DatabaseUnavailable, match="does not compare: canceling statement"):
             verify(tables.ledger, dsn, group=GROUP)
-    assert rows
 
 
 def identity(row: LedgerRow) -> tuple:

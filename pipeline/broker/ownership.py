@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -20,6 +20,7 @@ from pipeline.core.records import SourcePartition
 log = structlog.get_logger(__name__)
 
 RETRY_S = 0.5
+"""Pause before what could not be acquired is tried again, s."""
 
 
 class LogRange(NamedTuple):
@@ -27,6 +28,10 @@ class LogRange(NamedTuple):
 
     start: int
     end: int
+
+
+Available = Callable[[Collection[SourcePartition]], Awaitable[Mapping[SourcePartition, LogRange]]]
+"""Asks the broker what its logs hold of some partitions."""
 
 
 class Lease(NamedTuple):
@@ -112,9 +117,7 @@ class Ownership:
             self._reading[source] = Lease(lease.owner, position)
         return lease
 
-    async def acquire_for_ever(
-        self, generation: Callable[[], int], available: Callable[[SourcePartition], Awaitable[LogRange]]
-    ) -> None:
+    async def acquire_for_ever(self, generation: Callable[[], int], available: Available) -> None:
         """Acquire what is wanted, and retry for ever; runs beside the consumer.
 
         Parameters
@@ -122,30 +125,37 @@ class Ownership:
         generation
             The group's current generation.
         available
-            What the broker's log holds of a partition; may raise any error of the broker's client.
+            What the broker's logs hold of some partitions; raises :class:`PipelineError` when it cannot say.
         """
         while True:
             await self._changed.wait()
             self._changed.clear()
             while self._wanted:
-                source = min(self._wanted)
-                if not await self._acquire(source, generation, available):
+                if not await self._acquire_wanted(generation, available):
                     await asyncio.sleep(RETRY_S)
 
-    async def _acquire(
-        self,
-        source: SourcePartition,
-        generation: Callable[[], int],
-        available: Callable[[SourcePartition], Awaitable[LogRange]],
-    ) -> bool:
+    async def _acquire_wanted(self, generation: Callable[[], int], available: Available) -> bool:
+        """Acquire each wanted partition; return whether none has to be tried again later."""
         acquired_in = generation()
         try:
-            lease = await self._leases.acquire(source, await available(source))
+            ranges = await available(sorted(self._wanted))
         except PipelineError as error:
-            log.warning("partition.waiting", source=str(source), reason=str(error))
+            log.warning("partition.waiting", reason=str(error))
             return False
-        if acquired_in == generation() and source in self._wanted:
-            self._wanted.discard(source)
-            self._acquired.append((acquired_in, source, lease))
-            log.info("partition.acquired", source=str(source), position=lease.position)
-        return True
+        done = True
+        for source, held in ranges.items():
+            if acquired_in != generation():
+                return done
+            if source not in self._wanted:
+                continue
+            try:
+                lease = await self._leases.acquire(source, held)
+            except PipelineError as error:
+                log.warning("partition.waiting", source=str(source), reason=str(error))
+                done = False
+                continue
+            if acquired_in == generation() and source in self._wanted:
+                self._wanted.discard(source)
+                self._acquired.append((acquired_in, source, lease))
+                log.info("partition.acquired", source=str(source), position=lease.position)
+        return done

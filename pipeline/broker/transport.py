@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, cast
 
 import structlog
@@ -24,17 +24,36 @@ from pipeline.core.records import RecordBatch, SourcePartition
 
 log = structlog.get_logger(__name__)
 
+# What Faust's services say about their lives belongs to Faust's lines, not to ours
+_LIFE = logging.getLogger("faust.transport")
+
 FETCH_WAIT_S = 0.2
 """Longest wait for records: bounds how long an acquired partition waits for its seek."""
 
+FETCH_WAIT_MS = 100
+"""Longest wait of one fetch at the broker while no partition has records, ms."""
+
 IDLE_S = 0.02
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    logger = _LIFE
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust lets a fetch wait 1.5 s at the broker, and whatever is asked on that connection waits behind it: records of
+        # a partition that was just resumed, and where logs begin and end
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
 
 
 class BatchConsumer(driver.Consumer):
     """Faust's aiokafka consumer with batches for messages and leases for committed offsets."""
 
-    # What the base class says about its life belongs to Faust's lines, not to ours
-    logger = logging.getLogger("faust.transport")
+    logger = _LIFE
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def ownership(self) -> Ownership:
@@ -108,23 +127,22 @@ class BatchConsumer(driver.Consumer):
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust judges by acknowledgements, which are not used here; paused partitions would look stuck."""
 
-    async def available(self, source: SourcePartition) -> LogRange:
-        """Return what the broker's log holds of a partition.
+    async def available(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, LogRange]:
+        """Return what the broker's logs hold of partitions.
 
         Raises
         ------
         BrokerUnavailable
             If the broker does not answer.
         """
-        tp = TopicPartition(source.topic, source.partition)
+        partitions = [TopicPartition(source.topic, source.partition) for source in sources]
         consumer = self._thread._ensure_consumer()
         try:
-            starts = await self._thread.call_thread(consumer.beginning_offsets, [tp])
-            ends = await self._thread.call_thread(consumer.end_offsets, [tp])
+            starts = await self._thread.call_thread(consumer.beginning_offsets, partitions)
+            ends = await self._thread.call_thread(consumer.end_offsets, partitions)
         except (KafkaError, TimeoutError) as error:
-            msg = f"the broker does not say what {source} holds: {error}"
-            raise BrokerUnavailable(msg) from error
-        return LogRange(starts[tp], ends[tp])
+            raise BrokerUnavailable(f"the broker does not say what its logs hold: {error!r}") from error
+        return {source: LogRange(starts[tp], ends[tp]) for source, tp in zip(sources, partitions, strict=True)}
 
     async def publish_marks(self, marks: Mapping[SourcePartition, int]) -> None:
         """Commit the sink's marks as the group's offsets, for lag tools; a failure is only noted, they decide nothing."""

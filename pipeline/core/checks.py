@@ -75,7 +75,7 @@ def check_text(body: bytes) -> None:
     at = body.find(b"\0")
     if at >= 0:
         raise Refused(Reason.NUL_CHARACTER, f"byte {at} is NUL, which no text in the database can hold; leave it out")
-    if b"\\" in body and (escape := _NUL_ESCAPE.search(body)):
+    if b"\\u0000" in body and (escape := _NUL_ESCAPE.search(body)):
         at = escape.end() - 6
         raise Refused(Reason.NUL_CHARACTER, f"\\u0000 at byte {at}: no text in the database can hold it; leave it out")
 

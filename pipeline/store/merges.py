@@ -54,11 +54,14 @@ READING_WINDOW = Merge(
     "reading_window",
     rows.READING_WINDOW,
     "machine_id, sensor, window_start",
-    # Chan, Golub & LeVeque 1979 for mean and m2: pairwise, so deltas may come in any order
+    # Chan, Golub & LeVeque 1979 for mean and m2: pairwise, so deltas may come in any order. PostgreSQL raises an error where
+    # a product is too small for a float8, instead of giving 0 as IEEE 754 does: hence the two CASEs
     """count = old.count + excluded.count,
-    mean = old.mean + (excluded.mean - old.mean) * (excluded.count::float8 / (old.count + excluded.count)),
-    m2 = old.m2 + excluded.m2 + (excluded.mean - old.mean) * (excluded.mean - old.mean)
-         * (old.count::float8 * excluded.count / (old.count + excluded.count)),
+    mean = old.mean + CASE WHEN abs(excluded.mean - old.mean) < 1e-290 THEN 0
+         ELSE (excluded.mean - old.mean) * (excluded.count::float8 / (old.count + excluded.count)) END,
+    m2 = old.m2 + excluded.m2 + CASE WHEN abs(excluded.mean - old.mean) < 1e-161 THEN 0
+         ELSE (excluded.mean - old.mean) * (excluded.mean - old.mean)
+              * (old.count::float8 * excluded.count / (old.count + excluded.count)) END,
     min = least(old.min, excluded.min), max = greatest(old.max, excluded.max),
     late_count = old.late_count + excluded.late_count, factory_id = excluded.factory_id,
     source_id = excluded.source_id, updated_at = clock_timestamp(), """

@@ -16,7 +16,8 @@ CREATE VIEW dashboard.reading_window AS
 SELECT w.machine_id, w.factory_id, w.sensor, w.window_start,
        w.window_start + interval '1 minute' AS window_end,
        w.count, w.mean,
-       CASE WHEN w.count > 1 THEN sqrt(greatest(w.m2, 0) / (w.count - 1)) ELSE 0 END AS stddev,
+       -- Below that a division may underflow, which is an error here and would spoil every query over the row
+       CASE WHEN w.count > 1 AND w.m2 > 1e-300 THEN sqrt(w.m2 / (w.count - 1)) ELSE 0 END AS stddev,
        w.min, w.max, w.last, w.last_time, w.late_count,
        coalesce(w.window_start + interval '1 minute' <= p.watermark, false) AS complete,
        w.updated_at
