@@ -1,0 +1,59 @@
+"""Records of the tests' own making, put into topics."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from confluent_kafka import Producer
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+def message(machine: str = "press-00001", seq: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return a canonical message of now."""
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = {
+        "type": "machine",
+        "factory_id": "aurora",
+        "machine_id": machine,
+        "machine_type": "stamping_press",
+        "time": now,
+        "seq": seq,
+        "readings": {"temperature": 55.0 + seq % 7, "pressure": 7539.0},
+    }
+    return whole | changes
+
+
+def produce(
+    address: str,
+    topic: str,
+    bodies: Iterable[bytes | dict[str, Any] | None],
+    *,
+    key: bytes = b"press-00001",
+    headers: Headers = (),
+    partition: int = 0,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Put records into one partition, in order, and wait until the broker has them."""
+    failures: list[str] = []
+    producer = Producer(
+        {"bootstrap.servers": address, "message.max.bytes": 2_000_000, "linger.ms": 5, "log_level": 2} | (settings or {})
+    )
+    for body in bodies:
+        raw = orjson.dumps(body) if isinstance(body, dict) else body
+        producer.produce(
+            topic,
+            raw,
+            key,
+            partition,
+            headers=list(headers),
+            timestamp=int(time.time() * 1000),
+            on_delivery=lambda error, _: failures.append(error.str()) if error else None,
+        )
+        producer.poll(0)
+    producer.flush(30)
+    assert failures == []

@@ -1,0 +1,123 @@
+"""Services that are away (R35, R51): workers wait, nothing is lost, and they go on by themselves."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pipeline.broker import topics
+from pipeline.broker.security import BrokerSecurity
+from pipeline.store.connect import connect
+from pipeline.store.migrate import migrate
+from tests.system.processes import Site
+from tests.system.producing import message, produce
+
+
+def machines(dsn: str) -> dict[str, int]:
+    with connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT machine_id, count(*) FROM event WHERE event_type = 'Telemetry Ingest' GROUP BY 1"
+        )
+        return dict(rows.fetchall())
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_goes_on_by_itself_after_database_and_broker_were_cut_off(
+    tmp_path: Path, own_broker, own_postgres
+) -> None:
+    broker, postgres = own_broker(), own_postgres()
+    migrate(postgres.dsn)
+    topics.create_topics(broker.address, BrokerSecurity(), ["t"], 2)
+    at = Site(tmp_path, broker.address, postgres.dsn, ["t"], {"FLUSH__MAX_PENDING_RECORDS": 500})
+    try:
+        worker = at.worker("worker")
+        send = lambda phase: [  # noqa: E731  # a word for what each phase does
+            produce(broker.address, "t", [message(machine=phase, seq=n) for n in range(2000)], partition=p)
+            for p in (0, 1)
+        ]
+        send("before")
+        at.wait(lambda: at.stored() == 4000)
+
+        postgres.kill()
+        send("database away")
+        at.wait(lambda: worker.said("flush.waiting"))
+        postgres.start()
+        at.wait(lambda: at.stored() == 8000)
+
+        broker.kill()
+        broker.start()
+        send("after the broker's death")
+        at.wait(lambda: at.stored() == 12_000, within_s=90)
+
+        assert machines(postgres.dsn) == dict.fromkeys(("before", "database away", "after the broker's death"), 4000)
+        assert worker.stop() == 0
+    finally:
+        at.end()
+
+
+def test_a_worker_that_starts_before_its_database_waits_for_it(tmp_path: Path, broker_address, topic, own_postgres) -> None:
+    postgres = own_postgres()
+    migrate(postgres.dsn)
+    postgres.stop()
+    at = Site(tmp_path, broker_address, postgres.dsn, [topic(partitions=1)])
+    try:
+        worker = at.worker("worker")
+        produce(broker_address, at.topics[0], [message(seq=n) for n in range(10)])
+        at.wait(lambda: worker.said("service.waiting"))
+
+        postgres.start()
+
+        at.wait(lambda: worker.said("partition.acquired"))
+        at.wait(lambda: at.stored() == 10)
+        assert worker.stop() == 0
+    finally:
+        at.end()
+
+
+def test_a_stopped_worker_leaves_nothing_to_fold_again(site: Callable[..., Site], broker_address: str, database) -> None:
+    at = site(partitions=2, settings={"FLUSH__WINDOWS_INTERVAL_S": 600, "FLUSH__SNAPSHOT_INTERVAL_S": 600})
+    first = at.worker("first")
+    produce(broker_address, at.topics[0], [message(seq=n) for n in range(3000)])
+    at.wait(lambda: at.stored() == 3000)
+
+    assert first.stop() == 0
+
+    with connect(database.admin_dsn) as connection:
+        marks = connection.execute(
+            "SELECT p.partition, effects_next, windows_next, snapshot_offset FROM source_progress AS p"
+            " LEFT JOIN partition_snapshot USING (cluster, consumer_group, topic, partition) ORDER BY 1"
+        ).fetchall()
+        counted = connection.execute("SELECT sum(count) FROM reading_window").fetchone()
+    assert marks[0] == (0, 3000, 3000, 3000)
+    assert counted == (6000,)
+    second = at.worker("second")
+    at.wait(lambda: second.said('"position": 3000'))
+
+
+def test_a_frozen_worker_inside_a_transaction_loses_its_connection_and_not_a_row(
+    site: Callable[..., Site], broker_address: str, database
+) -> None:
+    """The first worker is stopped while it holds the progress row's lock; the next one takes over all the same."""
+    at = site(partitions=1)
+    first = at.worker("first")
+    produce(broker_address, at.topics[0], [message(seq=n) for n in range(100)])
+    at.wait(lambda: at.stored() == 100)
+    with psycopg.connect(database.admin_dsn, options="-c search_path=telemetry") as blocker:
+        # The worker's next transaction waits for this row, inside its own transaction
+        blocker.execute("SELECT 1 FROM source_progress WHERE consumer_group = %s FOR UPDATE", [at.group])
+        produce(broker_address, at.topics[0], [message(seq=n) for n in range(100, 200)])
+        time.sleep(1)
+        first.signal(signal.SIGSTOP)
+    second = at.worker("second")
+
+    at.wait(lambda: at.stored() == 200)
+
+    first.signal(signal.SIGCONT)
+    at.wait(lambda: machines(database.dsn) == {"press-00001": 200})
+    assert second.stop() == 0
+    at.wait(lambda: machines(database.dsn) == {"press-00001": 200})
