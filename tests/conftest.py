@@ -16,6 +16,8 @@ from typing import NoReturn
 
 import psycopg
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 from hypothesis import HealthCheck, settings
 from psycopg.conninfo import make_conninfo
 
@@ -167,6 +169,21 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     yield start
     for each in made:
         each.remove()
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> SaslSsl:
+    """A certificate for 127.0.0.1 and the one login."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    paths = [tmp_path / name for name in ("chain.pem", "key.pem", "authority.pem")]
+    paths[0].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    authority.cert_pem.write_to_path(str(paths[2]))
+    return SaslSsl(paths[0], paths[1], paths[2], "worker", "right")
 
 
 def _drop(postgres_dsn: str, name: str) -> None:

@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import trustme
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer
-from cryptography.hazmat.primitives import serialization
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.broker import topics
@@ -93,20 +91,6 @@ def test_two_start_at_the_same_time(tmp_path: Path) -> None:
             broker.stop()
 
     assert len(addresses) == 2
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> SaslSsl:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
-    paths = [tmp_path / name for name in ("chain.pem", "key.pem", "authority.pem")]
-    paths[0].write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    authority.cert_pem.write_to_path(str(paths[2]))
-    return SaslSsl(paths[0], paths[1], paths[2], "worker", "right")
 
 
 def test_tls_and_login_are_asked_for(own_broker: Callable[..., EmbeddedBroker], tls: SaslSsl) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import orjson
 
@@ -53,7 +54,9 @@ class MemorySink:
             key = (machine, sensor, start_ms)
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
         for m in due.machines:
-            counts = self.machines.setdefault(m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "unverified": 0})
+            counts = self.machines.setdefault(
+                m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "unverified": 0}
+            )
             for name in counts:
                 counts[name] += getattr(m, name)
         self.marks = Marks(self.marks.effects, due.next)
@@ -125,7 +128,7 @@ def feed(
     marks, total = sink.marks, len(records)
     reach = reach or Marks(total, total)
     bounds = sorted({start, total, *(cut for cut in (*cuts, *vars_of(reach)) if start < cut < total)})
-    for number, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (first, end) in enumerate(pairwise(bounds)):
         effects = fold(state, RecordBatch(SOURCE, "owner", first, end, records[first:end]), rules, marks)
         if sink.marks.effects < end <= reach.effects:
             sink.store(effects)

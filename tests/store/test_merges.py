@@ -25,5 +25,5 @@ def test_windows_of_very_small_and_very_large_readings_merge_and_can_be_queried(
 
     sink.close()
     with connect(database.dashboard_dsn) as dashboard:
-        rows = dashboard.execute('SELECT count, min, max, stddev FROM dashboard.reading_window').fetchall()
+        rows = dashboard.execute("SELECT count, min, max, stddev FROM dashboard.reading_window").fetchall()
     assert [(count, low, high) for count, low, high, _ in rows] == [(4, min(values), max(values))]

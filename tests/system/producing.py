@@ -41,7 +41,8 @@ def produce(
     """Put records into one partition, in order, and wait until the broker has them."""
     failures: list[str] = []
     producer = Producer(
-        {"bootstrap.servers": address, "message.max.bytes": 2_000_000, "linger.ms": 5, "log_level": 2} | (settings or {})
+        {"bootstrap.servers": address, "message.max.bytes": 2_000_000, "linger.ms": 5, "log_level": 2}
+        | (settings or {})
     )
     for body in bodies:
         raw = orjson.dumps(body) if isinstance(body, dict) else body

@@ -76,7 +76,7 @@ def test_garbage_becomes_dead_letters_and_everything_around_it_is_stored(
         assert connection.execute("SELECT count(*) FROM event WHERE body ->> 'note' LIKE 'back%'").fetchone() == (
             len(fine),
         )
-    found = {name: letter for name, letter in zip(BAD, letters, strict=True)}
+    found = dict(zip(BAD, letters, strict=True))
     assert {name: reason for name, (_, reason, _, _) in found.items()} == {n: reason for n, (_, reason) in BAD.items()}
     assert {name: body for name, (_, _, body, _) in found.items()} == {n: raw or b"" for n, (raw, _) in BAD.items()}
     assert all(detail and "\n" not in detail for *_, detail in letters)
@@ -96,7 +96,9 @@ def test_every_compression_codec_and_several_topics_are_read(
         at.wait(lambda number=number: at.stored() == (number + 1) * 400)
 
     with connect(database.dsn) as connection:
-        counted = connection.execute("SELECT machine_id, count(*) FROM event WHERE event_type = 'Telemetry Ingest' GROUP BY 1")
+        counted = connection.execute(
+            "SELECT machine_id, count(*) FROM event WHERE event_type = 'Telemetry Ingest' GROUP BY 1"
+        )
         assert dict(counted.fetchall()) == {f"{topic}-{codec}": 200 for topic in at.topics for codec in codecs}
 
 

@@ -60,7 +60,9 @@ def test_a_worker_goes_on_by_itself_after_database_and_broker_were_cut_off(
         at.end()
 
 
-def test_a_worker_that_starts_before_its_database_waits_for_it(tmp_path: Path, broker_address, topic, own_postgres) -> None:
+def test_a_worker_that_starts_before_its_database_waits_for_it(
+    tmp_path: Path, broker_address, topic, own_postgres
+) -> None:
     postgres = own_postgres()
     migrate(postgres.dsn)
     postgres.stop()
@@ -79,7 +81,9 @@ def test_a_worker_that_starts_before_its_database_waits_for_it(tmp_path: Path, b
         at.end()
 
 
-def test_a_stopped_worker_leaves_nothing_to_fold_again(site: Callable[..., Site], broker_address: str, database) -> None:
+def test_a_stopped_worker_leaves_nothing_to_fold_again(
+    site: Callable[..., Site], broker_address: str, database
+) -> None:
     at = site(partitions=2, settings={"FLUSH__WINDOWS_INTERVAL_S": 600, "FLUSH__SNAPSHOT_INTERVAL_S": 600})
     first = at.worker("first")
     produce(broker_address, at.topics[0], [message(seq=n) for n in range(3000)])

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-import trustme
-
 from pipeline.broker import topics
 from pipeline.broker.embedded import SaslSsl
 from tests.system.processes import Site
 from tests.system.producing import message, produce
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> SaslSsl:
-    authority, folder = trustme.CA(), tmp_path / "tls"
-    folder.mkdir()
-    folder.chmod(0o755)
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(folder / "chain.pem", append=True)
-    return SaslSsl(folder / "chain.pem", folder / "key.pem", folder / "ca.pem", "plant", "s3cret-word")
 
 
 def test_a_worker_reads_over_tls_with_a_login(tmp_path: Path, own_broker, database, tls: SaslSsl) -> None:
