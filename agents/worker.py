@@ -146,9 +146,13 @@ async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:
 def warm_up() -> None:
     """Compile the kernels, or load them from the cache, by folding and writing one message to nowhere."""
     source = SourcePartition("warm-up", 0)
-    body = b'{"machine_id":"m","factory_id":"f","time":"1970-01-01T00:00:00Z","readings":{"t":1}}'
+    body = (
+        b'{"type":"machine","factory_id":"f","machine_id":"m","machine_type":"t","time":"1970-01-01T00:00:00Z",'
+        b'"readings":{"r":1}}'
+    )
     state = PartitionState()
     effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
+    state.deltas.reserve(2 * len(state.deltas.entries))
     project(state, 0, 1, FoldRules().window)
     rows.telemetry("", source, effects.events)
 

@@ -8,10 +8,13 @@ import structlog
 from pipeline import connections
 from pipeline.broker import topics
 from pipeline.core.errors import PipelineError
+from pipeline.refusals import explained
 from pipeline.settings import Settings
 from pipeline.store.migrate import make_partitions, require_schema
 
 log = structlog.get_logger(__name__)
+
+_SHORTEST_ANSWER_S = 2.0
 
 
 def wait_for_services(settings: Settings, longest_s: float) -> None:
@@ -28,28 +31,35 @@ def wait_for_services(settings: Settings, longest_s: float) -> None:
         What is wrong, in one line: an address that does not answer, a topic or a migration that is missing.
     """
     stamina.instrumentation.set_on_retry_hooks([_note])
+    # One try takes no longer than all of them may
+    answer_s = min(topics.ANSWER_S, max(_SHORTEST_ANSWER_S, longest_s)) if longest_s else topics.ANSWER_S
     attempts = {"attempts": None if longest_s else 1, "timeout": longest_s or None, "wait_max": 5.0}
     for attempt in stamina.retry_context(on=_may_come_up, **attempts):  # type: ignore[arg-type]  # one dict, mixed types
         with attempt:
-            require_topics(settings)
+            require_topics(settings, answer_s)
     for attempt in stamina.retry_context(on=_may_come_up, **attempts):  # type: ignore[arg-type]  # one dict, mixed types
         with attempt:
             _prepare_database(settings)
 
 
-def require_topics(settings: Settings) -> None:
+def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> None:
     """Check that the broker answers and has the source topics.
+
+    Parameters
+    ----------
+    timeout_s
+        How long the broker may take to answer, s.
 
     Raises
     ------
     PipelineError
         Which address does not answer, or which topic is missing.
     """
-    topics.require(settings.broker.address, connections.broker_security(settings), settings.source_topics)
+    topics.require(settings.broker.address, connections.broker_security(settings), settings.source_topics, timeout_s)
 
 
 def _prepare_database(settings: Settings) -> None:
-    with connections.database(settings, "pipeline worker") as connection:
+    with explained(), connections.database(settings, "pipeline worker") as connection:
         require_schema(connection)
         make_partitions(connection)
 

@@ -11,6 +11,7 @@ from pipeline.core.records import SourcePartition
 from pipeline.settings import Settings
 from pipeline.store import figures
 from pipeline.store.figures import PartitionProgress
+from pipeline.store.migrate import require_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,11 @@ def status(settings: Settings, interval_s: float = 1.0) -> list[PartitionStatus]
     ------
     BrokerUnavailable, DatabaseUnavailable
         If one of them does not answer.
+    SchemaOutdated, SettingsError
+        If migrations or topics are missing.
     """
     with connections.database(settings, "pipeline status") as connection:
+        require_schema(connection)
         began = time.monotonic()
         before = _by_source(figures.progress(connection, settings.site.cluster, settings.group))
         time.sleep(interval_s)

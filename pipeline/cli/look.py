@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ import typer
 
 from pipeline import doctor as medicine
 from pipeline import status as standing
-from pipeline.cli.terminal import Json, age, print_json, print_table
+from pipeline.cli.terminal import Json, age, print_json, print_table, printable
 from pipeline.settings import load, origins
+from pipeline.verify import Verification
 from pipeline.verify import verify as compare
 
 Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
@@ -37,7 +39,7 @@ def status(
             (row.topic, row.partition, row.lag, row.windows_lag, row.records_per_s, *marks, *since, at and at.worker)
         )
     columns = ["topic", "partition", "lag", "windows lag", "records/s", "effects mark", "windows mark", "snapshot mark"]
-    print_table("", [*columns, "watermark age", "snapshot age", "worker"], shown)
+    print_table([*columns, "watermark age", "snapshot age", "worker"], shown, keys=2)
 
 
 def verify(
@@ -50,8 +52,7 @@ def verify(
     if json:
         print_json(found.summary)
     else:
-        print_table("", ["what", "figure"], found.summary.items())
-        sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")
+        _tell(found)
     raise typer.Exit(0 if found.holds else 1)
 
 
@@ -61,7 +62,7 @@ def doctor(factory: Factory = None, json: Json = False) -> None:
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
-        print_table("", ["", "what", "found"], [(x.state, x.what, x.found) for x in findings])
+        print_table(["state", "what", "found"], [(x.state, x.what, x.found) for x in findings], prose=True)
     raise typer.Exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
 
 
@@ -69,6 +70,16 @@ def config(json: Json = False) -> None:
     """Show every setting, its value and where it came from."""
     rows = origins(load())
     if json:
-        print_json([{"key": key, "value": value, "origin": origin} for key, value, origin in rows])
+        print_json([{"key": key, "value": loads(value), "origin": origin} for key, value, origin in rows])
     else:
-        print_table("", ["key", "value", "origin"], rows)
+        print_table(["key", "value", "origin"], rows)
+
+
+def _tell(found: Verification) -> None:
+    """Print a verification for people."""
+    figures = {key: value for key, value in found.summary.items() if isinstance(value, int)}
+    latency = {f"latency {key}, ms": value for key, value in (found.latency_ms or {}).items()}
+    print_table(["what", "figure"], [(key.replace("_", " "), value) for key, value in (figures | latency).items()])
+    sys.stdout.writelines(f"example: {printable(text)}\n" for text in found.examples)
+    sys.stdout.writelines(f"note: {text}\n" for text in found.notes)
+    sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")

@@ -14,6 +14,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import connections, logs
+from pipeline.broker import topics
 from pipeline.cli.terminal import Json, print_json
 from pipeline.core.errors import SettingsError
 from pipeline.settings import load
@@ -33,7 +34,9 @@ def simulate(
     rate: Annotated[float, typer.Option(help="Messages per second; 0: every machine once per interval_ms.")] = 0.0,
     messages: Annotated[int, typer.Option(help="Stop after so many messages; 0: never.")] = 0,
     duration: Annotated[float, typer.Option("--for", help="Stop after so many seconds; 0: never.")] = 0.0,
-    backfill: Annotated[bool, typer.Option(help="As fast as possible from start_ms on, not in real time.")] = False,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="As fast as possible from start_ms on, not in real time.")
+    ] = False,
     plant: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help=f"More about the plant, any number of times. Keys: {', '.join(KEYS)}."),
@@ -81,18 +84,25 @@ def plant_options(pairs: Sequence[str], **given: Any) -> PlantOptions:
 def _send(options: PlantOptions, ledger: Path, topic: str, codec: str, duration: float) -> drive.SimulationResult:
     settings = load()
     logs.configure(settings.log.level, settings.log.format)
-    publisher = Publisher(
-        settings.broker.address,
-        topic or settings.source_topics[0],
-        codec=codec,
-        security=connections.broker_security(settings).for_librdkafka(),
-    )
+    name, security = topic or settings.source_topics[0], connections.broker_security(settings)
+    publisher = Publisher(settings.broker.address, name, codec=codec, security=security.for_librdkafka())
+    # The client would wait for a topic that is missing, and say only that time ran out
+    topics.require(settings.broker.address, security, [name.replace("{factory}", each) for each in options.factories])
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     clock = drive.SystemClock()
     ends_ms = clock.now_ms() + duration * 1000 if duration else float("inf")
-    with Ledger(ledger) as notes:
+    with _open(ledger) as notes:
         return drive.simulate(
             options, publisher, notes, clock=clock, stop=lambda: stopped.is_set() or clock.now_ms() >= ends_ms
         )
+
+
+def _open(path: Path) -> Ledger:
+    try:
+        return Ledger(path)
+    except OSError as error:
+        raise SettingsError(f"--ledger {path} cannot be written: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"--ledger: {error}") from error

@@ -17,7 +17,9 @@ from pipeline.store.migrate import pending
 
 
 def migrate(
-    check: Annotated[bool, typer.Option(help="Change nothing; exit code 1 if migrations are missing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 if migrations are missing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Bring the database to the schema this version needs; may run any number of times, and anywhere at once."""
@@ -37,7 +39,7 @@ def migrate(
 
 
 def topics(
-    create: Annotated[bool, typer.Option(help="Make the source topics that are missing.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Make the source topics that are missing.")] = False,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Partitions of a new topic; default: the setting.")
     ] = None,
@@ -60,4 +62,5 @@ def topics(
     if json:
         print_json(rows)
     else:
-        print_table("", ["topic", "partition", "log start", "log end"], [list(row.values()) for row in rows])
+        columns = ["topic", "partition", "log start", "log end"]
+        print_table(columns, [list(row.values()) for row in rows], keys=2)
