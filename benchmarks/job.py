@@ -100,20 +100,25 @@ def measure(what: str, count: int, address: str, topic: str, server: str, messag
     group = f"{count}-{time.time_ns()}"
     with fresh_database(server) as dsn:
         processes = [start(address, topic, group, dsn) for _ in range(count)]
-        used_s, resident_mb = [0.0] * count, [0.0] * count
         with connect(dsn, autocommit=True) as connection:
+            while stored(connection, what) == 0:
+                time.sleep(0.02)
+            # What a process needs to start is not what a message costs
+            started_s = [usage(process.pid)[0] for process in processes]
+            used_s, resident_mb = list(started_s), [0.0] * count
             while stored(connection, what) < messages:
-                time.sleep(0.25)
+                time.sleep(0.2)
                 for number, process in enumerate(processes):
-                    used_s[number], resident_mb[number] = usage(process.pid) or (used_s[number], resident_mb[number])
-                    if process.poll() not in {None, 0}:
+                    if process.poll() is None:
+                        used_s[number], resident_mb[number] = usage(process.pid)
+                    elif process.returncode != 0:
                         raise SystemExit(f"{what} ended with code {process.returncode}")
             for process in processes:
                 process.terminate()
             for process in processes:
                 process.wait(60)
             rate, size = committed_rate(connection)
-    return Run(what, count, messages, rate, sum(used_s) / messages * 1e6, max(resident_mb), size)
+    return Run(what, count, messages, rate, (sum(used_s) - sum(started_s)) / messages * 1e6, max(resident_mb), size)
 
 
 def stored(connection: psycopg.Connection, what: str) -> int:
@@ -137,14 +142,11 @@ def committed_rate(connection: psycopg.Connection) -> tuple[float, float]:
     return float(row[0] - row[2]) / float(row[1]), float(size[0]) / float(row[0])
 
 
-def usage(pid: int) -> tuple[float, float] | None:
-    """Return CPU seconds and peak resident MB of a process, or ``None`` when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{pid}/status").read_text()
-        peak_kb = int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError):
-        return None
+def usage(pid: int) -> tuple[float, float]:
+    """Return CPU seconds and peak resident MB of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak_kb = int(status.split("VmHWM:")[1].split()[0]) if "VmHWM:" in status else 0
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, peak_kb / 1000
 
 
@@ -181,7 +183,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("build/bench"))
     options = parser.parse_args()
-    with EmbeddedBroker(options.folder / "kafka") as broker, EmbeddedPostgres(options.folder / "postgres") as postgres:
+    # Apache Kafka's own default: a group's first members wait for each other, so that two workers begin together
+    together = {"group.initial.rebalance.delay.ms": "3000"}
+    with (
+        EmbeddedBroker(options.folder / "kafka", settings=together) as broker,
+        EmbeddedPostgres(options.folder / "postgres") as postgres,
+    ):
         topic = f"job-{time.time_ns()}"
         topics.create_topics(broker.address, BrokerSecurity(), [topic], PARTITIONS)
         fill(broker.address, topic, options.messages)
