@@ -208,7 +208,8 @@ class EmbeddedBroker:
         if marker.exists():
             return
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}"]  # an id may begin with a dash
+        # In one word, for an id may begin with a dash
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster_id}"]
         done = subprocess.run(  # noqa: S603  # the command is ours
             [*command, *tool, "-c", str(self._properties_file)], capture_output=True, text=True, check=False
         )
