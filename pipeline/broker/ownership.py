@@ -110,6 +110,11 @@ class Ownership:
         """Note that fetching goes on at the lease's position."""
         self._reading[source] = lease
 
+    def position(self, source: SourcePartition) -> int | None:
+        """Return where fetching of a partition goes on; ``None`` if it is not owned."""
+        lease = self._reading.get(source)
+        return lease.position if lease is not None else None
+
     def advance(self, source: SourcePartition, position: int) -> Lease | None:
         """Move a partition's position on; return owner and the position before, or ``None`` if it is not owned."""
         lease = self._reading.get(source)

@@ -86,7 +86,7 @@ class BatchConsumer(driver.Consumer):
         for tp, records in fetched.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if records:
+            if records and not await self._lost_its_place(tp, records[0].offset):
                 message = self._batch_message(tp, records)
                 if message is not None:
                     yield message.tp, message
@@ -100,6 +100,24 @@ class BatchConsumer(driver.Consumer):
             await self.seek_wait({tp: lease.position})
             self.ownership.begin_reading(source, lease)
             self.resume_partitions({tp})
+
+    async def _lost_its_place(self, tp: TP, first: int) -> bool:
+        """Return whether the log's start has moved past the position, so that the client went on at the start by itself.
+
+        The partition is acquired anew then, which notes the gap. Other holes are normal: compaction, transaction markers.
+        """
+        source = SourcePartition(tp.topic, tp.partition)
+        position = self.ownership.position(source)
+        if position is None or first <= position:
+            return False
+        try:
+            lost = (await self.available([source]))[source].start > position
+        except BrokerUnavailable:
+            lost = True
+        if lost:
+            self.pause_partitions({tp})
+            self.ownership.want_again(source)
+        return lost
 
     def _batch_message(self, tp: TP, records: list[Any]) -> ConsumerMessage | None:
         last = records[-1]

@@ -137,6 +137,7 @@ class Progress:
     def __init__(self, subscriber: Subscriber, fold_version: int) -> None:
         self.subscriber = subscriber
         self.fold_version = fold_version
+        self._beyond: dict[SourcePartition, int] = {}
 
     def key(self, source: SourcePartition) -> dict[str, Any]:
         """Return the key columns of a partition as query parameters."""
@@ -209,13 +210,28 @@ class Progress:
     ) -> tuple[int, int, bool]:
         """Return marks that the log can serve, and whether it still is the log they were made on; a gap becomes a row."""
         start, end = available
-        if max(effects, windows) > end:
-            self._note_gap(cursor, source, end, max(effects, windows), "log_truncated")
+        reached = max(effects, windows)
+        if reached > end:
+            self._require_truncated(source, reached, end)
+            self._note_gap(cursor, source, end, reached, "log_truncated")
             return start, start, False
         if min(effects, windows) < start:
             self._note_gap(cursor, source, min(effects, windows), start, "log_start_moved")
             return max(effects, start), max(windows, start), True
         return effects, windows, True
+
+    def _require_truncated(self, source: SourcePartition, reached: int, end: int) -> None:
+        """Tell a log that lost its end from one whose end was asked for before the present owner moved the marks.
+
+        Only an end that was asked for after marks beyond it were seen is evidence: so the first time this is a wish to be
+        asked again with a fresh end.
+        """
+        seen = self._beyond.pop(source, None)
+        if seen is None or seen <= end:
+            self._beyond[source] = reached
+            raise DatabaseUnavailable(
+                f"the marks of {source} are at {reached}, its log was seen to end at {end}: asking again"
+            )
 
     def _note_gap(self, cursor: Cursor, source: SourcePartition, first: int, end: int, reason: str) -> None:
         cursor.execute(_GAP, self.key(source) | {"from": first, "to": end, "reason": reason})
