@@ -148,7 +148,8 @@ class Flusher:
         await self._save([self._cut(source, owned[source].position) for source in stored])
 
     def _keeps(self, unit: UnitOfWork, now: float) -> bool:
-        if unit.projections is None or (self._saving is not None and not self._saving.done()):
+        saving = self._saving is not None and not self._saving.done()
+        if unit.projections is None or saving or self._finishing:
             return False
         return now - self._kept_at.get(unit.source, -self._rules.snapshot_interval_s) >= self._rules.snapshot_interval_s
 

@@ -1,0 +1,76 @@
+"""Migrations: any number of times, from several places at once, and never half."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from pipeline.core.errors import SchemaOutdated
+from pipeline.store.connect import connect
+from pipeline.store.migrate import FOLDER, make_partitions, migrate, pending, require_schema
+
+ALL = sorted(path.stem for path in FOLDER.glob("*.sql"))
+
+
+@pytest.fixture
+def empty(postgres_dsn: str) -> Iterator[str]:
+    """A database with nothing in it."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as server:
+        server.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
+        server.execute("CREATE DATABASE empty_one")
+        yield make_conninfo(postgres_dsn, dbname="empty_one")
+        server.execute("DROP DATABASE empty_one WITH (FORCE)")
+
+
+def test_an_empty_database_lacks_everything_and_says_what_to_do(empty: str) -> None:
+    with connect(empty) as connection:
+        assert pending(connection) == ALL
+        with pytest.raises(SchemaOutdated, match="pipeline migrate"):
+            require_schema(connection)
+
+
+def test_the_second_time_there_is_nothing_to_do(empty: str) -> None:
+    assert migrate(empty) == ALL
+    assert migrate(empty) == []
+    with connect(empty) as connection:
+        require_schema(connection)
+
+
+def test_four_at_once_apply_each_migration_once(empty: str) -> None:
+    applied: list[str] = []
+    threads = [threading.Thread(target=lambda: applied.extend(migrate(empty))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(applied) == ALL
+
+
+def test_a_lock_that_a_killed_migration_left_behind_does_not_block(empty: str) -> None:
+    migrate(empty)
+    with connect(empty, autocommit=True) as connection:
+        connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 999999)")
+        connection.execute("DELETE FROM _yoyo_migration WHERE migration_id = %s", [ALL[-1]])
+
+    assert migrate(empty) == ALL[-1:]
+
+
+def test_events_of_any_day_have_a_place_and_days_ahead_are_made_beside_them(database) -> None:
+    insert = (
+        "INSERT INTO event SELECT gen_random_uuid(), 'x', 'machine', gen_random_uuid(), 'm', 'f', {}, now(), now(), 't', 0,"
+        " 0, 0, '{{}}'"
+    )
+    with connect(database.dsn, autocommit=True) as worker:
+        for day in ("'1970-01-01Z'", "now()", "now() + interval '9 days'", "'2199-12-31Z'"):
+            worker.execute(insert.format(day))
+        before = make_partitions(worker, 7)
+
+        made = make_partitions(worker, 12)
+
+        assert (before, made) == (0, 4), "four of five: one day has rows in the default partition already"
+        assert worker.execute("SELECT count(*) FROM event").fetchone() == (4,)

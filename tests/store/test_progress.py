@@ -1,0 +1,89 @@
+"""Leases, marks and snapshots (R35, R50)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.records import SourcePartition
+from pipeline.store import snapshots
+from pipeline.store.connect import Connection, connect
+from pipeline.store.progress import Backend, Progress, Subscriber
+from pipeline.store.snapshots import Snapshot
+
+SOURCE = SourcePartition("t", 0)
+
+
+def progress(group: str = "g", cluster: str = "local", fold_version: int = 1) -> Progress:
+    return Progress(Subscriber(cluster, group, "w"), fold_version)
+
+
+@pytest.fixture
+def connection(database) -> Iterator[Connection]:
+    with connect(database.dsn, autocommit=True, lock_timeout_s=0.3) as opened:
+        yield opened
+
+
+def move_marks(connection: Connection, effects: int, windows: int) -> None:
+    connection.execute("UPDATE source_progress SET effects_next = %s, windows_next = %s", [effects, windows])
+
+
+def snapshot(owner: str, offset: int) -> Snapshot:
+    return Snapshot(SOURCE, owner, offset, 1, b"state", 5)
+
+
+def test_every_owner_has_a_token_of_its_own(connection: Connection) -> None:
+    taken = [progress().acquire(connection, SOURCE, 0, 10, None) for _ in range(3)]
+
+    assert len({each.owner for each in taken}) == 3
+    assert [each.previous_owner for each in taken] == [None, taken[0].owner, taken[1].owner]
+
+
+def test_groups_and_clusters_do_not_meet(connection: Connection) -> None:
+    progress().acquire(connection, SOURCE, 0, 100, None)
+    move_marks(connection, 50, 50)
+
+    others = [p.acquire(connection, SOURCE, 0, 100, None) for p in (progress(group="h"), progress(cluster="site-2"))]
+
+    assert [(other.previous_owner, other.effects) for other in others] == [(None, 0), (None, 0)]
+
+
+def test_an_owner_that_sits_on_the_row_loses_its_connection(connection: Connection, database) -> None:
+    frozen, bystander = connect(database.dsn), connect(database.dsn)
+    row = frozen.execute("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()").fetchone()
+    progress().acquire(connection, SOURCE, 0, 10, Backend(*row))
+    frozen.execute("SELECT 1 FROM source_progress FOR UPDATE")
+
+    with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
+        progress().acquire(connection, SOURCE, 0, 10, None)
+    taken = progress().acquire(connection, SOURCE, 0, 10, None)
+
+    assert taken.previous_owner is not None
+    assert bystander.execute("SELECT 1").fetchone() == (1,)
+    frozen.close()
+    bystander.close()
+
+
+def test_a_snapshot_is_kept_only_by_the_owner_and_only_behind_both_marks(connection: Connection) -> None:
+    mine = progress()
+    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    move_marks(connection, 20, 10)
+
+    kept = {offset: snapshots.save(connection, mine, snapshot(owner, offset)) for offset in (10, 11, 21)}
+    stranger = snapshots.save(connection, mine, snapshot("somebody else", 5))
+
+    assert (kept, stranger) == ({10: True, 11: False, 21: False}, False)
+    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot == (10, b"state")
+
+
+def test_a_snapshot_of_another_fold_or_ahead_of_a_restored_mark_is_not_loaded(connection: Connection) -> None:
+    mine = progress()
+    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    move_marks(connection, 20, 20)
+    assert snapshots.save(connection, mine, snapshot(owner, 20))
+
+    assert progress(fold_version=2).acquire(connection, SOURCE, 0, 100, None).snapshot is None
+    move_marks(connection, 20, 19)
+    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot is None

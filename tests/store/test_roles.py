@@ -1,0 +1,49 @@
+"""R34, R57: rights in the database, tried as the logins that have them."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from pipeline.store.connect import connect
+
+VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event_rate"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET machine_id = 'x'",
+        "DELETE FROM event",
+        "TRUNCATE event",
+        "DELETE FROM event_default",
+        "UPDATE event_default SET machine_id = 'x'",
+        "DELETE FROM source_progress",
+        "DELETE FROM control_record",
+        "UPDATE control_record SET reason = 'x'",
+        "DROP TABLE anomaly",
+        "CREATE TABLE telemetry.mine (x int)",
+    ],
+)
+def test_a_worker_cannot_rewrite_what_is_recorded(database, statement: str) -> None:
+    with connect(database.dsn, autocommit=True) as worker, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        worker.execute(statement)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_dashboard_reads_every_view(database, view: str) -> None:
+    with connect(database.dashboard_dsn) as dashboard:
+        dashboard.execute(f"SELECT * FROM dashboard.{view}").fetchall()
+
+
+@pytest.mark.parametrize("table", ["event", "reading_window", "dead_letter", "source_progress", "partition_snapshot"])
+def test_a_dashboard_reads_no_table(database, table: str) -> None:
+    with connect(database.dashboard_dsn) as dashboard, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        dashboard.execute(f"SELECT * FROM telemetry.{table}")
+
+
+def test_no_view_is_forgotten(database) -> None:
+    with connect(database.admin_dsn) as admin:
+        found = admin.execute("SELECT viewname FROM pg_views WHERE schemaname = 'dashboard'").fetchall()
+
+    assert {name for (name,) in found} == set(VIEWS)

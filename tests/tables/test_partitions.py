@@ -1,0 +1,161 @@
+"""What a worker holds across rebalances (R50): kept while nobody came between, dropped otherwise, never too much."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+import orjson
+import pytest
+
+from pipeline.core.fold import FoldRules
+from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.store.progress import Acquired
+from tables.partitions import Partitions
+
+SOURCE = SourcePartition("t", 0)
+LOG = (0, 1000)
+
+
+class Marks:
+    """A database that only knows owners and marks."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self.owner: str | None = None
+        self.effects = self.windows = 0
+
+    def take_over(self, source: SourcePartition, log_start: int, log_end: int) -> Acquired:
+        previous, self.owner = self.owner, f"owner-{next(self._numbers)}"
+        return Acquired(self.owner, previous, self.effects, self.windows, None, {})
+
+
+def batch(owner: str, start: int, end: int) -> RecordBatch:
+    body = {
+        "factory_id": "f",
+        "machine_id": "m",
+        "machine_type": "t",
+        "time": "2026-09-21T00:00:00Z",
+        "readings": {"t": 1},
+    }
+    records = [Record(n, 1_790_000_000_000, orjson.dumps(body | {"seq": n})) for n in range(start, end)]
+    return RecordBatch(SOURCE, owner, start, end, records)
+
+
+@pytest.fixture
+def marks() -> Marks:
+    return Marks()
+
+
+@pytest.fixture
+def partitions(marks: Marks) -> Partitions:
+    return Partitions(marks.take_over, FoldRules(), max_pending=50)
+
+
+async def store(partitions: Partitions, marks: Marks, *, hit: bool = True) -> list[SourcePartition]:
+    units = partitions.take(10**6, ())
+    if hit:
+        marks.effects = units[-1].next
+    return await partitions.settle(units, {SOURCE} if hit else set())
+
+
+async def test_what_was_folded_goes_on_after_a_rebalance_if_nobody_came_between(partitions, marks) -> None:
+    owner, position = await partitions.acquire(SOURCE, LOG)
+    assert position == 0
+    partitions.fold(batch(owner, 0, 10))
+
+    partitions.release([SOURCE])
+    again, position = await partitions.acquire(SOURCE, LOG)
+
+    assert (position, again == owner) == (10, False)
+    (unit,) = partitions.take(100, ())
+    assert (unit.owner, unit.expected, unit.next) == (again, 0, 10)
+
+
+async def test_what_was_folded_is_dropped_if_somebody_came_between(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+
+    partitions.release([SOURCE])
+    marks.take_over(SOURCE, *LOG)
+    _, position = await partitions.acquire(SOURCE, LOG)
+
+    assert position == 0
+    assert partitions.take(100, ()) == []
+
+
+async def test_a_partition_that_went_elsewhere_is_forgotten(partitions) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+
+    partitions.release([])
+    partitions.release([SOURCE])
+    _, position = await partitions.acquire(SOURCE, LOG)
+
+    assert position == 0
+
+
+async def test_batches_of_a_former_lease_or_from_elsewhere_are_told_apart(partitions) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+    later, _ = await partitions.acquire(SOURCE, LOG)
+
+    assert not partitions.owns(batch(owner, 10, 20))
+    assert partitions.owns(batch(later, 0, 20))
+    assert not partitions.follows(batch(later, 11, 20))
+    partitions.close()
+    assert not partitions.owns(batch(later, 0, 20))
+
+
+async def test_folding_waits_while_too_much_waits_to_be_stored(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 60))
+    waiting = asyncio.create_task(partitions.room())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+
+    await store(partitions, marks)
+
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_revoked_partition_makes_room(partitions) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 60))
+
+    partitions.revoke(SOURCE)
+
+    await asyncio.wait_for(partitions.room(), 1)
+    assert partitions.take(100, ()) == []
+
+
+async def test_a_refused_unit_is_reported_while_the_partition_is_held(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+
+    assert await store(partitions, marks, hit=False) == [SOURCE]
+
+
+async def test_a_partition_is_not_acquired_while_its_unit_is_under_way(partitions, marks) -> None:
+    """Only the outcome says whether what is kept aside still fits the marks."""
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+    units = partitions.take(100, ())
+    partitions.release([SOURCE])
+    acquiring = asyncio.create_task(partitions.acquire(SOURCE, LOG))
+    await asyncio.sleep(0.05)
+    assert not acquiring.done()
+
+    marks.effects = 10
+    await partitions.settle(units, {SOURCE})
+
+    assert (await asyncio.wait_for(acquiring, 1))[1] == 10
+
+
+async def test_about_as_many_rows_are_taken_as_asked_for(partitions) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    for start in range(0, 40, 10):
+        partitions.fold(batch(owner, start, start + 10))
+
+    assert [unit.next for unit in partitions.take(15, ())] == [20]
+    assert [unit.next for unit in partitions.take(1, ())] == [30]
