@@ -10,9 +10,9 @@ import psycopg
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
-from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
 from pipeline.store import controls, snapshots
+from pipeline.store.failures import failure
 from pipeline.store.progress import Acquired, Progress
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
@@ -70,15 +70,14 @@ class _Line:
         self._connection: Connection | None = None
 
     def use(self, work: Callable[[Connection], T]) -> T:
-        """Do some work with the connection."""
+        """Do some work with the connection; whatever the database says becomes a ``PipelineError``."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         try:
             return work(self._connection)
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             self.close()
-            msg = f"the database does not answer: {str(error).partition(chr(10))[0]}"
-            raise DatabaseUnavailable(msg) from error
+            raise failure(error, "the database did not answer") from error
 
     def close(self) -> None:
         """End the connection."""

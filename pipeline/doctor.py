@@ -13,9 +13,10 @@ from pipeline import connections
 from pipeline.broker import topics
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import SourcePartition
+from pipeline.refusals import explain
 from pipeline.settings import Settings
 from pipeline.store import figures
-from pipeline.store.connect import Connection
+from pipeline.store.connect import Connection, address
 from pipeline.store.migrate import pending
 
 State = Literal["ok", "note", "wrong"]
@@ -45,25 +46,36 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _examine_broker(settings: Settings) -> Iterator[Finding]:
-    address, names = settings.broker.address, settings.source_topics
+    broker, names = settings.broker.address, settings.source_topics
     try:
-        ranges = topics.log_ranges(address, connections.broker_security(settings), names)
+        present = topics.list_topics(broker, connections.broker_security(settings))
     except PipelineError as error:
         yield Finding("wrong", "broker", str(error))
         return
-    yield Finding("ok", "broker", f"{address} answers")
+    yield Finding("ok", "broker", f"{broker} answers")
+    partitions = {topic.name: topic.partitions for topic in present}
     for name in names:
-        count = sum(source.topic == name for source in ranges)
-        yield Finding("ok", f"topic {name}", f"{count} partition(s)")
+        if name in partitions:
+            yield Finding("ok", f"topic {name}", f"{partitions[name]} partition(s)")
+        else:
+            yield Finding(
+                "wrong",
+                f"topic {name}",
+                "is not there: run `pipeline topics --create`, or correct broker.topics and broker.topic_prefix",
+            )
 
 
 def _examine_database(settings: Settings, connection: Connection) -> Iterator[Finding]:
-    version = connection.info.server_version
+    version, at = connection.info.server_version, address(settings.postgres.dsn.get_secret_value())
     if version < _OLDEST_SERVER:
-        yield Finding("wrong", "database", f"PostgreSQL {version // 10_000} is too old; 15 or newer is needed")
+        yield Finding("wrong", "database", f"PostgreSQL {version // 10_000} at {at} is too old; 15 or newer is needed")
     else:
-        yield Finding("ok", "database", f"PostgreSQL {version // 10_000} answers")
-    missing = pending(connection)
+        yield Finding("ok", "database", f"PostgreSQL {version // 10_000} at {at} answers")
+    try:
+        missing = pending(connection)
+    except psycopg.Error as error:
+        yield Finding("wrong", "schema", str(explain(error)))
+        return
     if missing:
         yield Finding(
             "wrong", "schema", f"{len(missing)} migration(s) missing, first {missing[0]}: run `pipeline migrate`"
@@ -73,8 +85,8 @@ def _examine_database(settings: Settings, connection: Connection) -> Iterator[Fi
     for what, check in _CHECKS.items():
         try:
             yield check(settings, connection)
-        except psycopg.errors.InsufficientPrivilege as error:
-            yield Finding("wrong", what, f"{str(error).splitlines()[0]}: grant the role pipeline_worker to this user")
+        except psycopg.Error as error:
+            yield Finding("wrong", what, str(explain(error)))
 
 
 def _rights(_: Settings, connection: Connection) -> Finding:

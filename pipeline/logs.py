@@ -50,5 +50,6 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
     root = logging.getLogger()
     root.handlers[:] = [target]
     root.setLevel(threshold)
+    logging.captureWarnings(capture=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))

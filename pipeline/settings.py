@@ -10,7 +10,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -27,7 +27,7 @@ Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Site(_Group):
@@ -187,17 +187,18 @@ def load(factory: str | None = None) -> Settings:
     """
     path = Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
     from_file = _read(path, required=FILE_VARIABLE in os.environ)
-    _refuse_unknown_variables()
+    _check_groups(from_file, path)
+    _check_variables()
     try:
         settings = Settings(**from_file)
-        if factory is not None:
-            site = Site.model_validate(settings.site.model_dump() | {"factory": factory})
-            settings = settings.model_copy(update={"site": site})
     except ValidationError as error:
-        raise SettingsError(_complaint(error, path)) from None
+        raise SettingsError(_complaint(error, from_file, path)) from None
     if settings.broker.heartbeat_interval_s * 2 > settings.broker.session_timeout_s:
-        raise SettingsError("broker.heartbeat_interval_s must be at most half of broker.session_timeout_s")
-    return settings
+        origin = _origin("broker", "heartbeat_interval_s", from_file, path)
+        raise SettingsError(
+            f"broker.heartbeat_interval_s (from {origin}) must be at most half of broker.session_timeout_s"
+        )
+    return settings if factory is None else _serving(settings, factory)
 
 
 def origins(settings: Settings) -> list[tuple[str, str, str]]:
@@ -249,23 +250,49 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read: {error}") from error
 
 
-def _refuse_unknown_variables() -> None:
-    known = {FILE_VARIABLE}
-    for group in Settings.model_fields:
-        known.add(f"{PREFIX}{group}".upper())
-        known.update(variable(group, key) for key in keys(group))
-    for name in os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+def _serving(settings: Settings, factory: str) -> Settings:
+    try:
+        site = Site.model_validate(settings.site.model_dump() | {"factory": factory})
+    except ValidationError as error:
+        raise SettingsError(f"site.factory (from --factory): {_said(error.errors()[0]['msg'])}") from None
+    return settings.model_copy(update={"site": site})
+
+
+def _check_groups(from_file: dict[str, Any], path: Path) -> None:
+    for group, given in from_file.items():
+        if group not in Settings.model_fields:
+            raise SettingsError(f"{group} (from {path}) is no setting; `pipeline config` lists them all")
+        if not isinstance(given, dict):
+            raise SettingsError(f"{group} (from {path}) is a group of settings; write [{group}] and its keys beneath")
+
+
+def _check_variables() -> None:
+    known = {variable(group, key): (group, key) for group in Settings.model_fields for key in keys(group)}
+    for name, value in os.environ.items():
+        if not name.upper().startswith(PREFIX) or name == FILE_VARIABLE:
+            continue
+        if name.upper() not in known:
             raise SettingsError(f"the environment has {name}, which is no setting; `pipeline config` lists them all")
+        group, key = known[name.upper()]
+        if get_origin(keys(group)[key].annotation) is tuple and not _is_list(value):
+            raise SettingsError(f"""{group}.{key} (from {name}): write a JSON list, for example '["a", "b"]'""")
 
 
-def _complaint(error: ValidationError, path: Path) -> str:
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
+
+
+def _complaint(error: ValidationError, from_file: dict[str, Any], path: Path) -> str:
+    # The message never repeats the value, which may be a secret
     first = error.errors()[0]
-    group, key = (*(str(part) for part in first["loc"]), "")[:2]
-    from_file = _read(path, required=False)
-    whole = not isinstance(from_file.get(group, {}), dict)
-    origin = str(path) if whole else _origin(group, key, from_file, path)
-    name = f"{group}.{key}" if key else group
+    group, key = (str(part) for part in first["loc"][:2])
     if first["type"] == "extra_forbidden":
-        return f"{name} (from {path}) is no setting; `pipeline config` lists them all"
-    return f"{name} (from {origin}): {first['msg'][0].lower()}{first['msg'][1:]}"
+        return f"{group}.{key} (from {path}) is no setting; `pipeline config` lists them all"
+    return f"{group}.{key} (from {_origin(group, key, from_file, path)}): {_said(first['msg'])}"
+
+
+def _said(message: str) -> str:
+    return f"{message[0].lower()}{message[1:]}"

@@ -14,7 +14,7 @@ from pipeline.store.migrate import make_partitions, require_schema
 
 log = structlog.get_logger(__name__)
 
-_SHORTEST_ANSWER_S = 2.0
+_SHORTEST_TRY_S, _LONGEST_TRY_S = 2.0, 5.0
 
 
 def wait_for_services(settings: Settings, longest_s: float) -> None:
@@ -31,8 +31,8 @@ def wait_for_services(settings: Settings, longest_s: float) -> None:
         What is wrong, in one line: an address that does not answer, a topic or a migration that is missing.
     """
     stamina.instrumentation.set_on_retry_hooks([_note])
-    # One try takes no longer than all of them may
-    answer_s = min(topics.ANSWER_S, max(_SHORTEST_ANSWER_S, longest_s)) if longest_s else topics.ANSWER_S
+    # The client cannot be interrupted while it asks, so that one try among many is a short one
+    answer_s = min(_LONGEST_TRY_S, max(_SHORTEST_TRY_S, longest_s)) if longest_s else topics.ANSWER_S
     attempts = {"attempts": None if longest_s else 1, "timeout": longest_s or None, "wait_max": 5.0}
     for attempt in stamina.retry_context(on=_may_come_up, **attempts):  # type: ignore[arg-type]  # one dict, mixed types
         with attempt:

@@ -27,6 +27,7 @@ from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import PipelineError
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
+from tests.system.processes import Site
 
 # Property tests are judged by what they find, not by how long a shared machine takes
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -169,6 +170,23 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     yield start
     for each in made:
         each.remove()
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, broker_address: str, database: Database, topic: Callable[..., str]
+) -> Iterator[Callable[..., Site]]:
+    """Return a function that makes a site with topics of its own; its processes end with the test."""
+    made: list[Site] = []
+
+    def make(topics: int = 1, partitions: int = 4, settings: dict[str, object] | None = None) -> Site:
+        names = [topic(partitions=partitions) for _ in range(topics)]
+        made.append(Site(tmp_path, broker_address, database.dsn, names, settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
 
 
 @pytest.fixture

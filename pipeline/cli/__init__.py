@@ -36,7 +36,7 @@ app.command()(look.config)
 app.add_typer(letters.app, name="deadletter")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class
-_WrongUse = typer.BadParameter.__mro__[1]
+_WrongUse: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
@@ -65,7 +65,9 @@ def _run() -> int:
     except _WrongUse as error:
         said = str(error.format_message() if hasattr(error, "format_message") else error)
         # Without a command, what is said is the help
-        sys.stderr.write(f"{said}\n" if "\n" in said else f"pipeline: {said} See {_command(error)} --help.\n")
+        sys.stderr.write(
+            f"{said}\n" if "\n" in said else f"pipeline: {said.rstrip('.')}; see `{_command(error)} --help`\n"
+        )
         return 2
     return code or 0
 

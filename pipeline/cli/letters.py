@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli.terminal import Json, print_json, print_table
+from pipeline.cli.terminal import Json, print_json, print_table, printable
 from pipeline.core.dead_letters import DeadLetterReason
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import PipelineError
 from pipeline.requeue import requeue
 from pipeline.settings import Settings, load
 from pipeline.store import dead_letters
 from pipeline.store.dead_letters import Selection, StoredLetter
 
-app = typer.Typer(help="Records that could not be accepted: list, show, requeue.", no_args_is_help=True)
+app = typer.Typer(
+    help="Records that could not be accepted: list, show, requeue.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Topic = Annotated[str | None, typer.Option(help="Only of this topic.")]
-Reason = Annotated[DeadLetterReason | None, typer.Option(help="Only with this reason.")]
+Reason = Annotated[
+    DeadLetterReason | None,
+    typer.Option(metavar="REASON", help=f"Only with this reason: {', '.join(DeadLetterReason)}."),
+]
 Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 Place = Annotated[str | None, typer.Argument(help="topic:partition:offset:index, as the list shows it.")]
 
@@ -29,7 +36,7 @@ Place = Annotated[str | None, typer.Argument(help="topic:partition:offset:index,
 def list_(
     topic: Topic = None,
     reason: Reason = None,
-    requeued: Annotated[bool, typer.Option(help="Also those that were requeued already.")] = False,
+    requeued: Annotated[bool, typer.Option("--requeued", help="Also those that were requeued already.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     factory: Factory = None,
     json: Json = False,
@@ -39,8 +46,8 @@ def list_(
     if json:
         print_json([_plain(letter) for letter in letters])
         return
-    rows = [(x.place, x.reason, x.record_time, len(x.body), x.detail) for x in letters]
-    print_table(f"{len(letters)} dead letter(s)", ["place", "reason", "record time", "bytes", "detail"], rows)
+    rows = [(x.place, x.reason, x.record_time, len(x.body), x.requeued_at, x.detail) for x in letters]
+    print_table(["place", "reason", "record time", "bytes", "requeued", "detail"], rows, prose=True)
 
 
 @app.command()
@@ -52,13 +59,14 @@ def show(
     """Show one dead letter with its body and headers."""
     letters = _find(load(factory), 1, place=_place(place), requeued=True)
     if not letters:
-        raise SettingsError(f"there is no dead letter {place}; `pipeline deadletter list` shows what there is")
+        raise PipelineError(f"there is no dead letter {place}; `pipeline deadletter list` shows what there is")
     plain = _plain(letters[0])
     if json:
         print_json(plain)
         return
     for name, value in plain.items():
-        sys.stdout.write(f"{name:18}{value}\n")
+        shown = value if isinstance(value, str) else orjson.dumps(value).decode()
+        sys.stdout.write(f"{name:18}{printable(shown)}\n")
 
 
 @app.command("requeue")
@@ -71,13 +79,15 @@ def requeue_(
     factory: Factory = None,
     json: Json = False,
 ) -> None:
-    """Send dead letters to their topic again, after what was wrong has been mended."""
+    """Send dead letters to their topic again. Do so after what was wrong has been mended."""
     if not (place or topic or reason or everything):
         raise typer.BadParameter("say which: a place, --topic, --reason or --all")
     settings = load(factory)
     where = _place(place) if place else None
     selection = Selection(settings.site.cluster, settings.group, topic, reason, where)
     letters = requeue(settings, selection, limit)
+    if place and not letters:
+        raise PipelineError(f"no dead letter {place} waits; `pipeline deadletter list --requeued` shows all there are")
     if json:
         print_json({"requeued": len(letters), "places": [letter.place for letter in letters]})
     else:
@@ -97,8 +107,12 @@ def _place(text: str) -> tuple[str, int, int, int]:
 
 
 def _plain(letter: StoredLetter) -> dict[str, Any]:
-    plain = {"place": letter.place, **asdict(letter)}
-    return plain | {
-        "key": letter.key.decode("utf-8", "replace"),
-        "body": letter.body.decode("utf-8", "backslashreplace"),
-    }
+    return {"place": letter.place, **asdict(letter), "key": _readable(letter.key), "body": _readable(letter.body)}
+
+
+def _readable(raw: bytes) -> Any:
+    """Return bytes as JSON can say them: as text, or in base64 as headers are."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(raw).decode()}

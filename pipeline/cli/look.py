@@ -25,7 +25,7 @@ def status(
     interval: Annotated[float, typer.Option(min=0.1, help="How long rates are measured, s.")] = 1.0,
     json: Json = False,
 ) -> None:
-    """Show lag, rates, watermark, marks and snapshot age of every partition."""
+    """Show how far every partition is. The marks effects, windows and snapshot are the next offsets not contained."""
     rows = standing.status(load(factory), interval)
     if json:
         print_json([asdict(row) | {"lag": row.lag, "windows_lag": row.windows_lag} for row in rows])
@@ -34,19 +34,18 @@ def status(
     for row in rows:
         at = row.progress
         marks = (at.effects_next, at.windows_next, at.snapshot_offset) if at else (None, None, None)
-        since = (age(at.watermark, at.now), age(at.snapshot_at, at.now)) if at else (None, None)
-        shown.append(
-            (row.topic, row.partition, row.lag, row.windows_lag, row.records_per_s, *marks, *since, at and at.worker)
-        )
-    columns = ["topic", "partition", "lag", "windows lag", "records/s", "effects mark", "windows mark", "snapshot mark"]
-    print_table([*columns, "watermark age", "snapshot age", "worker"], shown, keys=2)
+        watermark, snapshot = (age(at.watermark, at.now), age(at.snapshot_at, at.now)) if at else (None, None)
+        first = (row.topic, row.partition, row.lag, row.records_per_s, watermark, at and at.worker)
+        shown.append((*first, *marks, snapshot))
+    columns = ["topic", "partition", "lag", "records/s", "watermark age", "worker"]
+    print_table([*columns, "effects", "windows", "snapshot", "snapshot age"], shown, keys=2)
 
 
 def verify(
     ledger: Annotated[Path, typer.Argument(help="What `pipeline simulate --ledger` wrote.")] = Path("ledger.csv"),
     json: Json = False,
 ) -> None:
-    """Compare a ledger with the tables: lost, doubled, latency, windows recomputed; exit code 1 if it does not hold."""
+    """Compare a plant's ledger with the tables. Exit code 1 if anything is lost, doubled or wrongly added up."""
     settings = load()
     found = compare(ledger, settings.postgres.dsn.get_secret_value(), group=settings.group)
     if json:
@@ -57,7 +56,7 @@ def verify(
 
 
 def doctor(factory: Factory = None, json: Json = False) -> None:
-    """Say what is wrong with this installation and how to mend it; exit code 1 if something is."""
+    """Say what is wrong here and how to mend it. Exit code 1 if something is."""
     findings = medicine.examine(load(factory))
     if json:
         print_json([asdict(finding) for finding in findings])

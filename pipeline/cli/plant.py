@@ -45,7 +45,7 @@ def simulate(
     codec: Annotated[str, typer.Option(help="Compression: none, gzip, snappy, lz4 or zstd.")] = "lz4",
     json: Json = False,
 ) -> None:
-    """Run a simulated plant against the broker, for example with --plant late_share=0.01 --plant garbage_share=0.001."""
+    """Run a simulated plant against the broker. For example with --plant late_share=0.01 --plant garbage_share=0.001."""
     how = Drive.BACKFILL if backfill else Drive.REAL_TIME
     options = plant_options(plant or (), machines=machines, rate=rate, messages=messages, drive=how)
     result = _send(options, ledger, topic, codec, duration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +23,9 @@ def worker(
         float, typer.Option(min=0, help="How long to wait for broker and database at the start, s.")
     ] = 60.0,
 ) -> None:
-    """Run a worker until it is told to stop (TERM or Ctrl-C): it stores what it has, keeps its state and leaves."""
+    """Run a worker until it is told to stop. On TERM or Ctrl-C it stores what it has, keeps its state and leaves."""
+    # Until the worker itself listens, being told to stop ends the waiting
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = load(factory)
     logs.configure(settings.log.level, settings.log.format)
     startup.wait_for_services(settings, wait)
@@ -35,7 +39,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
     folder: Annotated[Path, typer.Option(help="Where embedded services keep their files.")] = Path(".embedded"),
 ) -> None:
-    """Run everything: broker, database, migrations, topics, workers and a plant that misbehaves; then verify it."""
+    """Run everything at once, then verify it. Broker, database, migrations, topics, workers, a misbehaving plant."""
     logs.configure("warning", "console")
     report = demonstration.run(demonstration.DemoOptions(duration, machines, rate, workers, folder))
     print_json(report.summary)

@@ -22,7 +22,7 @@ def migrate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring the database to the schema this version needs; may run any number of times, and anywhere at once."""
+    """Bring the database's schema up to date. May run any number of times, and in several places at once."""
     settings = load()
     dsn = settings.admin_dsn
     if check:
@@ -47,7 +47,7 @@ def topics(
     factory: Annotated[str | None, typer.Option(help="This factory's topics.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the source topics, or make those that are missing (Event Hubs: make them in Azure instead)."""
+    """Show the source topics, or make missing ones. Event Hubs lets no client make them: do it in Azure."""
     settings = load(factory)
     broker, security = settings.broker.address, connections.broker_security(settings)
     if create:

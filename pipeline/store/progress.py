@@ -105,11 +105,15 @@ INSERT INTO source_gap (cluster, consumer_group, topic, partition, from_offset, 
 VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(from)s, %(to)s, %(reason)s)
 """
 
+# The row says which transaction has it locked. The pid that a worker noted there would not do: it is not to be seen before
+# that worker's first transaction is committed, and a worker that stopped inside it would keep the partition for ever
 _TERMINATE = f"""
-SELECT pg_terminate_backend(a.pid) FROM source_progress AS p
-JOIN pg_stat_activity AS a ON a.pid = p.backend_pid AND a.backend_start = p.backend_start
-WHERE {_KEY} AND a.pid <> pg_backend_pid()
+SELECT pg_terminate_backend(held.pid) FROM source_progress AS p
+JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.transactionid = p.xmax AND held.granted
+WHERE {_KEY} AND held.pid <> pg_backend_pid()
 """
+
+_FORGET_SNAPSHOT = f"UPDATE partition_snapshot SET fold_version = 0 WHERE {_KEY}"
 
 _COMPARE_AND_SET = f"""
 UPDATE source_progress
@@ -175,7 +179,10 @@ class Progress:
         DatabaseUnavailable
             If the row stayed locked; its holder's connection was ended, so the next try may succeed.
         """
+        parameters = self.key(source) | {"source_id": source_id(self.subscriber.cluster, source), "start": log_start}
         try:
+            # By itself, so that nobody ever waits for a row that is not to be seen yet
+            connection.execute(_INSERT, parameters)
             with connection.transaction(), connection.cursor() as cursor:
                 return self._take(cursor, source, log_start, log_end, backend)
         except psycopg.errors.LockNotAvailable as error:
@@ -186,11 +193,9 @@ class Progress:
     def _take(
         self, cursor: Cursor, source: SourcePartition, log_start: int, log_end: int, backend: Backend | None
     ) -> Acquired:
-        key = self.key(source) | {"source_id": source_id(self.subscriber.cluster, source)}
-        key |= {"start": log_start, "fold_version": self.fold_version}
-        cursor.execute(_INSERT, key)
+        key = self.key(source) | {"fold_version": self.fold_version}
         row = cursor.execute(_LOCK, key).fetchone()
-        assert row is not None  # noqa: S101  # inserted above, and rows are never deleted
+        assert row is not None  # noqa: S101  # inserted before, and rows are never deleted
         previous_owner, effects, windows = row
         effects, windows, log_is_ours = self._reconcile(cursor, source, effects, windows, (log_start, log_end))
         owner = secrets.token_hex(16)

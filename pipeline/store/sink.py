@@ -20,15 +20,17 @@ import psycopg
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
-from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, SchemaOutdated, Unstorable
+from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.records import SourcePartition
 from pipeline.store import copy_binary, merges, rows
 from pipeline.store.bisect import find_unstorable
+from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
+_NOT_STORED = "the database did not store the batch"
 _BACKEND = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
 
@@ -65,7 +67,7 @@ class Sink:
                 connection.commit()
             except psycopg.Error as error:
                 connection.close()
-                raise _failure(error) from error
+                raise failure(error, _NOT_STORED) from error
             assert row is not None  # noqa: S101  # a connection always sees itself
             self._connection, self._backend = connection, Backend(*row)
         return self._connection
@@ -104,12 +106,12 @@ class Sink:
             raise self._unstorable(connection, units, error) from error
         except psycopg.Error as error:
             self.close()
-            raise _failure(error) from error
+            raise failure(error, _NOT_STORED) from error
         try:
             connection.commit()
         except psycopg.Error as error:
             self.close()
-            msg = f"the connection was lost inside COMMIT: {_line(error)}"
+            msg = f"the connection was lost inside COMMIT: {line(error)}"
             raise CommitUnknown(msg) from error
         return hit
 
@@ -155,10 +157,10 @@ class Sink:
             found = find_unstorable(connection, units, self.write_effects)
         except psycopg.Error as lost:
             self.close()
-            return _failure(lost)
+            return failure(lost, _NOT_STORED)
         if found is None:
             # No record alone is to blame: the rows are sound, so something else changed under us
-            return DatabaseUnavailable(f"the batch was refused, and no record of it alone: {_line(error)}")
+            return DatabaseUnavailable(f"the batch was refused, and no record of it alone: {line(error)}")
         source, offset, reason = found
         return Unstorable(*source, offset, reason)
 
@@ -187,19 +189,3 @@ def _timestamp(at_ms: int | None) -> dt.datetime | None:
     if at_ms is None or at_ms < 0:
         return None
     return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
-
-
-def _line(error: psycopg.Error) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-_PASSING = ("08", "25006", "40", "53", "55", "57", "58")
-"""Classes of SQLSTATE that pass by themselves: connection, read-only, rollback, resources, locks, shutdown, system."""
-
-
-def _failure(error: psycopg.Error) -> PipelineError:
-    """Return the error of our own that says whether the same call may succeed later."""
-    state = error.sqlstate or "08"
-    if state.startswith(_PASSING):
-        return DatabaseUnavailable(f"the database did not store the batch: {_line(error)}")
-    return SchemaOutdated(f"the database's schema does not fit this version: {_line(error)}; run `pipeline migrate`")
