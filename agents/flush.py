@@ -129,7 +129,7 @@ class Flusher:
             units = self._partitions.take(self._rules.max_records, due)
             now = self._clock()
             self._merged_at.update(dict.fromkeys(due, now))
-            cuts = [self._cut(unit.source, unit.next) for unit in units if self._keeps(unit, now)]
+            cuts = [self._cut(unit.source) for unit in units if self._keeps(unit, now)]
             if units:
                 await self._store(units)
         if cuts:
@@ -145,7 +145,7 @@ class Flusher:
         if self._saving is not None:
             await self._saving
         stored = [source for source, partition in owned.items() if partition.is_stored]
-        await self._save([self._cut(source, owned[source].position) for source in stored])
+        await self._save([self._cut(source) for source in stored])
 
     def _keeps(self, unit: UnitOfWork, now: float) -> bool:
         saving = self._saving is not None and not self._saving.done()
@@ -153,11 +153,14 @@ class Flusher:
             return False
         return now - self._kept_at.get(unit.source, -self._rules.snapshot_interval_s) >= self._rules.snapshot_interval_s
 
-    def _cut(self, source: SourcePartition, offset: int) -> _Cut:
-        """Return the state at an offset up to which all deltas were taken, so that it has none."""
+    def _cut(self, source: SourcePartition) -> _Cut:
+        """Return the state where it stands, after all its deltas were taken.
+
+        That is the position and no mark: while records are folded again, the effects mark is ahead of the state.
+        """
         self._kept_at[source] = self._clock()
         partition = self._partitions.owned[source]
-        return _Cut(source, partition.owner, offset, partition.state.to_arrays())
+        return _Cut(source, partition.owner, partition.position, partition.state.to_arrays())
 
     async def _save(self, cuts: Sequence[_Cut]) -> None:
         for cut in cuts:
@@ -209,6 +212,7 @@ class Flusher:
             await self._vault.skip(source, error.offset, DeadLetterReason.UNSTORABLE, error.reason)
         except PipelineError as unavailable:
             log.warning("record.unstorable.not_noted", reason=str(unavailable))
+            await asyncio.sleep(self._rules.min_interval_s)
             return units
         await self._refuse([unit for unit in units if unit.source == source])
         return [unit for unit in units if unit.source != source]

@@ -45,7 +45,7 @@ class Telemetry:
         self._ownership = ownership
         self._controls = controls
         self._suspect: dict[SourcePartition, int] = {}
-        self._poisoned = 0
+        self._poisoned: dict[SourcePartition, tuple[int, int]] = {}
 
     async def run(self, batches: AsyncIterator[RecordBatch]) -> None:
         """Fold batches for ever."""
@@ -69,7 +69,6 @@ class Telemetry:
                 return
         if batch.next >= suspect_until:
             self._suspect.pop(batch.source, None)
-            self._poisoned = 0
 
     async def _failed(self, batch: RecordBatch, error: Exception) -> None:
         if len(batch.records) > 1:
@@ -82,8 +81,10 @@ class Telemetry:
     async def _poison(self, batch: RecordBatch, error: Exception) -> None:
         offset = batch.records[0].offset
         self._suspect.setdefault(batch.source, batch.next)
-        self._poisoned += 1
-        if self._poisoned > POISONED_AT_MOST:
+        poisoned, reached = self._poisoned.get(batch.source, (0, -1))
+        poisoned = poisoned + 1 if batch.start <= reached else 1
+        self._poisoned[batch.source] = poisoned, batch.next
+        if poisoned > POISONED_AT_MOST:
             msg = f"the fold fails on record after record, last {batch.source} offset {offset}: {error!r}; nothing is lost"
             raise FoldBroken(msg) from error
         log.error("record.poisoned", source=str(batch.source), offset=offset, error=repr(error), exc_info=error)

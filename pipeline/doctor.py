@@ -13,10 +13,10 @@ from pipeline import connections
 from pipeline.broker import topics
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import SourcePartition
-from pipeline.refusals import explain
 from pipeline.settings import Settings
 from pipeline.store import figures
 from pipeline.store.connect import Connection, address
+from pipeline.store.failures import failure
 from pipeline.store.migrate import pending
 
 State = Literal["ok", "note", "wrong"]
@@ -74,7 +74,7 @@ def _examine_database(settings: Settings, connection: Connection) -> Iterator[Fi
     try:
         missing = pending(connection)
     except psycopg.Error as error:
-        yield Finding("wrong", "schema", str(explain(error)))
+        yield Finding("wrong", "schema", str(failure(error, "the database refuses")))
         return
     if missing:
         yield Finding(
@@ -86,7 +86,7 @@ def _examine_database(settings: Settings, connection: Connection) -> Iterator[Fi
         try:
             yield check(settings, connection)
         except psycopg.Error as error:
-            yield Finding("wrong", what, str(explain(error)))
+            yield Finding("wrong", what, str(failure(error, "the database refuses")))
 
 
 def _rights(_: Settings, connection: Connection) -> Finding:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import psycopg
 import stamina
 import structlog
 
 from pipeline import connections
 from pipeline.broker import topics
 from pipeline.core.errors import PipelineError
-from pipeline.refusals import explained
 from pipeline.settings import Settings
+from pipeline.store.failures import failure
 from pipeline.store.migrate import make_partitions, require_schema
 
 log = structlog.get_logger(__name__)
@@ -59,9 +60,12 @@ def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> No
 
 
 def _prepare_database(settings: Settings) -> None:
-    with explained(), connections.database(settings, "pipeline worker") as connection:
-        require_schema(connection)
-        make_partitions(connection)
+    with connections.database(settings, "pipeline worker") as connection:
+        try:
+            require_schema(connection)
+            make_partitions(connection)
+        except psycopg.Error as error:
+            raise failure(error, "the database cannot be used") from error
 
 
 def _may_come_up(error: Exception) -> bool:

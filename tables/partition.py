@@ -29,6 +29,8 @@ class OwnedPartition:
         What the sink has now, as far as is known here.
     skip
         Offsets that become dead letters.
+    unstored
+        Rows that were folded and are not known to be stored.
     """
 
     source: SourcePartition
@@ -40,6 +42,7 @@ class OwnedPartition:
     windows_mark: int
     skip: Mapping[int, tuple[DeadLetterReason, str]] = field(default_factory=dict)
     pending: deque[Effects] = field(default_factory=deque)
+    unstored: int = 0
     refolded: int = 0
 
     @property
@@ -53,6 +56,7 @@ class OwnedPartition:
         self.position = batch.next
         if batch.next > self.marks.effects:
             self.pending.append(effects)
+            self.unstored += effects.rows
         else:
             self.refolded += len(batch.records)
         return effects
@@ -78,5 +82,6 @@ class OwnedPartition:
     def stored(self, unit: UnitOfWork) -> None:
         """Note that a unit of work took effect."""
         self.effects_mark = unit.next
+        self.unstored -= sum(effects.rows for effects in unit.effects)
         if unit.projections is not None:
             self.windows_mark = unit.projections.next

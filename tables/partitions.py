@@ -44,8 +44,7 @@ class Partitions:
         self.owned: dict[SourcePartition, OwnedPartition] = {}
         self._parked: dict[SourcePartition, OwnedPartition] = {}
         self._in_flight: dict[tuple[SourcePartition, str], OwnedPartition] = {}
-        self._pending = 0
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self.work = asyncio.Event()
         self._closed = False
 
@@ -59,15 +58,17 @@ class Partitions:
         PipelineError
             When that cannot be done now.
         """
-        async with self._changed:
-            # A unit of ours under way holds the row's lock; its outcome decides whether the parked state is still right
-            await self._changed.wait_for(lambda: all(source != busy for busy, _ in self._in_flight))
+        before = self.owned.pop(source, None)
+        if before is not None:
+            # Acquired for an assignment that was over when the lease came
+            self._parked[source] = before
+        # A unit of ours under way holds the row's lock; its outcome decides whether the parked state is still right
+        await self._until(lambda: all(source != busy for busy, _ in self._in_flight))
         taken = await asyncio.to_thread(self._take_over, source, *available)
         parked = self._parked.pop(source, None)
         if parked is not None and _still_right(parked, taken):
             partition = parked
             partition.owner = taken.owner
-            self._pending += sum(effects.rows for effects in partition.pending)
         else:
             partition = await asyncio.to_thread(_load, source, taken, available[0])
         self.owned[source] = partition
@@ -79,22 +80,19 @@ class Partitions:
             self._parked[source] = partition
         self.owned.clear()
         self._parked = {source: partition for source, partition in self._parked.items() if source in wanted}
-        self._pending = 0
+        self._notify()
 
     def revoke(self, source: SourcePartition) -> None:
         """Give up one lease and all that was not stored under it."""
         self._parked.pop(source, None)
-        partition = self.owned.pop(source, None)
-        if partition is not None:
-            self._pending -= sum(effects.rows for effects in partition.pending)
+        self.owned.pop(source, None)
+        self._notify()
 
     # -- folding -----------------------------------------------------------------------------------------------------
 
     async def room(self) -> None:
         """Wait while too much waits for the sink: fetching pauses behind this."""
-        if self._pending >= self._max_pending:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._pending < self._max_pending)
+        await self._until(lambda: sum(each.unstored for each in self.owned.values()) < self._max_pending)
 
     def owns(self, batch: RecordBatch) -> bool:
         """Return whether a batch was fetched under a lease that still holds."""
@@ -109,11 +107,7 @@ class Partitions:
 
     def fold(self, batch: RecordBatch) -> Effects:
         """Fold an owned batch; its effects wait for the sink."""
-        partition = self.owned[batch.source]
-        before = len(partition.pending)
-        effects = partition.fold(batch, self.rules)
-        if len(partition.pending) > before:
-            self._pending += effects.rows
+        effects = self.owned[batch.source].fold(batch, self.rules)
         self.work.set()
         return effects
 
@@ -138,6 +132,8 @@ class Partitions:
                 self._in_flight[source, unit.owner] = partition
                 limit -= sum(effects.rows for effects in unit.effects)
                 units.append(unit)
+        if any(partition.pending for partition in self.owned.values()):
+            self.work.set()
         return units
 
     async def settle(self, units: Iterable[UnitOfWork], hit: Collection[SourcePartition]) -> list[SourcePartition]:
@@ -146,17 +142,22 @@ class Partitions:
         for unit in units:
             partition = self._in_flight.pop((unit.source, unit.owner))
             held = self.owned.get(unit.source) is partition
-            if held:
-                self._pending -= sum(effects.rows for effects in unit.effects)
             if unit.source in hit:
                 partition.stored(unit)
             elif held:
                 refused.append(unit.source)
             else:
                 self._parked.pop(unit.source, None)
-        async with self._changed:
-            self._changed.notify_all()
+        self._notify()
         return refused
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._changed.wait()
 
 
 def _still_right(parked: OwnedPartition, taken: Acquired) -> bool:

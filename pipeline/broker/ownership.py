@@ -73,6 +73,7 @@ class Ownership:
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
+        self._assigned: set[SourcePartition] = set()
         self._wanted: set[SourcePartition] = set()
         self._changed = asyncio.Event()
         self._acquired: deque[tuple[int, SourcePartition, Lease]] = deque()
@@ -88,15 +89,20 @@ class Ownership:
         self._leases.release(sources)
         self._acquired.clear()
         self._reading.clear()
+        self._assigned = set(sources)
         self._wanted = set(sources)
         self._changed.set()
 
     def want_again(self, source: SourcePartition) -> None:
-        """Acquire an assigned partition anew: its lease was lost, or a batch did not begin where the last one ended."""
+        """Acquire a partition anew: its lease was lost, or a batch did not begin where the last one ended.
+
+        One that is assigned to another worker by now is only given up, or it would be taken from that worker.
+        """
         self._leases.revoke(source)
         self._reading.pop(source, None)
-        self._wanted.add(source)
-        self._changed.set()
+        if source in self._assigned:
+            self._wanted.add(source)
+            self._changed.set()
 
     def take_acquired(self, generation: int) -> tuple[SourcePartition, Lease] | None:
         """Return the next acquired partition of this generation of the group, or ``None``."""

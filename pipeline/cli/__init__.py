@@ -14,7 +14,7 @@ import typer
 
 from pipeline.cli import letters, look, plant, run, services
 from pipeline.core.errors import PipelineError
-from pipeline.refusals import explain
+from pipeline.store.failures import failure
 
 app = typer.Typer(
     help="Factory telemetry from Kafka-compatible streams through online models into PostgreSQL.",
@@ -46,7 +46,7 @@ def main() -> None:
     except PipelineError as error:
         _end(error)
     except psycopg.Error as error:
-        _end(explain(error))
+        _end(failure(error, "the database refuses"))
     except KeyboardInterrupt:
         sys.exit(130)
 

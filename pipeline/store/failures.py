@@ -32,9 +32,7 @@ def failure(error: psycopg.Error, attempt: str) -> PipelineError:
         return DatabaseUnavailable(f"{attempt}: {line(error)}")
     if state == "42501":
         return SchemaOutdated(f"{attempt}: {line(error)}; grant the login the role pipeline_worker")
-    return SchemaOutdated(
-        f"{attempt}: {line(error)}; the schema does not fit this version, run `pipeline migrate`"
-    )
+    return SchemaOutdated(f"{attempt}: {line(error)}; the schema does not fit this version, run `pipeline migrate`")
 
 
 def line(error: psycopg.Error) -> str:

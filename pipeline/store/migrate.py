@@ -14,6 +14,7 @@ from yoyo.connections import DatabaseURI
 
 from pipeline.core.errors import PipelineError, SchemaOutdated
 from pipeline.store.connect import SCHEMA, Connection, connect
+from pipeline.store.failures import failure, line
 
 FOLDER = Path(__file__).with_name("migrations")
 
@@ -49,7 +50,7 @@ def migrate(dsn: str) -> list[str]:
             guard.execute(_LOCK, [SCHEMA])
             guard.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         except psycopg.Error as error:
-            raise MigrationFailed(f"the database refuses to be migrated: {_line(error)}") from error
+            raise MigrationFailed(f"the database refuses to be migrated: {line(error)}") from error
         return _apply(dsn)
 
 
@@ -68,7 +69,7 @@ def _apply(dsn: str) -> list[str]:
                 try:
                     backend.apply_one(migration)
                 except psycopg.Error as error:
-                    raise MigrationFailed(f"migration {migration.id} was refused: {_line(error)}") from error
+                    raise MigrationFailed(f"migration {migration.id} was refused: {line(error)}") from error
                 applied.append(migration.id)
     finally:
         backend.connection.close()
@@ -92,8 +93,13 @@ def require_schema(connection: Connection) -> None:
     ------
     SchemaOutdated
         If migrations are missing.
+    DatabaseUnavailable
+        If the database does not answer.
     """
-    missing = pending(connection)
+    try:
+        missing = pending(connection)
+    except psycopg.Error as error:
+        raise failure(error, "the database did not say which migrations it has") from error
     if missing:
         raise SchemaOutdated(
             f"the database lacks {len(missing)} migration(s), first {missing[0]}: run `pipeline migrate`"
@@ -101,14 +107,17 @@ def require_schema(connection: Connection) -> None:
 
 
 def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
-    """Make the daily partitions of ``event`` from yesterday on; return how many were new."""
-    row = connection.execute(
-        "SELECT make_event_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s)",
-        [days_ahead],
-    ).fetchone()
+    """Make the daily partitions of ``event`` from yesterday on; return how many were new.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer, or somebody holds the table's lock.
+    """
+    days = "(now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s"
+    try:
+        row = connection.execute(f"SELECT make_event_partitions({days})", [days_ahead]).fetchone()
+    except psycopg.Error as error:
+        raise failure(error, "the event partitions of the next days were not made") from error
     assert row is not None  # noqa: S101  # a function call always gives a row
     return int(row[0])
-
-
-def _line(error: psycopg.Error) -> str:
-    return str(error).partition("\n")[0]
