@@ -122,7 +122,7 @@ WRONG_VARIABLES = [
     ("PIPELINE_BROKER__TOPICS", '["a b"]', "broker.topics", "pattern"),
     ("PIPELINE_BROKER__SECURITY_PROTOCOL", "TLS", "broker.security_protocol", "SASL_SSL"),
     ("PIPELINE_BROKER__HEARTBEAT_INTERVAL_S", "20", "broker.heartbeat_interval_s", "half"),
-    ("PIPELINE_SPIKES__FADING", "nan", "spikes.fading", "less than 1"),
+    ("PIPELINE_SPIKES__FADING", "nan", "spikes.fading", "finite"),
     ("PIPELINE_LOG__LEVEL", "loud", "log.level", "debug"),
 ]
 
