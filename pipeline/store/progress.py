@@ -219,6 +219,8 @@ class Progress:
         if reached > end:
             self._require_truncated(source, reached, end)
             self._note_gap(cursor, source, end, reached, "log_truncated")
+            # It would seem to fit again as soon as the marks of the new log have come as far
+            cursor.execute(_FORGET_SNAPSHOT, self.key(source))
             return start, start, False
         if min(effects, windows) < start:
             self._note_gap(cursor, source, min(effects, windows), start, "log_start_moved")

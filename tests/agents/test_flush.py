@@ -30,6 +30,7 @@ class FakeVault:
         self.stored: list[UnitOfWork] = []
         self.kept: list[tuple[SourcePartition, int]] = []
         self.skipped: list[tuple[SourcePartition, int, DeadLetterReason]] = []
+        self.refused_skips = 0
 
     async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
         self.tries += 1
@@ -43,6 +44,9 @@ class FakeVault:
         return True
 
     async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+        if self.refused_skips:
+            self.refused_skips -= 1
+            raise DatabaseUnavailable("away")
         self.skipped.append((source, offset, reason))
 
 
@@ -157,6 +161,31 @@ async def test_a_state_is_kept_about_every_interval_and_only_where_the_marks_are
     merged = [unit.projections.next for unit in world.vault.stored if unit.source == A and unit.projections is not None]
     assert 2 <= len(kept) <= 3
     assert set(kept) <= set(merged)
+
+
+async def test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset(world: World) -> None:
+    """Records are folded again after a loss of windows: a state of ten records is none of twenty."""
+    world.partitions = Partitions(lambda *_: Acquired("mine", None, 20, 0, None, {}), FoldRules())
+    world.flusher = Flusher(world.partitions, world.ownership, world.vault, FlushRules(0.001), world.clock)
+    await world.own(A)
+    world.fold(A, 0, 10)
+
+    await world.flusher.flush([A])
+    await asyncio.sleep(0.05)
+
+    assert [(unit.next, unit.projections.next) for unit in world.vault.stored] == [(20, 10)]
+    assert world.vault.kept == [(A, 10)]
+
+
+async def test_a_record_that_cannot_be_noted_as_unstorable_is_tried_again_with_its_partition(world: World) -> None:
+    world.fold(A, 0, 10)
+    world.vault.errors = [Unstorable("t", 0, 7, "no such day")]
+    world.vault.refused_skips = 1
+
+    await world.flusher.flush(())
+
+    assert (world.vault.skipped, world.ownership.wanted_again) == ([], [])
+    assert [unit.next for unit in world.vault.stored] == [10]
 
 
 async def test_finishing_stores_everything_and_keeps_every_state_once(world: World) -> None:

@@ -127,6 +127,34 @@ async def test_a_fold_that_fails_on_record_after_record_ends_the_worker(world) -
     assert len(controls.skipped) == POISONED_AT_MOST
 
 
+async def test_poisoned_records_among_sound_ones_are_all_set_aside_however_many_they_are(world) -> None:
+    telemetry, partitions, _, controls = world
+    partitions.poisoned = set(range(0, 4 * POISONED_AT_MOST, 2))
+
+    while partitions.position < 4 * POISONED_AT_MOST:
+        partitions.position = 0
+        await run(telemetry, [batch(0, 4 * POISONED_AT_MOST)])
+
+    assert [offset for offset, _ in controls.skipped] == list(range(0, 4 * POISONED_AT_MOST, 2))
+
+
+async def test_partitions_are_judged_apart_whether_the_fold_is_broken(world) -> None:
+    """A sound partition beside a broken one does not hide it."""
+    telemetry, partitions, _, _ = world
+    partitions.poisoned = set(range(100))
+    other = RecordBatch(SourcePartition("t", 1), "mine", 0, 1, [Record(1000, 0, b"")])
+
+    async def again_and_again() -> None:
+        while True:
+            partitions.position = 0
+            await run(telemetry, [other])
+            partitions.position = 0
+            await run(telemetry, [batch(0, 100)])
+
+    with pytest.raises(FoldBroken):
+        await again_and_again()
+
+
 def test_single_records_cover_the_same_positions() -> None:
     """Holes belong to the record behind them; what is behind the last record, to the last."""
     whole = RecordBatch(SOURCE, "mine", 0, 12, [Record(n, 0, b"") for n in (2, 3, 9)])

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pipeline.core.errors import SchemaOutdated
+from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated
 from pipeline.store.connect import connect
 from pipeline.store.migrate import FOLDER, make_partitions, migrate, pending, require_schema
 
@@ -74,3 +74,11 @@ def test_events_of_any_day_have_a_place_and_days_ahead_are_made_beside_them(data
 
         assert (before, made) == (0, 4), "four of five: one day has rows in the default partition already"
         assert worker.execute("SELECT count(*) FROM event").fetchone() == (4,)
+
+
+def test_a_table_that_is_locked_is_something_to_wait_for(database) -> None:
+    with connect(database.admin_dsn) as busy, connect(database.dsn, autocommit=True, lock_timeout_s=0.1) as connection:
+        busy.execute("LOCK TABLE telemetry.event_default IN ACCESS EXCLUSIVE MODE")
+
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            make_partitions(connection, days_ahead=30)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
-from pipeline.store import snapshots
+from pipeline.store import controls, snapshots
 from pipeline.store.connect import Connection, connect
 from pipeline.store.progress import Backend, Progress, Subscriber
+from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
 
 SOURCE = SourcePartition("t", 0)
@@ -87,3 +90,65 @@ def test_a_snapshot_of_another_fold_or_ahead_of_a_restored_mark_is_not_loaded(co
     assert progress(fold_version=2).acquire(connection, SOURCE, 0, 100, None).snapshot is None
     move_marks(connection, 20, 19)
     assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot is None
+
+
+def test_an_owner_that_stopped_in_its_first_transaction_loses_its_connection(connection: Connection, database) -> None:
+    """Nothing of it is to be seen but the lock: which connection it writes with was never committed."""
+    mine = progress()
+    owner = mine.acquire(connection, SOURCE, 0, 10, None).owner
+    frozen = Sink(lambda: connect(database.dsn), mine)
+    assert frozen.store([]) == set()
+    with frozen._open().cursor() as cursor:
+        assert frozen.write(cursor, [UnitOfWork(SOURCE, owner, 0, 5, [])]) == {SOURCE}
+
+        with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
+            progress().acquire(connection, SOURCE, 0, 10, None)
+
+    assert progress().acquire(connection, SOURCE, 0, 10, None).effects == 0
+    frozen.close()
+
+
+def test_a_worker_that_stopped_while_it_took_the_partition_loses_its_connection(
+    connection: Connection, database
+) -> None:
+    progress().acquire(connection, SOURCE, 0, 10, None)
+    frozen = connect(database.dsn)
+    frozen.execute("SELECT 1 FROM source_progress FOR UPDATE")
+    frozen.execute("UPDATE source_progress SET owner = 'frozen', backend_pid = NULL")
+
+    with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
+        progress().acquire(connection, SOURCE, 0, 10, None)
+
+    assert progress().acquire(connection, SOURCE, 0, 10, None).owner
+    frozen.close()
+
+
+def test_the_state_of_a_log_that_is_gone_is_not_loaded_when_the_new_log_has_come_as_far(connection: Connection) -> None:
+    mine = progress()
+    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    move_marks(connection, 50, 50)
+    assert snapshots.save(connection, mine, snapshot(owner, 50))
+    with pytest.raises(DatabaseUnavailable, match="asking again"):
+        mine.acquire(connection, SOURCE, 0, 10, None)
+    owner = mine.acquire(connection, SOURCE, 0, 10, None).owner
+    move_marks(connection, 60, 60)
+
+    taken = mine.acquire(connection, SOURCE, 0, 100, None)
+
+    assert (taken.previous_owner, taken.snapshot) == (owner, None)
+    assert snapshots.save(connection, mine, snapshot(taken.owner, 60))
+    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot == (60, b"state")
+
+
+def test_what_makes_a_record_a_dead_letter_is_told_to_its_next_owner_only(connection: Connection) -> None:
+    mine = progress()
+    controls.skip(connection, mine, SOURCE, 7, DeadLetterReason.FOLD_FAILED, "why")
+
+    told = {
+        (each.subscriber.cluster, each.subscriber.group, at.partition): each.acquire(connection, at, 0, 10, None).skip
+        for each in (mine, progress(group="h"), progress(cluster="site-2"))
+        for at in (SOURCE, SourcePartition("t", 1))
+    }
+
+    assert told.pop(("local", "g", 0)) == {7: (DeadLetterReason.FOLD_FAILED, "why")}
+    assert not any(told.values())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import orjson
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
@@ -188,3 +190,29 @@ def test_what_the_database_refuses_says_whether_it_may_pass(world: World, admin:
             world.sink.store([world.unit(A, 0, 10)])
     finally:
         admin.execute("ALTER ROLE worker_test RESET ALL")
+
+
+def test_a_row_that_stays_locked_is_something_to_wait_for(world: World, admin: Connection, database) -> None:
+    sink = Sink(lambda: connect(database.dsn, lock_timeout_s=0.1), world.progress)
+    with admin.transaction():
+        admin.execute("SELECT 1 FROM source_progress FOR UPDATE")
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            sink.store([world.unit(A, 0, 10)])
+
+    assert sink.store([world.unit(A, 0, 10)]) == {A}
+    sink.close()
+
+
+def test_a_transaction_that_was_ended_for_idling_can_be_tried_again(world: World, database) -> None:
+    """As for a worker that was stopped in the middle of it for longer than the server allows."""
+    impatient = make_conninfo(database.dsn, options="-c idle_in_transaction_session_timeout=50")
+    sink = Sink(lambda: connect(impatient), world.progress)
+    assert sink.store([]) == set()
+    sink._open().execute("SELECT 1")
+    time.sleep(0.3)
+
+    with pytest.raises(DatabaseUnavailable):
+        sink.store([world.unit(A, 0, 10)])
+
+    assert sink.store([world.unit(A, 0, 10)]) == {A}
+    sink.close()

@@ -129,6 +129,63 @@ async def test_a_revoked_partition_makes_room(partitions) -> None:
     assert partitions.take(100, ()) == []
 
 
+async def test_what_was_under_way_when_a_partition_was_revoked_takes_no_room_afterwards(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 60))
+    units = partitions.take(100, ())
+
+    partitions.revoke(SOURCE)
+    await partitions.settle(units, ())
+
+    await partitions.acquire(SOURCE, LOG)
+    await asyncio.wait_for(partitions.room(), 1)
+
+
+@pytest.mark.parametrize(
+    "give_up", [lambda it: it.release([]), lambda it: it.revoke(SOURCE)], ids=["release", "revoke"]
+)
+async def test_whoever_waits_for_room_goes_on_when_what_waited_is_given_up(partitions, give_up) -> None:
+    """Nothing will be stored then that could wake it."""
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 60))
+    waiting = asyncio.create_task(partitions.room())
+    await asyncio.sleep(0.01)
+
+    give_up(partitions)
+
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_lease_that_came_too_late_for_its_assignment_leaves_nothing_behind(partitions, marks) -> None:
+    """The group was rebalanced again while the lease was taken: the partition is acquired once more."""
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 40))
+    partitions.release([SOURCE])
+    await partitions.acquire(SOURCE, LOG)
+
+    again, position = await partitions.acquire(SOURCE, LOG)
+
+    assert position == 40
+    (unit,) = partitions.take(100, ())
+    assert (unit.owner, unit.next) == (again, 40)
+    await partitions.settle([unit], {SOURCE})
+    partitions.fold(batch(again, 40, 80))
+    await asyncio.wait_for(partitions.room(), 1)
+
+
+async def test_the_flusher_is_told_while_something_is_left_to_store(partitions) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+    partitions.fold(batch(owner, 10, 20))
+
+    left = []
+    for _ in range(2):
+        partitions.take(1, ())
+        left.append(partitions.work.is_set())
+
+    assert left == [True, False]
+
+
 async def test_a_refused_unit_is_reported_while_the_partition_is_held(partitions, marks) -> None:
     owner, _ = await partitions.acquire(SOURCE, LOG)
     partitions.fold(batch(owner, 0, 10))
