@@ -83,5 +83,5 @@ def _parameters(dsn: str) -> dict[str, Any]:
     except psycopg.ProgrammingError as error:
         # The driver's own text may repeat the password
         raise SettingsError(
-            "postgres.dsn is no connection string; write postgresql://user@host:5432/database"
+            "postgres.dsn or postgres.admin_dsn is no connection string; write postgresql://user@host:5432/database"
         ) from error
