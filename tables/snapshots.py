@@ -37,13 +37,14 @@ def decode(state: bytes) -> PartitionState:
     """
     try:
         plain = msgspec.msgpack.decode(bytes(cramjam.zstd.decompress(state)))
-    except (cramjam.DecompressionError, msgspec.DecodeError) as error:
-        msg = f"the snapshot is damaged: {error}"
+        found = plain["format"]
+        if found == FORMAT_VERSION:
+            return PartitionState.from_arrays({name: _array(value) for name, value in plain["state"].items()})
+    except Exception as error:  # whatever is wrong with the bytes, the log can be folded again
+        msg = f"the snapshot cannot be read: {error!r}"
         raise ValueError(msg) from error
-    if plain["format"] != FORMAT_VERSION:
-        msg = f"snapshot format {plain['format']} is not {FORMAT_VERSION}"
-        raise ValueError(msg)
-    return PartitionState.from_arrays({name: _array(value) for name, value in plain["state"].items()})
+    msg = f"the snapshot's format {found} is not {FORMAT_VERSION}"
+    raise ValueError(msg)
 
 
 def _array(value: Any) -> Any:

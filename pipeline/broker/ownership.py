@@ -19,9 +19,6 @@ from pipeline.core.records import SourcePartition
 
 log = structlog.get_logger(__name__)
 
-RETRY_S = 0.5
-"""Pause before what could not be acquired is tried again, s."""
-
 
 class LogRange(NamedTuple):
     """Positions the broker can still deliver: ``[start, end)``."""
@@ -69,10 +66,13 @@ class Ownership:
     ----------
     leases
         Where leases are taken and given up.
+    retry_s
+        Pause before what could not be acquired is tried again, s.
     """
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: Leases, retry_s: float = 0.5) -> None:
         self._leases = leases
+        self._retry_s = retry_s
         self._assigned: set[SourcePartition] = set()
         self._wanted: set[SourcePartition] = set()
         self._changed = asyncio.Event()
@@ -143,7 +143,7 @@ class Ownership:
             self._changed.clear()
             while self._wanted:
                 if not await self._acquire_wanted(generation, available):
-                    await asyncio.sleep(RETRY_S)
+                    await asyncio.sleep(self._retry_s)
 
     async def _acquire_wanted(self, generation: Callable[[], int], available: Available) -> bool:
         """Acquire each wanted partition; return whether none has to be tried again later."""

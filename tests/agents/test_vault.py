@@ -1,0 +1,66 @@
+"""The database as the worker's coroutines use it: whatever happens to it is an error that says whether it may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from agents.vault import DatabaseVault
+from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated
+from pipeline.core.records import SourcePartition
+from pipeline.store.connect import Connection, connect
+from pipeline.store.progress import Progress, Subscriber
+
+SOURCE = SourcePartition("t", 0)
+
+
+@pytest.fixture
+def vault(database) -> Iterator[DatabaseVault]:
+    made = DatabaseVault(
+        lambda autocommit: connect(database.dsn, autocommit=autocommit, lock_timeout_s=1),
+        Progress(Subscriber("local", "g", "w"), 1),
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def admin(database) -> Iterator[Connection]:
+    with connect(database.admin_dsn, autocommit=True) as opened:
+        yield opened
+
+
+def test_a_lease_from_a_read_only_database_is_something_to_wait_for(vault: DatabaseVault, admin, database) -> None:
+    """As after a failover, while an address still leads to the standby."""
+    admin.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        vault.take_over(SOURCE, 0, 10)
+
+    admin.execute("SET default_transaction_read_only = off")
+    admin.execute(f"ALTER DATABASE {database.name} RESET default_transaction_read_only")
+
+    assert vault.take_over(SOURCE, 0, 10).owner
+
+
+def test_a_lease_is_taken_over_a_new_connection_when_the_old_one_broke(vault: DatabaseVault, admin) -> None:
+    vault.take_over(SOURCE, 0, 10)
+    admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker_test'")
+    with pytest.raises(DatabaseUnavailable):
+        vault.take_over(SOURCE, 0, 10)
+
+    assert vault.take_over(SOURCE, 0, 10).owner
+
+
+def test_a_lease_from_a_database_without_its_tables_is_not_waited_for(vault: DatabaseVault, admin) -> None:
+    admin.execute("DROP TABLE control_record CASCADE")
+
+    with pytest.raises(SchemaOutdated, match="pipeline migrate"):
+        vault.take_over(SOURCE, 0, 10)
+
+
+def test_a_login_without_its_rights_is_told_which_role_it_needs(vault: DatabaseVault, admin) -> None:
+    admin.execute("REVOKE INSERT ON source_progress FROM pipeline_worker")
+
+    with pytest.raises(SchemaOutdated, match="grant the login the role pipeline_worker"):
+        vault.take_over(SOURCE, 0, 10)
