@@ -71,6 +71,8 @@ class Telemetry:
             self._suspect.pop(batch.source, None)
 
     async def _failed(self, batch: RecordBatch, error: Exception) -> None:
+        # Half folded, it must not be stored; and it is acquired anew only when the control record is there to be read
+        self._partitions.revoke(batch.source)
         if len(batch.records) > 1:
             log.error("fold.failed", source=str(batch.source), start=batch.start, next=batch.next, error=repr(error))
             self._suspect[batch.source] = batch.next

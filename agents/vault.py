@@ -13,6 +13,7 @@ from pipeline.core.effects import UnitOfWork
 from pipeline.core.records import SourcePartition
 from pipeline.store import controls, snapshots
 from pipeline.store.failures import failure
+from pipeline.store.migrate import make_partitions
 from pipeline.store.progress import Acquired, Progress
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
@@ -49,6 +50,10 @@ class DatabaseVault:
         await asyncio.to_thread(
             self._keeping.use, lambda c: controls.skip(c, self._progress, source, offset, reason, detail)
         )
+
+    async def make_partitions(self) -> None:
+        """Make the days ahead of ``event``; see :func:`pipeline.store.migrate.make_partitions`."""
+        await asyncio.to_thread(self._keeping.use, make_partitions)
 
     def take_over(self, source: SourcePartition, log_start: int, log_end: int) -> Acquired:
         """Take a partition over; blocks, see :meth:`Progress.acquire`."""

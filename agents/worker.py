@@ -46,6 +46,10 @@ def fold_rules(settings: Settings) -> FoldRules:
     )
 
 
+PARTITIONS_INTERVAL_S = 3600.0
+"""How often a worker sees to the days ahead of ``event``."""
+
+
 class Worker:
     """A Faust app that folds batches and stores their effects.
 
@@ -87,6 +91,7 @@ class Worker:
         app.task(lambda: self._guard(self._acquire()))
         app.task(lambda: self._guard(self._flush()))
         app.task(lambda: self._guard(self._publish_marks()))
+        app.task(lambda: self._guard(self._make_partitions()))
 
     async def _guard(self, work: Any) -> None:
         """End the worker when a part of it fails for good; Faust alone would start it again and go on."""
@@ -117,6 +122,14 @@ class Worker:
         except (PipelineError, TimeoutError) as error:
             log.warning("worker.not_drained", reason=str(error) or f"not done within {FINISH_S:.0f} s")
         self._vault.close()
+
+    async def _make_partitions(self) -> None:
+        while True:
+            await asyncio.sleep(PARTITIONS_INTERVAL_S)
+            try:
+                await self._vault.make_partitions()
+            except PipelineError as error:
+                log.warning("partitions.not_made", reason=str(error))
 
     async def _publish_marks(self) -> None:
         while True:

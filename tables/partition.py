@@ -56,7 +56,7 @@ class OwnedPartition:
         self.position = batch.next
         if batch.next > self.marks.effects:
             self.pending.append(effects)
-            self.unstored += effects.rows
+            self.unstored += effects.weight
         else:
             self.refolded += len(batch.records)
         return effects
@@ -67,7 +67,7 @@ class OwnedPartition:
         rows = 0
         while self.pending and (rows < limit or not taken):
             taken.append(self.pending.popleft())
-            rows += taken[-1].rows
+            rows += taken[-1].weight
         if not taken:
             return None
         return UnitOfWork(self.source, self.owner, self.effects_mark, taken[-1].next, taken)
@@ -82,6 +82,6 @@ class OwnedPartition:
     def stored(self, unit: UnitOfWork) -> None:
         """Note that a unit of work took effect."""
         self.effects_mark = unit.next
-        self.unstored -= sum(effects.rows for effects in unit.effects)
+        self.unstored -= sum(effects.weight for effects in unit.effects)
         if unit.projections is not None:
             self.windows_mark = unit.projections.next

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 import structlog
 
 from pipeline.core.effects import Effects, UnitOfWork
+from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -32,7 +33,7 @@ class Partitions:
     rules
         Of the fold.
     max_pending
-        Rows that may wait for the sink before :meth:`room` makes the agents wait.
+        Rows (or 4 kB of bodies each) that may wait for the sink before :meth:`room` makes the agents wait.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Partitions:
         self._changed = asyncio.Event()
         self.work = asyncio.Event()
         self._closed = False
+        self._wanted: set[SourcePartition] = set()
+        self._releases = 0
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
@@ -64,6 +67,7 @@ class Partitions:
             self._parked[source] = before
         # A unit of ours under way holds the row's lock; its outcome decides whether the parked state is still right
         await self._until(lambda: all(source != busy for busy, _ in self._in_flight))
+        releases = self._releases
         taken = await asyncio.to_thread(self._take_over, source, *available)
         parked = self._parked.pop(source, None)
         if parked is not None and _still_right(parked, taken):
@@ -71,11 +75,15 @@ class Partitions:
             partition.owner = taken.owner
         else:
             partition = await asyncio.to_thread(_load, source, taken, available[0])
+        if releases != self._releases and source not in self._wanted:
+            raise NotOwner(f"{source} went to another worker while it was taken over")
         self.owned[source] = partition
         return partition.owner, partition.position
 
     def release(self, wanted: Collection[SourcePartition]) -> None:
         """Give up every lease; what may come back is kept aside."""
+        self._wanted = set(wanted)
+        self._releases += 1
         for source, partition in self.owned.items():
             self._parked[source] = partition
         self.owned.clear()
@@ -130,7 +138,7 @@ class Partitions:
                 continue
             if unit is not None:
                 self._in_flight[source, unit.owner] = partition
-                limit -= sum(effects.rows for effects in unit.effects)
+                limit -= sum(effects.weight for effects in unit.effects)
                 units.append(unit)
         if any(partition.pending for partition in self.owned.values()):
             self.work.set()

@@ -71,6 +71,12 @@ class BatchConsumer(driver.Consumer):
         self.ownership.assign([SourcePartition(tp.topic, tp.partition) for tp in assigned])
         return {}
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Forget all ownership also when nothing is assigned, for which Faust seeks nothing."""
+        if not assigned:
+            self.ownership.assign(())
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's signature
         """Yield a message per fetched batch; the only place that seeks, so no fetch is under way when it does."""
         if not self.flow_active:
@@ -86,7 +92,7 @@ class BatchConsumer(driver.Consumer):
         for tp, records in fetched.items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if records and not await self._lost_its_place(tp, records[0].offset):
+            if records and await self._is_in_place(tp, records[0].offset):
                 message = self._batch_message(tp, records)
                 if message is not None:
                     yield message.tp, message
@@ -101,23 +107,27 @@ class BatchConsumer(driver.Consumer):
             self.ownership.begin_reading(source, lease)
             self.resume_partitions({tp})
 
-    async def _lost_its_place(self, tp: TP, first: int) -> bool:
-        """Return whether the log's start has moved past the position, so that the client went on at the start by itself.
+    async def _is_in_place(self, tp: TP, first: int) -> bool:
+        """Return whether records that begin at offset ``first`` go on where the lease stands.
 
-        The partition is acquired anew then, which notes the gap. Other holes are normal: compaction, transaction markers.
+        They do not when the lease was lost, and when the client went on somewhere else by itself: at the log's start,
+        because that has moved past the position, or because the topic was recreated. The partition is acquired anew then,
+        which notes the gap. Other holes are normal: compaction, transaction markers.
         """
         source = SourcePartition(tp.topic, tp.partition)
         position = self.ownership.position(source)
-        if position is None or first <= position:
-            return False
-        try:
-            lost = (await self.available([source]))[source].start > position
-        except BrokerUnavailable:
-            lost = True
-        if lost:
-            self.pause_partitions({tp})
+        if position == first:
+            return True
+        if position is not None and first > position:
+            try:
+                if (await self.available([source]))[source].start <= position:
+                    return True
+            except BrokerUnavailable as error:
+                log.info("partition.out_of_place", source=str(source), reason=str(error))
+        self.pause_partitions({tp})
+        if position is not None:
             self.ownership.want_again(source)
-        return lost
+        return False
 
     def _batch_message(self, tp: TP, records: list[Any]) -> ConsumerMessage | None:
         last = records[-1]

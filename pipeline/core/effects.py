@@ -109,6 +109,12 @@ class Effects:
         """How many rows this is in the sink."""
         return len(self.events) + len(self.anomalies) + len(self.dead_letters)
 
+    @property
+    def weight(self) -> int:
+        """How many rows this counts as where memory and transactions are bounded: a large body counts as several."""
+        held = sum(map(len, self.events.bodies)) + sum(len(letter.body or b"") for letter in self.dead_letters)
+        return max(self.rows, held // 4096)
+
     def between(self, first: int, last: int) -> Effects:
         """Return the effects of the offsets from ``first`` to ``last``, both included."""
         return replace(

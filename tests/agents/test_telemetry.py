@@ -22,6 +22,7 @@ class FakePartitions:
     poisoned: set[int] = field(default_factory=set)
     position: int = 0
     folded: list[tuple[int, int]] = field(default_factory=list)
+    revoked: list[SourcePartition] = field(default_factory=list)
 
     async def room(self) -> None:
         pass
@@ -31,6 +32,9 @@ class FakePartitions:
 
     def follows(self, batch: RecordBatch) -> bool:
         return batch.start == self.position
+
+    def revoke(self, source: SourcePartition) -> None:
+        self.revoked.append(source)
 
     def fold(self, batch: RecordBatch) -> None:
         if self.poisoned & {record.offset for record in batch.records}:
@@ -55,6 +59,7 @@ class FakeControls:
     skipped: list[tuple[int, DeadLetterReason]] = field(default_factory=list)
 
     async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+        assert source in self.partitions.revoked, "what was half folded could be stored meanwhile"
         self.skipped.append((offset, reason))
         self.partitions.poisoned.discard(offset)
 

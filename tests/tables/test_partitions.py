@@ -8,6 +8,7 @@ from itertools import count
 import orjson
 import pytest
 
+from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.store.progress import Acquired
@@ -216,3 +217,31 @@ async def test_about_as_many_rows_are_taken_as_asked_for(partitions) -> None:
 
     assert [unit.next for unit in partitions.take(15, ())] == [20]
     assert [unit.next for unit in partitions.take(1, ())] == [30]
+
+
+async def test_a_partition_that_went_elsewhere_while_it_was_taken_over_is_not_owned(marks) -> None:
+    def take_over(source: SourcePartition, log_start: int, log_end: int) -> Acquired:
+        partitions.release([])
+        return marks.take_over(source, log_start, log_end)
+
+    partitions = Partitions(take_over, FoldRules())
+    partitions.release([SOURCE])
+
+    with pytest.raises(NotOwner):
+        await partitions.acquire(SOURCE, LOG)
+
+    assert not partitions.owned
+
+
+async def test_large_bodies_count_as_many_rows(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    small = batch(owner, 0, 1)
+    large = [Record(0, 0, (small.records[0].value or b"").replace(b"{", b'{"note":"' + b"x" * 300_000 + b'",', 1))]
+
+    partitions.fold(RecordBatch(SOURCE, owner, 0, 1, large))
+
+    waiting = asyncio.create_task(partitions.room())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await store(partitions, marks)
+    await asyncio.wait_for(waiting, 1)
