@@ -16,6 +16,7 @@ from pipeline.broker.transport import BatchTransport
 
 _FOR_EVER_S = 30 * 24 * 3600.0
 _EVENT_HUBS_IDLE_MS = 180_000
+_METADATA_AGE_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
         broker_max_poll_interval=_FOR_EVER_S,
         # Azure cuts idle connections at 240 s
         consumer_connections_max_idle_ms=_EVENT_HUBS_IDLE_MS,
-        consumer_metadata_max_age_ms=_EVENT_HUBS_IDLE_MS,
+        # New partitions, and a topic that was away, are seen after so long
+        consumer_metadata_max_age_ms=_METADATA_AGE_MS,
         consumer_max_fetch_size=4 * 1024**2,
         # Positions come from leases; "none" would stop the worker before its first seek
         consumer_auto_offset_reset="earliest",
