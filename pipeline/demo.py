@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,10 @@ from pipeline import verify
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
+from pipeline.connections import broker_security
 from pipeline.core.errors import PipelineError
 from pipeline.demo_summary import Summary
+from pipeline.processes import Child
 from pipeline.settings import load
 from pipeline.store import figures
 from pipeline.store.connect import address, connect
@@ -32,6 +33,8 @@ from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 
 DATABASE = "pipeline_demo"
+_CLUSTER, _TOPIC = "demo", "telemetry.machine"
+_SECURITY = ("security_protocol", "sasl_", "ca_file", "certificate_file", "key_file")
 WORKER_LOGIN, DASHBOARD_LOGIN = "demo_worker", "demo_dashboard"
 CATCH_UP_S = 60.0
 _STOP_S = 30.0
@@ -93,16 +96,16 @@ def run(options: DemoOptions) -> Report:
     there, only topics of this run and the database ``pipeline_demo`` are touched.
     """
     console = Console(stderr=True)
-    folder = options.folder / "demo"
+    folder = options.folder.resolve() / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / "ledger.csv"
     ledger.unlink(missing_ok=True)
     with ExitStack() as stack, _interruptible():
         site = stack.enter_context(_services(options.folder, console))
-        with _processes(site, options, ledger, folder) as (plant, workers):
+        with _processes(site, options, ledger, folder) as processes:
             Summary(site.dsn, site.group, console).where_to_look(site.dashboard_dsn, folder)
-            _watch(options, site, console, [plant, *workers])
-            _stop([plant])
+            _watch(options, site, console, processes)
+            _stop(processes[-1:])
             _catch_up(ledger, site, console)
         console.print("[dim]verifying …[/dim]")
         found = verify.verify(ledger, site.dsn, group=site.group)
@@ -119,28 +122,37 @@ class _Site:
     group: str
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of this run's processes: the user's, with our settings on top."""
-        return os.environ | {
-            "PIPELINE_BROKER__ADDRESS": self.broker,
-            "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
-            "PIPELINE_BROKER__GROUP": self.group,
-            "PIPELINE_POSTGRES__DSN": self.worker_dsn,
-            "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
-            "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
-            "PIPELINE_LOG__FORMAT": "json",
-        }
+        """Return the environment of this run's processes: of settings, nothing but this run's and the broker's login."""
+        broker = load().broker
+        security = {key: value for key, value in broker.model_dump().items() if key.startswith(_SECURITY)}
+        security["sasl_password"] = broker.sasl_password.get_secret_value()
+        others = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIPELINE_")}
+        return (
+            others
+            | {f"PIPELINE_BROKER__{key.upper()}": value for key, value in security.items()}
+            | {
+                "PIPELINE_SITE__CLUSTER": _CLUSTER,
+                "PIPELINE_BROKER__ADDRESS": self.broker,
+                "PIPELINE_BROKER__TOPICS": f'["{_TOPIC}"]',
+                "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
+                "PIPELINE_BROKER__GROUP": self.group,
+                "PIPELINE_POSTGRES__DSN": self.worker_dsn,
+                "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
+                "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
+                "PIPELINE_LOG__FORMAT": "json",
+            }
+        )
 
 
 @contextmanager
 def _services(folder: Path, console: Console) -> Iterator[_Site]:
     """Start what is not given, and prepare it."""
-    settings = load()
     with ExitStack() as stack:
-        broker = os.environ.get("PIPELINE_BROKER__ADDRESS", "")
-        if not broker:
+        own = broker = os.environ.get("PIPELINE_BROKER__ADDRESS", "")
+        if not own:
             console.print("[dim]starting Apache Kafka …[/dim]")
             broker = stack.enter_context(EmbeddedBroker(folder / "kafka")).address
-        server = settings.postgres.admin_dsn.get_secret_value()
+        server = os.environ.get("PIPELINE_POSTGRES__ADMIN_DSN", "")
         if not server:
             console.print("[dim]starting PostgreSQL …[/dim]")
             server = stack.enter_context(EmbeddedPostgres(folder / "postgres")).dsn
@@ -149,9 +161,11 @@ def _services(folder: Path, console: Console) -> Iterator[_Site]:
         warm_up()
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d%H%M%S")
         site = _prepare_database(server, broker, f"demo-{stamp}")
-        names = [f"{site.prefix}{topic}" for topic in settings.broker.topics]
-        topics.create_topics(broker, BrokerSecurity(), names, _PARTITIONS)
+        security = broker_security(load()) if own else BrokerSecurity()
+        topics.create_topics(broker, security, [f"{site.prefix}{_TOPIC}"], _PARTITIONS)
         yield site
+        # A topic of your own broker would stay for ever; the embedded one's goes with it
+        topics.delete_topics(broker, security, [f"{site.prefix}{_TOPIC}"])
 
 
 def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
@@ -173,60 +187,48 @@ def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
 
 
 @contextmanager
-def _processes(
-    site: _Site, options: DemoOptions, ledger: Path, folder: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]]:
-    """Start workers and the plant; end them all."""
-    plant_options = [f"--plant={key}={value}" for key, value in _PLANT.items()]
-    plant_options += [f"--machines={options.machines}", f"--rate={options.rate}", f"--ledger={ledger}"]
-    started: list[subprocess.Popen[bytes]] = []
+def _processes(site: _Site, options: DemoOptions, ledger: Path, folder: Path) -> Iterator[list[Child]]:
+    """Start workers and, last in the list, the plant; end them all. Whatever becomes of this process, they end too."""
+    plant = [f"--plant={key}={value}" for key, value in _PLANT.items()]
+    plant += [f"--machines={options.machines}", f"--rate={options.rate}"]
+    names = [f"worker-{number}" for number in range(1, options.workers + 1)]
+    started: list[Child] = []
     try:
-        for name in [f"worker-{number}" for number in range(1, options.workers + 1)]:
-            started.append(_start(site, folder, name, "worker", f"--name={name}"))  # noqa: PERF401  # each is in the list once it runs
+        for name in names:
+            _start(started, site, folder, name, "worker", f"--name={name}")
         _wait_for_workers(site, started)
-        plant = _start(site, folder, "simulator", "simulate", *plant_options)
-        started.append(plant)
-        yield plant, started[:-1]
+        _start(started, site, folder, "simulator", "simulate", f"--ledger={ledger}", *plant)
+        yield started
     finally:
         _stop(started)
 
 
-def _start(site: _Site, folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
-    with (folder / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603  # our own program with our own words
-            [sys.executable, "-m", "pipeline", *command],
-            env=site.environment(),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            # Ctrl-C is for the demo; it stops its processes in order
-            start_new_session=True,
-        )
+def _start(started: list[Child], site: _Site, folder: Path, name: str, command: str, *arguments: str) -> None:
+    child = Child(folder, name, mark=arguments[0], stop_signal=signal.SIGTERM)
+    child.claim()
+    started.append(child)
+    child.log_file.unlink(missing_ok=True)
+    child.spawn([sys.executable, "-m", "pipeline", command, *arguments], environment=site.environment())
 
 
-def _wait_for_workers(site: _Site, workers: list[subprocess.Popen[bytes]]) -> None:
+def _wait_for_workers(site: _Site, workers: list[Child]) -> None:
     """Return when every partition has an owner."""
     deadline = time.monotonic() + CATCH_UP_S
     with connect(site.dsn, autocommit=True, application_name="pipeline demo") as connection:
-        while len(figures.progress(connection, "local", site.group)) < _PARTITIONS:
-            if time.monotonic() > deadline or any(worker.poll() is not None for worker in workers):
-                raise PipelineError("the workers did not start; see their logs")
+        while len(figures.progress(connection, _CLUSTER, site.group)) < _PARTITIONS:
+            if time.monotonic() > deadline or not all(worker.is_running for worker in workers):
+                raise PipelineError(f"the workers did not start: {workers[0].last_words(1)}")
             time.sleep(0.1)
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _stop(children: list[Child]) -> None:
+    for child in children:
+        child.ask_to_stop()
+    for child in children:
+        child.stop(_STOP_S)
 
 
-def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[subprocess.Popen[bytes]]) -> None:
+def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[Child]) -> None:
     """Show what happens until the time is over, somebody interrupts, or a process dies."""
     ends = time.monotonic() + options.duration_s if options.duration_s else float("inf")
     try:
@@ -234,9 +236,9 @@ def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[
             while time.monotonic() < ends:
                 time.sleep(min(1.0, max(0.0, ends - time.monotonic())))
                 show()
-                died = next((process for process in processes if process.poll() is not None), None)
+                died = next((process for process in processes if not process.is_running), None)
                 if died is not None:
-                    raise PipelineError(f"a process ended with code {died.returncode}; see {options.folder}/demo/*.log")
+                    raise PipelineError(f"{died.log_file.stem} ended; its log {died.log_file}: {died.last_words(1)}")
     except _Interrupted:
         console.print("[dim]stopping …[/dim]")
 
@@ -253,18 +255,23 @@ def _catch_up(ledger: Path, site: _Site, console: Console) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and TERM end the demo in order; a second one ends it at once."""
+    """Let Ctrl-C, TERM and a closed terminal end the demo in order; the next one ends it at once.
 
-    def interrupt(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    At once, too, leaves nothing behind: every process has a guard that ends it when this process is gone.
+    """
+
+    def interrupt(*_: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
         raise _Interrupted
 
-    before = [signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield
     except _Interrupted:
         # Before there was anything to verify
         raise KeyboardInterrupt from None
     finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -144,10 +144,15 @@ class Child:
             start_new_session=True,
         )
 
+    def ask_to_stop(self) -> None:
+        """Tell the service to stop, and do not wait for it: several can end at the same time."""
+        if self._process is not None and self.is_running:
+            self._process.send_signal(self._stop_signal)
+
     def stop(self, patience_s: float = 15.0) -> None:
         """End the service cleanly, by force once ``patience_s`` seconds have passed; let go of the folder."""
         if self._process is not None and self.is_running:
-            self._process.send_signal(self._stop_signal)
+            self.ask_to_stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience_s)
         self.kill()

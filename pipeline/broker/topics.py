@@ -147,6 +147,21 @@ def create_topics(
     return created
 
 
+def delete_topics(address: str, security: BrokerSecurity, names: Sequence[str], timeout_s: float = ANSWER_S) -> None:
+    """Delete topics with what they hold; one that is not there is left out.
+
+    Raises
+    ------
+    BrokerUnavailable
+        The broker does not answer, or refuses.
+    """
+    with _Admin(address, security, timeout_s) as admin:
+        present = admin.metadata().topics
+        found = [name for name in names if name in present]
+        for answer in (admin.client.delete_topics(found) if found else {}).values():
+            answer.result()
+
+
 def log_ranges(
     address: str, security: BrokerSecurity, names: Sequence[str], timeout_s: float = ANSWER_S
 ) -> dict[SourcePartition, tuple[int, int]]:

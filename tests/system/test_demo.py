@@ -1,0 +1,38 @@
+"""R74: the demo runs everything, ends by itself, and says in its last line what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.broker import topics
+from pipeline.broker.security import BrokerSecurity
+
+KEYS = {"sent", "stored", "lost", "doubled", "device_duplicates", "dead_letters", "anomalies", "windows", "latency_ms"}
+
+
+def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
+    tmp_path: Path, broker_address: str, postgres_dsn: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")} | {
+        "PIPELINE_BROKER__ADDRESS": broker_address,
+        "PIPELINE_POSTGRES__ADMIN_DSN": postgres_dsn,
+    }
+    command = [sys.executable, "-m", "pipeline", "demo", "--for=10", "--machines=60", "--rate=600", "--folder=here"]
+
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report.keys() >= KEYS
+    assert report["latency_ms"].keys() == {"p50", "p95", "p99", "max"}
+    assert (report["lost"], report["doubled"]) == (0, 0)
+    for key in ("stored", "device_duplicates", "dead_letters", "anomalies", "windows"):
+        assert report[key] > 0, key
+    assert "psql" in done.stderr
+    assert not any(topic.name.startswith("demo-") for topic in topics.list_topics(broker_address, BrokerSecurity()))
