@@ -24,8 +24,9 @@ def worker(
     ] = 60.0,
 ) -> None:
     """Run a worker until it is told to stop. On TERM or Ctrl-C it stores what it has, keeps its state and leaves."""
-    # Until the worker itself listens, being told to stop ends the waiting
+    # Until the worker itself listens, being told to stop ends the waiting; a shell's background job ignores Ctrl-C else
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     settings = load(factory)
     logs.configure(settings.log.level, settings.log.format)
     startup.wait_for_services(settings, wait)
