@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import structlog
@@ -19,8 +19,9 @@ from faust.types import TP, AppT, ConsumerMessage
 from yarl import URL
 
 from pipeline.broker.ownership import LogRange, Ownership
+from pipeline.broker.reading import Reader
 from pipeline.core.errors import BrokerUnavailable
-from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -48,17 +49,20 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's aiokafka consumer with batches for messages and leases for committed offsets."""
+    """Faust's aiokafka consumer with batches for messages and leases for committed offsets.
+
+    What is read and when is the :class:`~pipeline.broker.reading.Reader`'s to decide; this class only lends it the client.
+    """
 
     logger = _LIFE
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._client = _FaustClient(self)
+        self._reader = Reader(self._client, cast(BatchTransport, self.transport).ownership)
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    @property
-    def ownership(self) -> Ownership:
-        """The worker's ownership, from the transport."""
-        return cast(BatchTransport, self.transport).ownership
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Forget all ownership and want what is assigned.
@@ -66,79 +70,28 @@ class BatchConsumer(driver.Consumer):
         Faust calls this on several paths, overlapping, and ends the worker when it raises or takes long: so it does no
         work but this. Partitions stay paused until they are acquired.
         """
-        assigned = self.assignment()
-        self.pause_partitions(assigned)
-        self.ownership.assign([SourcePartition(tp.topic, tp.partition) for tp in assigned])
+        self._reader.assigned(self._client.assignment())
         return {}
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Forget all ownership also when nothing is assigned, for which Faust seeks nothing."""
         if not assigned:
-            self.ownership.assign(())
+            self._reader.assigned(())
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's signature
-        """Yield a message per fetched batch; the only place that seeks, so no fetch is under way when it does."""
+        """Yield a message per fetched batch."""
         if not self.flow_active:
             # Faust's own wait also ends on stop; without flow there is neither fetch nor seek
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # any object with wait() is accepted
-        await self._seek_acquired()
-        active = self._get_active_partitions()
-        if not active:
-            await asyncio.sleep(IDLE_S)
-            return
-        fetched = await self._getmany(active_partitions=active, timeout=min(timeout, FETCH_WAIT_S))
-        generation = self.app.consumer_generation_id
-        for tp, records in fetched.items():
-            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            if records and await self._is_in_place(tp, records[0].offset):
-                message = self._batch_message(tp, records)
-                if message is not None:
-                    yield message.tp, message
+        async for batch in self._reader.read(min(timeout, FETCH_WAIT_S)):
+            message = self._message(batch)
+            yield message.tp, message
 
-    async def _seek_acquired(self) -> None:
-        while self.flow_active and (acquired := self.ownership.take_acquired(self.app.consumer_generation_id)):
-            source, lease = acquired
-            tp = TP(source.topic, source.partition)
-            if tp not in self.assignment():
-                continue
-            await self.seek_wait({tp: lease.position})
-            self.ownership.begin_reading(source, lease)
-            self.resume_partitions({tp})
-
-    async def _is_in_place(self, tp: TP, first: int) -> bool:
-        """Return whether records that begin at offset ``first`` go on where the lease stands.
-
-        They do not when the lease was lost, and when the client went on somewhere else by itself: at the log's start,
-        because that has moved past the position, or because the topic was recreated. The partition is acquired anew then,
-        which notes the gap. Other holes are normal: compaction, transaction markers.
-        """
-        source = SourcePartition(tp.topic, tp.partition)
-        position = self.ownership.position(source)
-        if position == first:
-            return True
-        if position is not None and first > position:
-            try:
-                if (await self.available([source]))[source].start <= position:
-                    return True
-            except BrokerUnavailable as error:
-                log.info("partition.out_of_place", source=str(source), reason=str(error))
-        self.pause_partitions({tp})
-        if position is not None:
-            self.ownership.want_again(source)
-        return False
-
-    def _batch_message(self, tp: TP, records: list[Any]) -> ConsumerMessage | None:
-        last = records[-1]
-        source = SourcePartition(tp.topic, tp.partition)
-        lease = self.ownership.advance(source, last.offset + 1)
-        if lease is None:
-            return None
-        batch = RecordBatch(source, lease.owner, lease.position, last.offset + 1, records)
+    def _message(self, batch: RecordBatch) -> ConsumerMessage:
+        last = cast("Any", batch.records[-1])
         return ConsumerMessage(
-            tp.topic,
-            tp.partition,
+            *batch.source,
             last.offset,
             last.timestamp / 1000.0,
             last.timestamp_type,
@@ -148,7 +101,7 @@ class BatchConsumer(driver.Consumer):
             None,
             0,
             0,
-            TP(tp.topic, tp.partition),
+            TP(*batch.source),
             generation_id=self.app.consumer_generation_id,
         )
 
@@ -187,6 +140,42 @@ class BatchConsumer(driver.Consumer):
             await self._thread.call_thread(consumer.commit, offsets)
         except (KafkaError, TimeoutError) as error:
             log.info("offsets.not_committed", reason=str(error))
+
+
+class _FaustClient:
+    """A Faust consumer as the reader sees it."""
+
+    def __init__(self, consumer: BatchConsumer) -> None:
+        self._consumer = consumer
+        self.available = consumer.available
+
+    @property
+    def generation(self) -> int:
+        return self._consumer.app.consumer_generation_id
+
+    @property
+    def is_flowing(self) -> bool:
+        return self._consumer.flow_active and not self._consumer.should_stop
+
+    def assignment(self) -> set[SourcePartition]:
+        return {SourcePartition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+
+    def pause(self, sources: Collection[SourcePartition]) -> None:
+        self._consumer.pause_partitions({TP(*source) for source in sources})
+
+    def resume(self, source: SourcePartition) -> None:
+        self._consumer.resume_partitions({TP(*source)})
+
+    async def seek(self, source: SourcePartition, position: int) -> None:
+        await self._consumer.seek_wait({TP(*source): position})
+
+    async def fetch(self, timeout_s: float) -> Mapping[SourcePartition, Sequence[SourceRecord]]:
+        active = self._consumer._get_active_partitions()
+        if not active:
+            await asyncio.sleep(IDLE_S)
+            return {}
+        fetched = await self._consumer._getmany(active_partitions=active, timeout=timeout_s)
+        return {SourcePartition(tp.topic, tp.partition): records for tp, records in fetched.items()}
 
 
 class BatchTransport(driver.Transport):

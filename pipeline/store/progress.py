@@ -17,6 +17,7 @@ import structlog
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.marks import Gap, proves_truncation, reconcile
 from pipeline.core.records import SourcePartition
 from pipeline.store.identity import source_id
 
@@ -197,52 +198,37 @@ class Progress:
         row = cursor.execute(_LOCK, key).fetchone()
         assert row is not None  # noqa: S101  # inserted before, and rows are never deleted
         previous_owner, effects, windows = row
-        effects, windows, log_is_ours = self._reconcile(cursor, source, effects, windows, (log_start, log_end))
+        found = reconcile(effects, windows, log_start, log_end)
+        if not found.log_is_ours:
+            self._require_truncated(source, max(effects, windows), log_end)
+            # It would seem to fit again as soon as the marks of the new log have come as far
+            cursor.execute(_FORGET_SNAPSHOT, key)
+        if found.gap is not None:
+            self._note_gap(cursor, source, found.gap)
         owner = secrets.token_hex(16)
         cursor.execute(
             _TAKE,
             key
-            | {"owner": owner, "worker": self.subscriber.worker, "effects": effects, "windows": windows}
+            | {"owner": owner, "worker": self.subscriber.worker, "effects": found.effects, "windows": found.windows}
             | {"pid": backend.pid if backend else None, "started": backend.started if backend else None},
         )
-        reachable = min(effects, windows) if log_is_ours else -1
+        reachable = min(found.effects, found.windows) if found.log_is_ours else -1
         snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
         skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}
-        return Acquired(owner, previous_owner, effects, windows, snapshot, skip)
-
-    def _reconcile(
-        self, cursor: Cursor, source: SourcePartition, effects: int, windows: int, available: tuple[int, int]
-    ) -> tuple[int, int, bool]:
-        """Return marks that the log can serve, and whether it still is the log they were made on; a gap becomes a row."""
-        start, end = available
-        reached = max(effects, windows)
-        if reached > end:
-            self._require_truncated(source, reached, end)
-            self._note_gap(cursor, source, end, reached, "log_truncated")
-            # It would seem to fit again as soon as the marks of the new log have come as far
-            cursor.execute(_FORGET_SNAPSHOT, self.key(source))
-            return start, start, False
-        if min(effects, windows) < start:
-            self._note_gap(cursor, source, min(effects, windows), start, "log_start_moved")
-            return max(effects, start), max(windows, start), True
-        return effects, windows, True
+        return Acquired(owner, previous_owner, found.effects, found.windows, snapshot, skip)
 
     def _require_truncated(self, source: SourcePartition, reached: int, end: int) -> None:
-        """Tell a log that lost its end from one whose end was asked for before the present owner moved the marks.
-
-        Only an end that was asked for after marks beyond it were seen is evidence: so the first time this is a wish to be
-        asked again with a fresh end.
-        """
+        """Ask again with a fresh end, unless this end already is evidence of a truncated log."""
         seen = self._beyond.pop(source, None)
-        if seen is None or seen <= end:
+        if not proves_truncation(seen, end):
             self._beyond[source] = reached
             raise DatabaseUnavailable(
                 f"the marks of {source} are at {reached}, its log was seen to end at {end}: asking again"
             )
 
-    def _note_gap(self, cursor: Cursor, source: SourcePartition, first: int, end: int, reason: str) -> None:
-        cursor.execute(_GAP, self.key(source) | {"from": first, "to": end, "reason": reason})
-        log.error("source.gap", source=str(source), from_offset=first, to_offset=end, reason=reason)
+    def _note_gap(self, cursor: Cursor, source: SourcePartition, gap: Gap) -> None:
+        cursor.execute(_GAP, self.key(source) | {"from": gap.first, "to": gap.end, "reason": gap.reason})
+        log.error("source.gap", source=str(source), from_offset=gap.first, to_offset=gap.end, reason=gap.reason)
 
 
 def compare_and_set(
