@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 from yarl import URL
 
+from pipeline.broker.fetching import deliver_raw_records
 from pipeline.broker.ownership import LogRange, Ownership
 from pipeline.broker.reading import Reader
 from pipeline.core.errors import BrokerUnavailable
@@ -41,6 +42,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     logger = _LIFE
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        deliver_raw_records()
         consumer = super()._create_worker_consumer(transport)
         # Faust lets a fetch wait 1.5 s at the broker, and whatever is asked on that connection waits behind it: records of
         # a partition that was just resumed, and where logs begin and end
