@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.consumer import fetcher
 
 
-class RawRecords(fetcher.PartitionRecords):
+class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka publishes no types
     """Records as the client's C code unpacked them: no topic, no partition, no deserialised copies."""
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:

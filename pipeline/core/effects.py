@@ -133,15 +133,30 @@ class WindowRows:
     ----------
     deltas
         Shape (n,) of :data:`pipeline.core.windows.DELTA`.
+    first
+        Whether this partition has merged nothing into the window before; shape (n,). Another one may have.
     starts_ms
         Window starts, ms since the epoch, UTC.
     """
 
     deltas: npt.NDArray[np.void]
+    first: npt.NDArray[np.bool_]
     starts_ms: npt.NDArray[np.int64]
     machine_ids: list[str]
     factory_ids: list[str]
     sensors: list[str]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> WindowRows:
+        """Return the chosen rows; ``chosen`` has shape (n,)."""
+        which = chosen.tolist()
+        return WindowRows(
+            self.deltas[chosen],
+            self.first[chosen],
+            self.starts_ms[chosen],
+            list(compress(self.machine_ids, which)),
+            list(compress(self.factory_ids, which)),
+            list(compress(self.sensors, which)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

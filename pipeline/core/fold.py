@@ -170,7 +170,7 @@ def project(state: PartitionState, expected: int, position: int, window: Tumblin
     """
     state.settle_names()
     machines = _machine_rows(state)
-    deltas = state.forget_deltas()
+    deltas, first = state.forget_deltas(window.size_ms)
     slots = deltas["slot"]
     owners = state.sensors.rows["machine"][slots].tolist()
     return Projections(
@@ -179,6 +179,7 @@ def project(state: PartitionState, expected: int, position: int, window: Tumblin
         watermark_ms=state.watermark_ms,
         windows=WindowRows(
             deltas=deltas,
+            first=first,
             starts_ms=deltas["window"] * window.size_ms,
             machine_ids=[state.machine_ids[row] for row in owners],
             factory_ids=[state.factory_ids[row] for row in owners],

@@ -53,6 +53,7 @@ class Memory(NamedTuple):
     sent: Array
     sensors: Array
     slot_entries: Array
+    merged_ms: Array
     entries: Array
     places: Array
 
@@ -170,6 +171,8 @@ def _fold_readings(
         if counted:
             entry, used = _entry_of(memory, used, slot, window)
             add_reading(memory.entries[entry], value, time_ms, offset, index, late)
+        else:
+            memory.merged_ms[slot] = max(memory.merged_ms[slot], time_ms)
     return used, flagged
 
 

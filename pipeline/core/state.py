@@ -41,6 +41,7 @@ class PartitionState:
         self.sent = banks.Bank(banks.SENT, width=banks.MEMORY)
         self.sensors = banks.Bank(banks.SENSOR)
         self.slot_entries = banks.Bank(np.dtype(np.int32))
+        self.merged_ms = banks.Bank(np.dtype(np.int64))
         self.deltas = WindowDeltas()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
@@ -101,6 +102,8 @@ class PartitionState:
             self.sensors.rows[slot]["machine"] = row
             self.slot_entries.append()
             self.slot_entries.rows[slot] = -1
+            self.merged_ms.append()
+            self.merged_ms.rows[slot] = BEGINNING_MS
             self._slots[row, name] = slot
             self.sensor_names.append(name)
         return slot
@@ -129,15 +132,20 @@ class PartitionState:
             self.sent.rows,
             self.sensors.rows,
             self.slot_entries.rows,
+            self.merged_ms.rows,
             self.deltas.entries,
             self.deltas.places,
         )
 
-    def forget_deltas(self) -> npt.NDArray[np.void]:
-        """Return the pending window deltas and begin counting anew, for machines too."""
+    def forget_deltas(self, window_ms: int) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
+        """Return the pending window deltas, and of which windows nothing was merged before; begin counting anew."""
         self.slot_entries.rows.fill(-1)
         self.counts.rows[:] = 0
-        return self.deltas.take()
+        deltas = self.deltas.take()
+        slots = deltas["slot"]
+        first = deltas["window"] * window_ms > self.merged_ms.rows[slots]
+        np.maximum.at(self.merged_ms.rows, slots, deltas["last_time_ms"])
+        return deltas, first
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of the state without what waits to be merged, as plain lists and arrays."""
@@ -176,6 +184,8 @@ class PartitionState:
         state.sensors.load(arrays["sensors"])
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
+        # A snapshot is taken when all that it holds is merged
+        state.merged_ms.load(state.sensors.rows["last_time_ms"][: state.sensors.used])
         state._machine_rows = {machine_id: row for row, machine_id in enumerate(state.machine_ids)}
         owners = state.sensors.rows["machine"][: state.sensors.used].tolist()
         state._slots = {key: slot for slot, key in enumerate(zip(owners, state.sensor_names, strict=True))}

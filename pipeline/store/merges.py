@@ -124,9 +124,14 @@ def merge(cursor: Cursor, how: Merge, incoming: Sequence[bytes]) -> None:
     for at, part in enumerate(parts):
         if at > 0:
             cursor.execute(f"DELETE FROM {how.incoming}")
-        with cursor.copy(f"COPY {how.incoming} ({how.columns}) FROM STDIN (FORMAT binary)") as copy:
-            copy.write(b"".join([copy_binary.HEADER, part, copy_binary.TRAILER]))
+        copy_in(cursor, how.incoming, how.columns, [part])
         cursor.execute(how.statement)
+
+
+def copy_in(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
+    """Append rows in binary COPY form to a table."""
+    with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)") as copy:
+        copy.write(b"".join([copy_binary.HEADER, *blocks, copy_binary.TRAILER]))
 
 
 _NOTE_SKIPS = """

@@ -19,10 +19,10 @@ from typing import Any
 import psycopg
 
 from pipeline.core.dead_letters import DeadLetterReason
-from pipeline.core.effects import UnitOfWork
+from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.records import SourcePartition
-from pipeline.store import copy_binary, merges, rows
+from pipeline.store import merges, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -52,6 +52,7 @@ class Sink:
         self._progress = progress
         self._connection: Connection | None = None
         self._backend: Backend | None = None
+        self._not_new: dict[SourcePartition, str] = {}
 
     @property
     def backend(self) -> Backend | None:
@@ -123,9 +124,28 @@ class Sink:
         self.write_effects(cursor, mine)
         cluster = self._progress.subscriber.cluster
         due = [(unit.source, unit.projections) for unit in mine if unit.projections is not None]
-        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(cluster, at, of.windows) for at, of in due])
+        for unit in mine:
+            if unit.projections is not None:
+                self._merge_windows(cursor, unit, unit.projections.windows)
         merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(cluster, at, of.machines) for at, of in due])
         return hit
+
+    def _merge_windows(self, cursor: Cursor, unit: UnitOfWork, windows: WindowRows) -> None:
+        """Write the windows that are new by a plain COPY, at a third of a merge's cost, and merge the others.
+
+        A window that is new to this partition may be there all the same: another partition has the machine's earlier
+        readings, or a log that was lost had them. Then all are merged, for as long as this lease lasts.
+        """
+        cluster = self._progress.subscriber.cluster
+        if windows.first.any() and self._not_new.get(unit.source) != unit.owner:
+            new = rows.windows(cluster, unit.source, windows.where(windows.first))
+            try:
+                with cursor.connection.transaction():
+                    merges.copy_in(cursor, merges.READING_WINDOW.table, rows.READING_WINDOW, [new])
+                windows = windows.where(~windows.first)
+            except psycopg.errors.UniqueViolation:
+                self._not_new[unit.source] = unit.owner
+        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(cluster, unit.source, windows)])
 
     def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         """Write what the effects mark stands for."""
@@ -141,8 +161,7 @@ class Sink:
                 if effects.dead_letters:
                     letters.append(rows.dead_letters(subscriber, unit.source, effects.dead_letters))
         if any(events):
-            with cursor.copy(f"COPY event ({rows.EVENT}) FROM STDIN (FORMAT binary)") as copy:
-                copy.write(b"".join([copy_binary.HEADER, *events, copy_binary.TRAILER]))
+            merges.copy_in(cursor, "event", rows.EVENT, events)
         merges.merge(cursor, merges.ANOMALY, [b"".join(anomalies)])
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
         for unit in units:

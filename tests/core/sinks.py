@@ -47,11 +47,12 @@ class MemorySink:
     def merge(self, due: Projections) -> None:
         assert due.expected == self.marks.windows
         rows = due.windows
-        for delta, start_ms, machine, sensor in zip(
-            rows.deltas, rows.starts_ms.tolist(), rows.machine_ids, rows.sensors, strict=True
+        for delta, first, start_ms, machine, sensor in zip(
+            rows.deltas, rows.first.tolist(), rows.starts_ms.tolist(), rows.machine_ids, rows.sensors, strict=True
         ):
             new = {name: delta[name].item() for name in delta.dtype.names}
             key = (machine, sensor, start_ms)
+            assert not (first and key in self.windows), "said to be new, and is there"
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
         for m in due.machines:
             counts = self.machines.setdefault(

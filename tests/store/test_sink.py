@@ -64,6 +64,12 @@ class World:
         effects = fold(PartitionState(), batch(source, start, end), FoldRules(), Marks(), skip)
         return UnitOfWork(source, self.owners[source], start, end, [effects])
 
+    def windows_mark(self, source: SourcePartition) -> int:
+        row = self.leasing.execute(
+            "SELECT windows_next FROM source_progress WHERE partition = %s", [source.partition]
+        ).fetchone()
+        return int(row[0])
+
     def events(self) -> dict[int, int]:
         rows = self.leasing.execute("SELECT source_partition, count(*) FROM event GROUP BY 1").fetchall()
         return dict(rows)
@@ -216,3 +222,18 @@ def test_a_transaction_that_was_ended_for_idling_can_be_tried_again(world: World
 
     assert sink.store([world.unit(A, 0, 10)]) == {A}
     sink.close()
+
+
+def test_windows_that_another_partition_has_already_are_merged_though_they_seem_new(world: World) -> None:
+    for source in (A, B, B):
+        state = PartitionState()
+        moved = replace(batch(A, 0, 10), source=source)
+        marks = Marks(windows=0)
+        fold(state, moved, FoldRules(), marks)
+        mark = world.windows_mark(source)
+        due = project(state, mark, mark + 10, FoldRules().window)
+        assert due.windows.first.all()
+        unit = UnitOfWork(source, world.owners[source], 0, 0, [], due)
+        assert world.sink.store([unit]) == {source}
+
+    assert world.leasing.execute("SELECT machine_id, count, mean FROM reading_window").fetchall() == [("m0", 30, 4.5)]
