@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 FOR ?= 0
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench chaos clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,10 @@ check: setup
 # Speed and memory, as figures and ratios; JSON in build/.
 bench: setup
 	$(BIN)/python -m benchmarks.job $(BENCH)
+
+# Faults at random, by seed, then every table against the ledger; CHAOS="--seed 7 --seconds 600" says more. JSON in build/chaos.
+chaos: setup
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean:
 	rm -rf $(VENV) .embedded build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
+
+PIPELINE = ("-m", "pipeline")
+"""What Python is to run for the command ``pipeline``."""
 
 
 class Site:
@@ -40,8 +43,8 @@ class Site:
         }
         self._started: list[Process] = []
 
-    def start(self, name: str, *command: str) -> Process:
-        process = Process(self.folder / f"{name}.log", list(command), self._environment)
+    def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE) -> Process:
+        process = Process(self.folder / f"{name}.log", [*program, *command], self._environment)
         self._started.append(process)
         return process
 
@@ -51,7 +54,7 @@ class Site:
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "pipeline", *command],
+            [sys.executable, *PIPELINE, *command],
             env=self._environment | more,
             cwd=self.folder,
             capture_output=True,
@@ -89,13 +92,13 @@ class Site:
 
 
 class Process:
-    """One process of the command ``pipeline``."""
+    """One process: what Python is to run, and what it said."""
 
     def __init__(self, log: Path, command: list[str], environment: Mapping[str, str]) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", *command],
+                [sys.executable, *command],
                 env=environment,
                 cwd=log.parent,
                 stdin=subprocess.DEVNULL,
@@ -106,6 +109,11 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; ``None`` while it runs."""
+        return self._process.poll()
 
     def wait(self, timeout_s: float = 60.0) -> int:
         return self._process.wait(timeout_s)

@@ -1,0 +1,288 @@
+"""Everything a run needs: broker, database, proxies before both, and a site with workers and a plant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from pipeline.broker import topics
+from pipeline.broker.embedded import EmbeddedBroker
+from pipeline.broker.security import BrokerSecurity
+from pipeline.processes import free_port
+from pipeline.store.embedded import EmbeddedPostgres
+from pipeline.store.migrate import migrate
+from tests.chaos.disk import Disk, can_mount
+from tests.chaos.proxy import Proxy
+from tests.system.processes import PIPELINE, Process, Site
+
+MAIN, SIDE = "telemetry.chaos", "telemetry.side"
+LOGIN = "chaos_worker"
+FAULTY = (str(Path(__file__).with_name("faulty_worker.py")),)
+
+# A power cut is not among the faults: what processes wrote is there after their death also without fsync
+_SERVER = {"fsync": "off", "max_wal_size": "2GB", "shared_buffers": "256MB"}
+
+
+class Stand:
+    """The services of one run.
+
+    Workers reach broker and database through proxies; the plant and the driver do not.
+
+    Parameters
+    ----------
+    folder
+        Empty; holds what is kept of the run.
+    partitions
+        Of the main topic.
+    disk_gb
+        Size of the database's own file system, where one can be made.
+    """
+
+    def __init__(self, folder: Path, partitions: int, disk_gb: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.disk = Disk(disk_gb) if can_mount() else None
+        client, direct, controller = free_port(), free_port(), free_port()
+        self.broker_proxy = Proxy(client).start()
+        self.broker = EmbeddedBroker(
+            folder / "kafka", port=client, settings=_two_doors(client, direct, controller, self.broker_proxy.port)
+        )
+        self.direct = f"127.0.0.1:{direct}"
+        self.postgres = EmbeddedPostgres(
+            (self.disk.folder if self.disk else folder) / "postgres", port=free_port(), settings=_SERVER
+        )
+        self._partitions = partitions
+        self._made_database_proxy = False
+
+    def start(self, settings: dict[str, object]) -> None:
+        """Start the services; make schema, login and topics."""
+        self.broker.start()
+        self.postgres.start()
+        self.dsn = self.postgres.dsn
+        migrate(self.dsn)
+        with self.connect() as connection:
+            connection.execute(f"CREATE ROLE {LOGIN} LOGIN PASSWORD '{LOGIN}' IN ROLE pipeline_worker")
+        port = int(self.postgres.dsn.rsplit(":", 1)[1].split("/")[0])
+        self.database_proxy = Proxy(port).start()
+        self._made_database_proxy = True
+        topics.create_topics(self.direct, BrokerSecurity(), [MAIN], self._partitions)
+        topics.create_topics(self.direct, BrokerSecurity(), [SIDE], 2)
+        workers_dsn = make_conninfo(
+            self.dsn, user=LOGIN, password=LOGIN, host="127.0.0.1", port=self.database_proxy.port
+        )
+        broker = f"127.0.0.1:{self.broker_proxy.port}"
+        self.site = Site(self.folder, broker, workers_dsn, [MAIN, SIDE], settings)
+        self.plants = Site(self.folder, self.direct, workers_dsn, [MAIN])
+
+    def end(self) -> None:
+        """End everything."""
+        for site in ("site", "plants"):
+            if hasattr(self, site):
+                getattr(self, site).end()
+        self.broker_proxy.stop()
+        if self._made_database_proxy:
+            self.database_proxy.stop()
+        self.broker.remove()
+        self.postgres.remove()
+        if self.disk is not None:
+            self.disk.remove()
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[psycopg.Connection]:
+        """Open a connection of the owner's past the proxy."""
+        with psycopg.connect(
+            self.dsn, autocommit=True, options="-c search_path=telemetry", connect_timeout=2
+        ) as connection:
+            yield connection
+
+    def ends(self, topic: str = MAIN) -> dict[tuple[str, int], int]:
+        """Return where the logs of a topic end."""
+        found = topics.log_ranges(self.direct, BrokerSecurity(), [topic])
+        return {(source.topic, source.partition): end for source, (_, end) in found.items()}
+
+    def marks(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return effects and windows marks."""
+        with self.connect() as connection:
+            rows = connection.execute("SELECT topic, partition, effects_next, windows_next FROM source_progress")
+            return {(topic, partition): (effects, windows) for topic, partition, effects, windows in rows}
+
+    def behind(self, *names: str) -> int:
+        """Return how many records of topics are not stored and merged."""
+        marks = self.marks()
+        ends = {source: end for name in names for source, end in self.ends(name).items()}
+        return sum(max(0, end - min(marks.get(source, (0, 0)))) for source, end in ends.items())
+
+    # -- services ----------------------------------------------------------------------------------------------------
+
+    def stop_database(self, number: signal.Signals) -> None:
+        """End the server: SIGQUIT is an immediate stop, SIGKILL what it says."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.postgres.pid, number)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{self.postgres.pid}").exists() and time.monotonic() < deadline:
+            if _is_zombie(self.postgres.pid):
+                break
+            time.sleep(0.05)
+        self.postgres.kill()
+
+    def database_answers(self) -> bool:
+        """Return whether the server takes connections."""
+        try:
+            with self.connect():
+                return True
+        except psycopg.Error:
+            return False
+
+
+class Pool:
+    """The workers, and who starts them again when they end: what Kubernetes does in a factory.
+
+    Parameters
+    ----------
+    wanted
+        How many there should be.
+    note
+        Told when a worker ended that nobody had told to.
+    """
+
+    def __init__(self, stand: Stand, wanted: int, note: Callable[[str], None]) -> None:
+        self._stand, self._wanted, self._note = stand, wanted, note
+        self._living: list[Process] = []
+        self._lock = threading.Lock()
+        self._count = 0
+        self._stopping = threading.Event()
+        self.keeping = threading.Event()
+        self.ended: Counter[str] = Counter()
+        self._read: dict[Path, int] = {}
+        self._thread = threading.Thread(target=self._supervise, daemon=True)
+        self.keeping.set()
+
+    def start(self) -> None:
+        """Start the workers."""
+        for _ in range(self._wanted):
+            self.add()
+        self._thread.start()
+
+    def add(self) -> Process:
+        """Start one more worker."""
+        with self._lock:
+            process = self.extra()
+            self._living.append(process)
+            return process
+
+    def extra(self, *options: str) -> Process:
+        """Start a worker that is not kept alive; with options, a faulty one."""
+        self._count += 1
+        name = f"worker-{self._count:03}"
+        if options:
+            return self._stand.site.start(name, *options, f"--name={name}", program=FAULTY)
+        return self._stand.site.worker(name)
+
+    def take(self, nth: float) -> Process:
+        """Take a worker out, to be treated badly; ``nth`` in [0, 1) says which."""
+        while True:
+            with self._lock:
+                if self._living:
+                    return self._living.pop(int(nth * len(self._living)))
+            time.sleep(0.1)
+
+    def give_back(self, process: Process) -> None:
+        """Keep a worker again."""
+        with self._lock:
+            self._living.append(process)
+
+    def drain(self) -> list[int]:
+        """Stop all workers in order and start none; return their exit codes."""
+        self.keeping.clear()
+        with self._lock:
+            living, self._living = self._living, []
+        for process in living:
+            process.signal(signal.SIGTERM)
+        return [process.wait(90) for process in living]
+
+    def refill(self) -> None:
+        """Start workers again after :meth:`drain`."""
+        for _ in range(self._wanted):
+            self.add()
+        self.keeping.set()
+
+    def stop(self) -> None:
+        """Keep nothing alive any more."""
+        self._stopping.set()
+        self._thread.join()
+
+    def count(self, words: str) -> int:
+        """Return how often the workers' logs say something."""
+        return sum(log.read_text(errors="replace").count(words) for log in self._stand.folder.glob("worker-*.log"))
+
+    def warnings(self) -> Counter[str]:
+        """Return what the workers warned of since this was asked last, by event."""
+        found: Counter[str] = Counter()
+        for log in self._stand.folder.glob("worker-*.log"):
+            with log.open("rb") as file:
+                file.seek(self._read.get(log, 0))
+                whole, _, _ = file.read().rpartition(b"\n")
+            self._read[log] = self._read.get(log, 0) + len(whole) + bool(whole)
+            for line in whole.splitlines():
+                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                    said = orjson.loads(line)
+                    # Words of the client library about its connections would drown ours
+                    if said["level"] in {"warning", "error", "critical"} and " " not in said["event"]:
+                        found[said["event"]] += 1
+        return found
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(0.3):
+            if not self.keeping.is_set():
+                continue
+            with self._lock:
+                gone = [process for process in self._living if process.exit_code is not None]
+                self._living = [process for process in self._living if process not in gone]
+            for process in gone:
+                self.ended[f"exit code {process.exit_code}"] += 1
+                self._note(f"ended by itself with {process.exit_code}: {_last_line(process.log)}")
+                self.add()
+
+
+def plant(stand: Stand, ledger: Path, rate: float, machines: int, seed: int) -> Process:
+    """Start a plant that misbehaves and sends until it is told to stop."""
+    return stand.plants.start(
+        "plant", "simulate", f"--ledger={ledger}", f"--rate={rate}", f"--machines={machines}", f"--topic={MAIN}",
+        f"--plant=seed={seed}", "--plant=spike_share=0.01", "--plant=dip_share=0.01", "--plant=duplicate_share=0.01",
+        "--plant=late_share=0.01", "--plant=late_max_ms=20000", "--plant=lab_share=0.05", "--plant=garbage_share=0.002",
+        "--plant=out_of_order_share=0.01", "--plant=array_share=0.02", "--plant=offline_share=0.0002",
+        "--plant=offline_ms=4000", "--plant=reboot_share=0.0005",
+        program=PIPELINE,
+    )  # fmt: skip
+
+
+def _two_doors(client: int, direct: int, controller: int, proxy: int) -> dict[str, str]:
+    """Return the broker's settings for a listener that sends its clients to the proxy, and one that does not."""
+    return {
+        "listeners": f"CLIENT://127.0.0.1:{client},DIRECT://127.0.0.1:{direct},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENT://127.0.0.1:{proxy},DIRECT://127.0.0.1:{direct}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "inter.broker.listener.name": "DIRECT",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }
+
+
+def _is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""
