@@ -14,6 +14,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, PipelineError, Unstorable
 from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.snapshots import Snapshot
 from tables import snapshots
 from tables.partitions import Partitions
@@ -144,6 +145,7 @@ class Flusher:
         await self.flush(list(owned))
         if self._saving is not None:
             await self._saving
+        reached(CrashPoint.DRAINED)
         stored = [source for source, partition in owned.items() if partition.is_stored]
         await self._save([self._cut(source) for source in stored])
 
@@ -164,6 +166,7 @@ class Flusher:
 
     async def _save(self, cuts: Sequence[_Cut]) -> None:
         for cut in cuts:
+            reached(CrashPoint.SNAPSHOT_CUT)
             state, raw_bytes = await asyncio.to_thread(snapshots.encode, cut.arrays)
             snapshot = Snapshot(cut.source, cut.owner, cut.offset, snapshots.FORMAT_VERSION, state, raw_bytes)
             try:
@@ -191,6 +194,7 @@ class Flusher:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, self._rules.max_retry_s)
             else:
+                reached(CrashPoint.BEFORE_SETTLING)
                 await self._settle(units, hit)
                 return
 

@@ -26,6 +26,7 @@ from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.settings import Settings
 from pipeline.store import rows
 from pipeline.store.progress import Progress, Subscriber
@@ -116,6 +117,7 @@ class Worker:
     async def drain(self) -> None:
         """Fold no more, store what there is, keep every state; what takes too long the next owner folds again."""
         self.partitions.close()
+        reached(CrashPoint.DRAINING)
         try:
             async with asyncio.timeout(FINISH_S):
                 await self._flusher.finish()

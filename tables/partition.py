@@ -11,6 +11,7 @@ from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
+from pipeline.crash_points import CrashPoint, reached
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class OwnedPartition:
     def fold(self, batch: RecordBatch, rules: FoldRules) -> Effects:
         """Fold a batch that begins at the position; its effects wait in ``pending``."""
         effects = fold(self.state, batch, rules, self.marks, self.skip)
+        reached(CrashPoint.FOLDING)
         self.position = batch.next
         if batch.next > self.marks.effects:
             self.pending.append(effects)

@@ -12,6 +12,7 @@ from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.progress import Acquired
 from tables import snapshots
 from tables.partition import OwnedPartition
@@ -181,6 +182,7 @@ def _load(source: SourcePartition, taken: Acquired, log_start: int) -> OwnedPart
     state, position = PartitionState(), log_start
     if taken.snapshot is not None:
         try:
+            reached(CrashPoint.LOADING_SNAPSHOT)
             state, position = snapshots.decode(taken.snapshot[1]), max(taken.snapshot[0], log_start)
         except ValueError as error:
             log.warning("snapshot.unreadable", source=str(source), reason=str(error), refold_from=log_start)

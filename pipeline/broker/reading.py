@@ -14,6 +14,7 @@ import structlog
 from pipeline.broker.ownership import LogRange, Ownership
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
+from pipeline.crash_points import CrashPoint, reached
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ class Reader:
             source, lease = acquired
             if source not in client.assignment():
                 continue
+            reached(CrashPoint.BEFORE_SEEK)
             await client.seek(source, lease.position)
             self._ownership.begin_reading(source, lease)
             client.resume(source)

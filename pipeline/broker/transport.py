@@ -23,6 +23,7 @@ from pipeline.broker.ownership import LogRange, Ownership
 from pipeline.broker.reading import Reader
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
+from pipeline.crash_points import CrashPoint, reached
 
 log = structlog.get_logger(__name__)
 
@@ -139,6 +140,7 @@ class BatchConsumer(driver.Consumer):
             return
         consumer = self._thread._ensure_consumer()
         try:
+            reached(CrashPoint.PUBLISHING_MARKS)
             await self._thread.call_thread(consumer.commit, offsets)
         except (KafkaError, TimeoutError) as error:
             log.info("offsets.not_committed", reason=str(error))

@@ -9,6 +9,7 @@ import psycopg
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.progress import Progress
 
 _SKIP = """
@@ -44,7 +45,9 @@ def skip(
         "worker": progress.subscriber.worker,
     }
     try:
+        reached(CrashPoint.BEFORE_CONTROL_RECORD)
         connection.execute(_SKIP, parameters)
+        reached(CrashPoint.CONTROL_RECORD_WRITTEN)
     except psycopg.Error as error:
         msg = f"the control record for {source} offset {offset} was not stored: {str(error).partition(chr(10))[0]}"
         raise DatabaseUnavailable(msg) from error

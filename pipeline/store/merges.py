@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from pipeline.core.effects import Effects
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store import copy_binary, rows
 
 Cursor = psycopg.Cursor[Any]
@@ -131,7 +132,10 @@ def merge(cursor: Cursor, how: Merge, incoming: Sequence[bytes]) -> None:
 def copy_in(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
     """Append rows in binary COPY form to a table."""
     with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)") as copy:
-        copy.write(b"".join([copy_binary.HEADER, *blocks, copy_binary.TRAILER]))
+        body = memoryview(b"".join([copy_binary.HEADER, *blocks, copy_binary.TRAILER]))
+        copy.write(body[: len(body) // 2])
+        reached(CrashPoint.AMID_COPY)
+        copy.write(body[len(body) // 2 :])
 
 
 _NOTE_SKIPS = """

@@ -13,6 +13,7 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 
 from pipeline.core.errors import PipelineError, SchemaOutdated
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.connect import SCHEMA, Connection, connect
 from pipeline.store.failures import failure, line
 
@@ -66,8 +67,14 @@ def _apply(dsn: str) -> list[str]:
         backend.break_lock()
         with backend.lock():
             for migration in backend.to_apply(read_migrations(str(FOLDER))):
+                reached(CrashPoint.BEFORE_MIGRATION)
                 try:
-                    backend.apply_one(migration)
+                    # The library's own way notes a migration in another transaction than the one that applies it: one that
+                    # was interrupted between the two could never be gone on with
+                    with backend.transaction():
+                        migration.process_steps(backend, "apply")
+                        backend.mark_one(migration)
+                        reached(CrashPoint.INSIDE_MIGRATION)
                 except psycopg.Error as error:
                     raise MigrationFailed(f"migration {migration.id} was refused: {line(error)}") from error
                 applied.append(migration.id)
@@ -117,6 +124,7 @@ def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
     days = "(now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s"
     try:
         row = connection.execute(f"SELECT make_event_partitions({days})", [days_ahead]).fetchone()
+        reached(CrashPoint.MAKING_EVENT_PARTITIONS)
     except psycopg.Error as error:
         raise failure(error, "the event partitions of the next days were not made") from error
     assert row is not None  # noqa: S101  # a function call always gives a row

@@ -19,6 +19,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.marks import Gap, proves_truncation, reconcile
 from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.identity import source_id
 
 log = structlog.get_logger(__name__)
@@ -212,6 +213,7 @@ class Progress:
             | {"owner": owner, "worker": self.subscriber.worker, "effects": found.effects, "windows": found.windows}
             | {"pid": backend.pid if backend else None, "started": backend.started if backend else None},
         )
+        reached(CrashPoint.TOKEN_WRITTEN)
         reachable = min(found.effects, found.windows) if found.log_is_ours else -1
         snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
         skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}

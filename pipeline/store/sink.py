@@ -22,6 +22,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store import merges, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
@@ -109,7 +110,9 @@ class Sink:
             self.close()
             raise failure(error, _NOT_STORED) from error
         try:
+            reached(CrashPoint.BEFORE_COMMIT)
             connection.commit()
+            reached(CrashPoint.AFTER_COMMIT)
         except psycopg.Error as error:
             self.close()
             msg = f"the connection was lost inside COMMIT: {line(error)}"
@@ -120,8 +123,10 @@ class Sink:
         """Do all of :meth:`store` but the COMMIT, with a cursor of the caller's transaction."""
         assert self._backend is not None  # noqa: S101  # set together with the connection
         hit = compare_and_set(cursor, self._progress, self._backend, [(unit.source, _move(unit)) for unit in units])
+        reached(CrashPoint.MARKS_MOVED)
         mine = [unit for unit in units if unit.source in hit]
         self.write_effects(cursor, mine)
+        reached(CrashPoint.BEFORE_WINDOWS)
         cluster = self._progress.subscriber.cluster
         due = [(unit.source, unit.projections) for unit in mine if unit.projections is not None]
         for unit in mine:
@@ -161,6 +166,7 @@ class Sink:
                 if effects.dead_letters:
                     letters.append(rows.dead_letters(subscriber, unit.source, effects.dead_letters))
         if any(events):
+            reached(CrashPoint.BEFORE_EVENTS)
             merges.copy_in(cursor, "event", rows.EVENT, events)
         merges.merge(cursor, merges.ANOMALY, [b"".join(anomalies)])
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])

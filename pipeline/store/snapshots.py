@@ -9,6 +9,7 @@ import psycopg
 
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.progress import Progress
 
 
@@ -75,7 +76,10 @@ def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snap
         "raw_bytes": snapshot.raw_bytes,
     }
     try:
-        return connection.execute(_SAVE, parameters).rowcount == 1
+        reached(CrashPoint.BEFORE_SNAPSHOT)
+        kept = connection.execute(_SAVE, parameters).rowcount == 1
+        reached(CrashPoint.SNAPSHOT_STORED)
     except psycopg.Error as error:
         msg = f"the snapshot of {snapshot.source} was not stored: {str(error).partition(chr(10))[0]}"
         raise DatabaseUnavailable(msg) from error
+    return kept
