@@ -129,14 +129,16 @@ class Sink:
         reached(CrashPoint.BEFORE_WINDOWS)
         cluster = self._progress.subscriber.cluster
         due = [(unit.source, unit.projections) for unit in mine if unit.projections is not None]
-        for unit in mine:
-            if unit.projections is not None:
-                self._merge_windows(cursor, unit, unit.projections.windows)
+        merges.merge(
+            cursor,
+            merges.READING_WINDOW,
+            [self._write_new(cursor, u, u.projections.windows) for u in mine if u.projections is not None],
+        )
         merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(cluster, at, of.machines) for at, of in due])
         return hit
 
-    def _merge_windows(self, cursor: Cursor, unit: UnitOfWork, windows: WindowRows) -> None:
-        """Write the windows that are new by a plain COPY, at a third of a merge's cost, and merge the others.
+    def _write_new(self, cursor: Cursor, unit: UnitOfWork, windows: WindowRows) -> bytes:
+        """Write the windows that are new by a plain COPY, at a third of a merge's cost; return the rows that are to be merged.
 
         A window that is new to this partition may be there all the same: another partition has the machine's earlier
         readings, or a log that was lost had them. Then all are merged, for as long as this lease lasts.
@@ -150,7 +152,7 @@ class Sink:
                 windows = windows.where(~windows.first)
             except psycopg.errors.UniqueViolation:
                 self._not_new[unit.source] = unit.owner
-        merges.merge(cursor, merges.READING_WINDOW, [rows.windows(cluster, unit.source, windows)])
+        return rows.windows(cluster, unit.source, windows)
 
     def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         """Write what the effects mark stands for."""

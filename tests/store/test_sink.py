@@ -237,3 +237,17 @@ def test_windows_that_another_partition_has_already_are_merged_though_they_seem_
         assert world.sink.store([unit]) == {source}
 
     assert world.leasing.execute("SELECT machine_id, count, mean FROM reading_window").fetchall() == [("m0", 30, 4.5)]
+
+
+def test_windows_of_several_partitions_in_one_transaction_are_merged_once_each(world: World) -> None:
+    states = {source: PartitionState() for source in (A, B)}
+    for start in (0, 10):
+        units = []
+        for source, state in states.items():
+            fold(state, batch(source, start, start + 10), FoldRules(), Marks())
+            due = project(state, start, start + 10, FoldRules().window)
+            units.append(UnitOfWork(source, world.owners[source], 0, 0, [], due))
+        assert world.sink.store(units) == {A, B}
+
+    rows = world.leasing.execute("SELECT machine_id, count, mean FROM reading_window ORDER BY 1").fetchall()
+    assert rows == [("m0", 20, 9.5), ("m1", 20, 9.5)]
