@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,16 @@ _EXAMPLES = 5
 
 @dataclass
 class Compared:
-    """One table compared: rows that should be there or are, those that differ, and a few of these."""
+    """One table compared: rows that should be there or are, those that differ by how they do, and a few of these."""
 
     rows: int
-    differing: int
-    examples: list[str] = field(default_factory=list)
+    wrong: dict[str, int]
+    examples: list[str]
+
+    @property
+    def differing(self) -> int:
+        """Rows that differ."""
+        return sum(self.wrong.values())
 
 
 @dataclass
@@ -168,13 +173,13 @@ def _insert_anomalies(duck: duckdb.DuckDBPyConnection, rows: dict[str, Any]) -> 
 
 def _differing(duck: duckdb.DuckDBPyConnection, query: str) -> Compared:
     duck.execute(f"CREATE OR REPLACE TEMP TABLE judged AS {query}")
-    ((rows, differing),) = duck.execute(
-        "SELECT count(*), count(*) FILTER (WHERE wrong IS NOT NULL) FROM judged"
-    ).fetchall()
+    counted = dict(duck.execute("SELECT wrong, count(*) FROM judged GROUP BY wrong").fetchall())
+    rows = sum(counted.values())
+    counted.pop(None, None)
     examples = duck.execute(
         "SELECT wrong || ' ' || key FROM judged WHERE wrong IS NOT NULL ORDER BY key LIMIT ?", [_EXAMPLES]
     ).fetchall()
-    return Compared(rows, differing, [text for (text,) in examples])
+    return Compared(rows, counted, [text for (text,) in examples])
 
 
 def _numbers(duck: duckdb.DuckDBPyConnection) -> dict[str, int]:

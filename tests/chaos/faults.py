@@ -65,6 +65,15 @@ def kill_worker(scene: Scene) -> float:
     return began
 
 
+def worker_dies_inside(scene: Scene) -> float:
+    """A worker kills itself in the middle of its work: at any of the places where that could do most harm."""
+    place = scene.random.randint(1, 150)
+    worker = scene.pool.extra(f"--die-at={place}")
+    scene.wait(lambda: worker.exit_code is not None, f"the worker's death at its place {place}", 45)
+    scene.note(f"at its place {place}, exit code {worker.exit_code}")
+    return time.monotonic()
+
+
 def stop_worker(scene: Scene) -> float:
     victim = scene.pool.take(scene.random.random())
     began = time.monotonic()
@@ -299,6 +308,7 @@ KINDS: dict[str, Kind] = {
     "worker_kill": Kind(kill_worker, WORKERS, weight=3),
     "worker_term": Kind(stop_worker, WORKERS, weight=2),
     "worker_freeze": Kind(freeze_worker, WORKERS, weight=2),
+    "worker_dies_inside": Kind(worker_dies_inside, WORKERS),
     "worker_storm": Kind(storm, WORKERS),
     "broker_kill": Kind(kill_broker, BROKER),
     "database_stop": Kind(stop_database, DATABASE, weight=2),

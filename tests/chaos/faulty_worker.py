@@ -1,4 +1,4 @@
-"""``pipeline worker`` with a fault built in: of another version, or with a fold that fails.
+"""``pipeline worker`` with a fault built in: of another version, with a fold that fails, or with its own death.
 
 Run as a script; what is not an option of its own goes to ``pipeline worker``.
 """
@@ -6,11 +6,15 @@ Run as a script; what is not an option of its own goes to ``pipeline worker``.
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from agents import worker
+from pipeline import crash_points
 from pipeline.cli import main
 from pipeline.core.effects import Effects
 from pipeline.core.fold import FoldRules, Marks, fold
@@ -61,10 +65,14 @@ def run() -> None:
     parser.add_argument("--ahead", type=int, default=0, help="versions of the fold ahead of this one")
     parser.add_argument("--fail-after", type=int, default=0, help="batches before the fold fails")
     parser.add_argument("--for-ever", action="store_true", help="the record keeps failing")
+    parser.add_argument("--die-at", type=int, default=0, help="which of the places to die at is the last, counting all")
     own, given = parser.parse_known_args()
     worker.FOLD_VERSION += own.ahead  # type: ignore[misc]  # another version is what is wanted here
     if own.fail_after:
         partition.fold = FailingFold(own.fail_after, own.for_ever)
+    if own.die_at:
+        passed = itertools.count(1)
+        crash_points.arm(lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(passed) == own.die_at else None)
     sys.argv = ["pipeline", "worker", *given]
     main()
 

@@ -55,7 +55,7 @@ class Options:
     workers: int = 2
     only: tuple[str, ...] = ()
     calm: float = 0.6
-    disk_gb: int = 12
+    disk_gb: int = 30
 
 
 @dataclass
