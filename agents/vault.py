@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import psycopg
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
+from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.records import SourcePartition
-from pipeline.store import controls, snapshots
+from pipeline.store import controls, snapshots, takeover
 from pipeline.store.failures import failure
 from pipeline.store.migrate import make_partitions
-from pipeline.store.progress import Acquired, Progress
+from pipeline.store.progress import Progress
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
+from pipeline.store.takeover import Acquired
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
@@ -55,10 +57,14 @@ class DatabaseVault:
         """Make the days ahead of ``event``; see :func:`pipeline.store.migrate.make_partitions`."""
         await asyncio.to_thread(self._keeping.use, make_partitions)
 
-    def take_over(self, source: SourcePartition, log_start: int, log_end: int) -> Acquired:
-        """Take a partition over; blocks, see :meth:`Progress.acquire`."""
+    async def peek(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, StoredMarks]:
+        """Return the marks of those partitions that have any; see :func:`pipeline.store.takeover.peek`."""
+        return await asyncio.to_thread(self._leasing.use, lambda c: takeover.peek(c, self._progress, sorted(sources)))
+
+    def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
+        """Take a partition over; blocks, see :func:`pipeline.store.takeover.take_over`."""
         backend = self._sink.backend
-        return self._leasing.use(lambda c: self._progress.acquire(c, source, log_start, log_end, backend))
+        return self._leasing.use(lambda c: takeover.take_over(c, self._progress, source, evidence, backend))
 
     def close(self) -> None:
         """End all connections."""

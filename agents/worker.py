@@ -18,11 +18,13 @@ from agents.telemetry import Telemetry
 from agents.vault import Connection, DatabaseVault
 from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
-from pipeline.broker.ownership import Lease, LogRange, Ownership
+from pipeline.broker.evidence import Witness
+from pipeline.broker.ownership import Lease, Ownership
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.codec import CodecRules
 from pipeline.core.errors import PipelineError
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
+from pipeline.core.marks import Evidence
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -69,13 +71,15 @@ class Worker:
         subscriber = Subscriber(settings.site.cluster, settings.group, name)
         self._vault = DatabaseVault(self._connect, Progress(subscriber, FOLD_VERSION))
         self.partitions = Partitions(self._vault.take_over, fold_rules(settings), flush.max_pending_records)
-        self.ownership = Ownership(_PartitionLeases(self.partitions))
+        self.ownership = Ownership(_PartitionLeases(self.partitions, self._vault))
         rules = FlushRules(
             flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
         )
         self._flusher = Flusher(self.partitions, self.ownership, self._vault, rules, time.monotonic)
         self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
-        self.app = create_app(connections.group_member(settings), self.ownership)
+        member = connections.group_member(settings)
+        self._witness = Witness(member.address, member.security)
+        self.app = create_app(member, self.ownership)
         self._register()
 
     def _connect(self, autocommit: bool) -> Connection:
@@ -104,12 +108,7 @@ class Worker:
             await self.app.crash(error)
 
     async def _acquire(self) -> None:
-        app = self.app
-        # The consumer is made when the app starts
-        await self.ownership.acquire_for_ever(
-            lambda: app.consumer_generation_id,
-            lambda sources: cast(BatchConsumer, app.consumer).available(sources),
-        )
+        await self.ownership.acquire_for_ever(lambda: self.app.consumer_generation_id, self._witness.ask)
 
     async def _flush(self) -> None:
         await self._flusher.run()
@@ -144,13 +143,14 @@ class Worker:
 class _PartitionLeases:
     """The partitions as ownership sees them."""
 
-    def __init__(self, partitions: Partitions) -> None:
+    def __init__(self, partitions: Partitions, vault: DatabaseVault) -> None:
         self._partitions = partitions
+        self.peek = vault.peek
         self.release = partitions.release
         self.revoke = partitions.revoke
 
-    async def acquire(self, source: SourcePartition, available: LogRange) -> Lease:
-        return Lease(*await self._partitions.acquire(source, available))
+    async def acquire(self, source: SourcePartition, evidence: Evidence) -> Lease:
+        return Lease(*await self._partitions.acquire(source, evidence))
 
 
 async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:

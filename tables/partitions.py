@@ -10,10 +10,11 @@ import structlog
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.marks import Evidence
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store.progress import Acquired
+from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.partition import OwnedPartition
 
@@ -30,7 +31,7 @@ class Partitions:
     Parameters
     ----------
     take_over
-        Takes a partition over in the database, given its log's start and end; runs in a thread.
+        Takes a partition over in the database, given what its log was seen to hold; runs in a thread.
     rules
         Of the fold.
     max_pending
@@ -38,7 +39,7 @@ class Partitions:
     """
 
     def __init__(
-        self, take_over: Callable[[SourcePartition, int, int], Acquired], rules: FoldRules, max_pending: int = 40_000
+        self, take_over: Callable[[SourcePartition, Evidence], Acquired], rules: FoldRules, max_pending: int = 40_000
     ) -> None:
         self._take_over = take_over
         self.rules = rules
@@ -54,7 +55,7 @@ class Partitions:
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
-    async def acquire(self, source: SourcePartition, available: tuple[int, int]) -> tuple[str, int]:
+    async def acquire(self, source: SourcePartition, evidence: Evidence) -> tuple[str, int]:
         """Take a partition over; return owner token and the position to read from.
 
         Raises
@@ -69,13 +70,13 @@ class Partitions:
         # A unit of ours under way holds the row's lock; its outcome decides whether the parked state is still right
         await self._until(lambda: all(source != busy for busy, _ in self._in_flight))
         releases = self._releases
-        taken = await asyncio.to_thread(self._take_over, source, *available)
+        taken = await asyncio.to_thread(self._take_over, source, evidence)
         parked = self._parked.pop(source, None)
         if parked is not None and _still_right(parked, taken):
             partition = parked
             partition.owner = taken.owner
         else:
-            partition = await asyncio.to_thread(_load, source, taken, available[0])
+            partition = await asyncio.to_thread(_load, source, taken, evidence.held.start)
         if releases != self._releases and source not in self._wanted:
             raise NotOwner(f"{source} went to another worker while it was taken over")
         self.owned[source] = partition

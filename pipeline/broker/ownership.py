@@ -15,20 +15,14 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.records import SourcePartition
 
 log = structlog.get_logger(__name__)
 
 
-class LogRange(NamedTuple):
-    """Positions the broker can still deliver: ``[start, end)``."""
-
-    start: int
-    end: int
-
-
-Available = Callable[[Collection[SourcePartition]], Awaitable[Mapping[SourcePartition, LogRange]]]
-"""Asks the broker what its logs hold of some partitions."""
+Ask = Callable[[Mapping[SourcePartition, StoredMarks | None]], Awaitable[Mapping[SourcePartition, Evidence]]]
+"""Asks the broker about the logs of some partitions, given their marks."""
 
 
 class Lease(NamedTuple):
@@ -49,7 +43,10 @@ class Lease(NamedTuple):
 class Leases(Protocol):
     """Where leases are taken."""
 
-    async def acquire(self, source: SourcePartition, available: LogRange) -> Lease:
+    async def peek(self, sources: Collection[SourcePartition]) -> Mapping[SourcePartition, StoredMarks]:
+        """Return the marks of those partitions that have any; raises :class:`PipelineError`."""
+
+    async def acquire(self, source: SourcePartition, evidence: Evidence) -> Lease:
         """Take the lease, whoever holds it; raises :class:`PipelineError` when that cannot be done now."""
 
     def release(self, wanted: Collection[SourcePartition]) -> None:
@@ -128,39 +125,42 @@ class Ownership:
             self._reading[source] = Lease(lease.owner, position)
         return lease
 
-    async def acquire_for_ever(self, generation: Callable[[], int], available: Available) -> None:
+    async def acquire_for_ever(self, generation: Callable[[], int], ask: Ask) -> None:
         """Acquire what is wanted, and retry for ever; runs beside the consumer.
 
         Parameters
         ----------
         generation
             The group's current generation.
-        available
-            What the broker's logs hold of some partitions; raises :class:`PipelineError` when it cannot say.
+        ask
+            Asks the broker what its logs hold; raises :class:`PipelineError` when it cannot say.
         """
         while True:
             await self._changed.wait()
             self._changed.clear()
             while self._wanted:
-                if not await self._acquire_wanted(generation, available):
+                if not await self._acquire_wanted(generation, ask):
                     await asyncio.sleep(self._retry_s)
 
-    async def _acquire_wanted(self, generation: Callable[[], int], available: Available) -> bool:
+    async def _acquire_wanted(self, generation: Callable[[], int], ask: Ask) -> bool:
         """Acquire each wanted partition; return whether none has to be tried again later."""
         acquired_in = generation()
         try:
-            ranges = await available(sorted(self._wanted))
+            wanted = sorted(self._wanted)
+            # In this order: only what the log holds after the marks were seen is evidence about them
+            seen = await self._leases.peek(wanted)
+            found = await ask({source: seen.get(source) for source in wanted})
         except PipelineError as error:
             log.warning("partition.waiting", reason=str(error))
             return False
         done = True
-        for source, held in ranges.items():
+        for source, evidence in found.items():
             if acquired_in != generation():
                 return done
             if source not in self._wanted:
                 continue
             try:
-                lease = await self._leases.acquire(source, held)
+                lease = await self._leases.acquire(source, evidence)
             except PipelineError as error:
                 log.warning("partition.waiting", source=str(source), reason=str(error))
                 done = False

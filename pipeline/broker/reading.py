@@ -11,8 +11,9 @@ from typing import Protocol
 
 import structlog
 
-from pipeline.broker.ownership import LogRange, Ownership
+from pipeline.broker.ownership import Ownership
 from pipeline.core.errors import BrokerUnavailable
+from pipeline.core.marks import LogRange
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
 from pipeline.crash_points import CrashPoint, reached
 

@@ -18,10 +18,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
 from yarl import URL
 
+from pipeline.broker.evidence import log_ranges
 from pipeline.broker.fetching import deliver_raw_records
-from pipeline.broker.ownership import LogRange, Ownership
+from pipeline.broker.ownership import Ownership
 from pipeline.broker.reading import Reader
-from pipeline.core.errors import BrokerUnavailable
+from pipeline.core.marks import LogRange
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
 from pipeline.crash_points import CrashPoint, reached
 
@@ -119,14 +120,9 @@ class BatchConsumer(driver.Consumer):
         BrokerUnavailable
             If the broker does not answer.
         """
-        partitions = [TopicPartition(source.topic, source.partition) for source in sources]
         consumer = self._thread._ensure_consumer()
-        try:
-            starts = await self._thread.call_thread(consumer.beginning_offsets, partitions)
-            ends = await self._thread.call_thread(consumer.end_offsets, partitions)
-        except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailable(f"the broker does not say what its logs hold: {error!r}") from error
-        return {source: LogRange(starts[tp], ends[tp]) for source, tp in zip(sources, partitions, strict=True)}
+        ranges: dict[SourcePartition, LogRange] = await self._thread.call_thread(log_ranges, consumer, sources)
+        return ranges
 
     async def publish_marks(self, marks: Mapping[SourcePartition, int]) -> None:
         """Commit the sink's marks as the group's offsets, for lag tools; a failure is only noted, they decide nothing."""

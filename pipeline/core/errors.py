@@ -8,6 +8,7 @@
     ├── DatabaseUnavailable       the database does not answer  retriable  exit 69
     ├── SchemaOutdated            migrations are missing                   exit 65
     ├── CommitUnknown             the connection was lost inside COMMIT
+    ├── StaleEvidence             marks moved while judged      retriable
     ├── NotOwner                  another worker owns the partition now
     ├── Unstorable                one record can never be stored
     └── FoldBroken                record after record fails in the fold    exit 70
@@ -56,6 +57,12 @@ class SchemaOutdated(PipelineError):
 
 class CommitUnknown(PipelineError):
     """The connection was lost inside COMMIT: the marks in the database say what happened, so acquire anew and read them."""
+
+
+class StaleEvidence(PipelineError):
+    """The marks moved while the log was asked about them: see them and ask again."""
+
+    retriable = True
 
 
 class NotOwner(PipelineError):

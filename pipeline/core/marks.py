@@ -5,6 +5,60 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from pipeline.core.errors import StaleEvidence
+
+
+class LogRange(NamedTuple):
+    """Positions the broker can still deliver: ``[start, end)``."""
+
+    start: int
+    end: int
+
+
+class StoredMarks(NamedTuple):
+    """The progress of a source partition as it was stored at some moment.
+
+    Parameters
+    ----------
+    owner
+        Token of whoever owned it; ``None`` if nobody ever did.
+    effects, windows
+        The marks.
+    checksum, checksum_offset
+        CRC-32 of the body of the last record whose effects are stored, and its offset; ``None`` if there is none.
+    """
+
+    owner: str | None
+    effects: int
+    windows: int
+    checksum: int | None = None
+    checksum_offset: int | None = None
+
+    @property
+    def last_record(self) -> int | None:
+        """Offset of a record that the log must still have as it was, or not at all."""
+        at = self.checksum_offset
+        return at if at is not None and self.checksum is not None and at < self.effects else None
+
+
+class Evidence(NamedTuple):
+    """What a log was seen to hold after its partition's marks were seen.
+
+    Parameters
+    ----------
+    seen
+        The marks that the log was asked about; ``None`` if there were none yet.
+    held
+        What the log held afterwards.
+    checksum
+        CRC-32 of the body that the log has at :attr:`StoredMarks.last_record`; ``None`` if it has no such record (any more):
+        then nothing can be told.
+    """
+
+    seen: StoredMarks | None
+    held: LogRange
+    checksum: int | None = None
+
 
 class GapReason(StrEnum):
     """Why records cannot be read any more."""
@@ -15,9 +69,12 @@ class GapReason(StrEnum):
     LOG_TRUNCATED = "log_truncated"
     """The log ends before the marks: it is another one by the same name, or lost its end."""
 
+    LOG_RECREATED = "log_recreated"
+    """The log has come as far as the marks, but with other records: it is another one by the same name."""
+
 
 class Gap(NamedTuple):
-    """Offsets ``[first, end)`` that the log no longer has and the marks have not passed, or have passed in another log."""
+    """Offsets ``[first, end)`` that can no longer be read, or that the marks have passed in another log."""
 
     first: int
     end: int
@@ -39,39 +96,62 @@ class Reconciled(NamedTuple):
 
     effects: int
     windows: int
-    gap: Gap | None
-    log_is_ours: bool
+    gap: Gap | None = None
+    log_is_ours: bool = True
 
 
-def reconcile(effects: int, windows: int, start: int, end: int) -> Reconciled:
-    """Return what to go on with when marks meet a log that holds ``[start, end)``.
+def reconcile(evidence: Evidence, present: StoredMarks) -> Reconciled:
+    """Return what to go on with, given what the log was seen to hold.
 
-    Examples
-    --------
-    >>> reconcile(50, 40, start=0, end=100)
-    Reconciled(effects=50, windows=40, gap=None, log_is_ours=True)
-    >>> reconcile(50, 40, start=70, end=100)[:2]
-    (70, 70)
-    >>> reconcile(50, 40, start=0, end=20).log_is_ours
-    False
-    """
-    reached, behind = max(effects, windows), min(effects, windows)
-    if reached > end:
-        return Reconciled(start, start, Gap(end, reached, GapReason.LOG_TRUNCATED), log_is_ours=False)
-    if behind < start:
-        gap = Gap(behind, start, GapReason.LOG_START_MOVED)
-        return Reconciled(max(effects, start), max(windows, start), gap, log_is_ours=True)
-    return Reconciled(effects, windows, None, log_is_ours=True)
-
-
-def proves_truncation(seen_beyond: int | None, end: int) -> bool:
-    """Tell a log that lost its end from one whose end was asked for before the present owner moved the marks.
-
-    Only an end that was asked for after marks beyond it were seen is evidence.
+    Evidence must be younger than what it is evidence about: a log that was asked before marks moved says nothing against
+    the marks as they are now. If it said nothing against them as they were, their owner may have moved them on since.
 
     Parameters
     ----------
-    seen_beyond
-        Marks that were seen beyond an end before this end was asked for, if any were.
+    present
+        The marks as they are now, under lock.
+
+    Raises
+    ------
+    StaleEvidence
+        If somebody moved the marks since: see them and ask the log again.
+
+    Examples
+    --------
+    >>> marks = StoredMarks("mine", effects=50, windows=40, checksum=7, checksum_offset=49)
+    >>> reconcile(Evidence(marks, LogRange(0, 100), checksum=7), marks)
+    Reconciled(effects=50, windows=40, gap=None, log_is_ours=True)
+    >>> reconcile(Evidence(marks, LogRange(70, 100)), marks)[:2]
+    (70, 70)
+    >>> reconcile(Evidence(marks, LogRange(0, 100), checksum=8), marks).gap
+    Gap(first=0, end=50, reason=<GapReason.LOG_RECREATED: 'log_recreated'>)
+    >>> reconcile(Evidence(marks, LogRange(0, 20)), marks).log_is_ours
+    False
     """
-    return seen_beyond is not None and seen_beyond > end
+    # What nobody has owned yet, nobody can have moved
+    seen = present if evidence.seen is None and present.owner is None else evidence.seen
+    if seen is not None:
+        found = _compare(seen, evidence)
+        if present == seen:
+            return found
+        if found == Reconciled(seen.effects, seen.windows) and _moved_on(seen, present):
+            return Reconciled(present.effects, present.windows)
+    raise StaleEvidence(f"the marks moved to {present.effects} while the log was asked about them: asking again")
+
+
+def _moved_on(seen: StoredMarks, present: StoredMarks) -> bool:
+    return present.owner == seen.owner and present.effects >= seen.effects and present.windows >= seen.windows
+
+
+def _compare(seen: StoredMarks, evidence: Evidence) -> Reconciled:
+    start, end = evidence.held
+    effects, windows = seen.effects, seen.windows
+    reached, behind = max(effects, windows), min(effects, windows)
+    if reached > end:
+        return Reconciled(start, start, Gap(end, reached, GapReason.LOG_TRUNCATED), log_is_ours=False)
+    if seen.last_record is not None and evidence.checksum not in {None, seen.checksum}:
+        return Reconciled(start, start, Gap(start, reached, GapReason.LOG_RECREATED), log_is_ours=False)
+    if behind < start:
+        gap = Gap(behind, start, GapReason.LOG_START_MOVED)
+        return Reconciled(max(effects, start), max(windows, start), gap)
+    return Reconciled(effects, windows)

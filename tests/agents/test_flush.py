@@ -12,9 +12,10 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, SchemaOutdated, Unstorable
 from pipeline.core.fold import FoldRules
+from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import RecordBatch, SourcePartition
-from pipeline.store.progress import Acquired
 from pipeline.store.snapshots import Snapshot
+from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 from tests.tables.test_partitions import batch as batch_of_one_partition
 
@@ -75,7 +76,7 @@ class World:
 
     async def own(self, *sources: SourcePartition) -> None:
         for source in sources:
-            await self.partitions.acquire(source, (0, 1000))
+            await self.partitions.acquire(source, Evidence(None, LogRange(0, 1000)))
 
     def fold(self, source: SourcePartition, start: int, end: int) -> None:
         records = batch_of_one_partition("mine", start, end).records

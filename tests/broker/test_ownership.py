@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 
-from pipeline.broker.ownership import Lease, LogRange, Ownership
+from pipeline.broker.ownership import Lease, Ownership
 from pipeline.core.errors import BrokerUnavailable, DatabaseUnavailable
+from pipeline.core.marks import Evidence, LogRange, StoredMarks
 from pipeline.core.records import SourcePartition
 
 A, B, C = (SourcePartition("t", partition) for partition in range(3))
@@ -20,17 +21,23 @@ class FakeLeases:
     def __init__(self) -> None:
         self.failing: dict[SourcePartition, int] = {}
         self.tried: list[SourcePartition] = []
+        self.marks: dict[SourcePartition, StoredMarks] = {}
+        self.evidence: dict[SourcePartition, Evidence] = {}
         self.calls: list[tuple[str, tuple[SourcePartition, ...]]] = []
         self.meanwhile: Callable[[SourcePartition], None] = lambda _: None
 
-    async def acquire(self, source: SourcePartition, available: LogRange) -> Lease:
+    async def peek(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, StoredMarks]:
+        return {source: self.marks[source] for source in sources if source in self.marks}
+
+    async def acquire(self, source: SourcePartition, evidence: Evidence) -> Lease:
         self.tried.append(source)
+        self.evidence[source] = evidence
         await asyncio.sleep(0)
         self.meanwhile(source)
         if self.failing.get(source, 0) > 0:
             self.failing[source] -= 1
             raise DatabaseUnavailable("away")
-        return Lease(f"owner-{len(self.tried)}", available.start)
+        return Lease(f"owner-{len(self.tried)}", evidence.held.start)
 
     def release(self, wanted: Collection[SourcePartition]) -> None:
         self.calls.append(("release", tuple(wanted)))
@@ -48,15 +55,15 @@ class World:
         self.generation = 1
         self.silent_broker = 0
 
-    async def available(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, LogRange]:
+    async def ask(self, seen: Mapping[SourcePartition, StoredMarks | None]) -> dict[SourcePartition, Evidence]:
         if self.silent_broker > 0:
             self.silent_broker -= 1
             raise BrokerUnavailable("silent")
-        return {source: LogRange(10 * source.partition, 100) for source in sources}
+        return {source: Evidence(marks, LogRange(10 * source.partition, 100)) for source, marks in seen.items()}
 
     async def settle(self) -> None:
         """Run the task until nothing is left to acquire."""
-        task = asyncio.create_task(self.ownership.acquire_for_ever(lambda: self.generation, self.available))
+        task = asyncio.create_task(self.ownership.acquire_for_ever(lambda: self.generation, self.ask))
         try:
             async with asyncio.timeout(5):
                 while self.ownership.waiting:
@@ -83,6 +90,18 @@ async def test_what_is_assigned_is_acquired_in_order_and_goes_on_where_the_lease
     assert world.leases.calls == [("release", (C, A, B))]
     assert world.leases.tried == [A, B, C]
     assert world.take_all() == [(A, 0), (B, 10), (C, 20)]
+
+
+async def test_the_log_is_asked_about_the_marks_that_were_seen_before(world: World) -> None:
+    world.leases.marks[B] = StoredMarks("before", 7, 5, 99, 6)
+    world.ownership.assign([A, B])
+
+    await world.settle()
+
+    assert {source: evidence.seen for source, evidence in world.leases.evidence.items()} == {
+        A: None,
+        B: world.leases.marks[B],
+    }
 
 
 async def test_what_cannot_be_acquired_is_tried_again_and_holds_up_nothing_else(world: World) -> None:

@@ -11,11 +11,13 @@ from pipeline.core.fold import FOLD_VERSION, Marks
 from pipeline.core.state import PartitionState
 from pipeline.store import snapshots as store_snapshots
 from pipeline.store.connect import connect
-from pipeline.store.progress import Acquired, Progress, Subscriber
+from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
+from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tests.core.sinks import SOURCE
+from tests.store.leasing import acquire
 
 END = 10**6
 
@@ -35,7 +37,7 @@ class DatabaseSink:
         self.marks, self.owner = Marks(), ""
 
     def acquire(self) -> Acquired:
-        taken = self.progress.acquire(self.leasing, SOURCE, 0, END, self.sink.backend)
+        taken = acquire(self.progress, self.leasing, SOURCE, end=END, backend=self.sink.backend)
         self.owner, self.marks = taken.owner, Marks(taken.effects, taken.windows)
         return taken
 

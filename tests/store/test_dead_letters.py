@@ -19,6 +19,7 @@ from pipeline.store.connect import Connection, connect
 from pipeline.store.dead_letters import Selection, readable_headers
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
+from tests.store.leasing import acquire
 
 SOURCE = SourcePartition("t", 0)
 ALL = Selection("local", "g")
@@ -45,7 +46,7 @@ def connection(database) -> Iterator[Connection]:
     progress = Progress(Subscriber("local", "g", "w"), 1)
     sink = Sink(lambda: connect(database.dsn), progress)
     with connect(database.dsn, autocommit=True) as opened:
-        owner = progress.acquire(opened, SOURCE, 0, 100, None).owner
+        owner = acquire(progress, opened, SOURCE).owner
         reasons = (DeadLetterReason.NOT_UTF8, DeadLetterReason.EMPTY)
         letters = [letter(offset, reasons[offset % 2]) for offset in range(5)]
         nothing = fold(PartitionState(), RecordBatch(SOURCE, owner, 0, 5, [Record(0, 0, b"")]), FoldRules(), Marks())
@@ -108,7 +109,7 @@ def test_a_record_that_is_refused_again_is_open_again(connection: Connection, da
     with dead_letters.taken(connection, ALL, 10):
         pass
     progress = Progress(Subscriber("local", "g", "w"), 1)
-    owner = progress.acquire(connection, SOURCE, 0, 100, None).owner
+    owner = acquire(progress, connection, SOURCE).owner
     batch = RecordBatch(SOURCE, owner, 5, 9, [Record(2, 0, b"new")])
     effects = fold(PartitionState(), batch, FoldRules(), Marks())
     sink = Sink(lambda: connect(database.dsn), progress)

@@ -15,6 +15,7 @@ from pipeline.store.connect import Connection, connect
 from pipeline.store.progress import Backend, Progress, Subscriber
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
+from tests.store.leasing import acquire
 
 SOURCE = SourcePartition("t", 0)
 
@@ -38,17 +39,17 @@ def snapshot(owner: str, offset: int) -> Snapshot:
 
 
 def test_every_owner_has_a_token_of_its_own(connection: Connection) -> None:
-    taken = [progress().acquire(connection, SOURCE, 0, 10, None) for _ in range(3)]
+    taken = [acquire(progress(), connection, SOURCE, end=10) for _ in range(3)]
 
     assert len({each.owner for each in taken}) == 3
     assert [each.previous_owner for each in taken] == [None, taken[0].owner, taken[1].owner]
 
 
 def test_groups_and_clusters_do_not_meet(connection: Connection) -> None:
-    progress().acquire(connection, SOURCE, 0, 100, None)
+    acquire(progress(), connection, SOURCE, end=100)
     move_marks(connection, 50, 50)
 
-    others = [p.acquire(connection, SOURCE, 0, 100, None) for p in (progress(group="h"), progress(cluster="site-2"))]
+    others = [acquire(p, connection, SOURCE, end=100) for p in (progress(group="h"), progress(cluster="site-2"))]
 
     assert [(other.previous_owner, other.effects) for other in others] == [(None, 0), (None, 0)]
 
@@ -56,12 +57,12 @@ def test_groups_and_clusters_do_not_meet(connection: Connection) -> None:
 def test_an_owner_that_sits_on_the_row_loses_its_connection(connection: Connection, database) -> None:
     frozen, bystander = connect(database.dsn), connect(database.dsn)
     row = frozen.execute("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()").fetchone()
-    progress().acquire(connection, SOURCE, 0, 10, Backend(*row))
+    acquire(progress(), connection, SOURCE, end=10, backend=Backend(*row))
     frozen.execute("SELECT 1 FROM source_progress FOR UPDATE")
 
     with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
-        progress().acquire(connection, SOURCE, 0, 10, None)
-    taken = progress().acquire(connection, SOURCE, 0, 10, None)
+        acquire(progress(), connection, SOURCE, end=10)
+    taken = acquire(progress(), connection, SOURCE, end=10)
 
     assert taken.previous_owner is not None
     assert bystander.execute("SELECT 1").fetchone() == (1,)
@@ -71,73 +72,71 @@ def test_an_owner_that_sits_on_the_row_loses_its_connection(connection: Connecti
 
 def test_a_snapshot_is_kept_only_by_the_owner_and_only_behind_both_marks(connection: Connection) -> None:
     mine = progress()
-    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    owner = acquire(mine, connection, SOURCE, end=100).owner
     move_marks(connection, 20, 10)
 
     kept = {offset: snapshots.save(connection, mine, snapshot(owner, offset)) for offset in (10, 11, 21)}
     stranger = snapshots.save(connection, mine, snapshot("somebody else", 5))
 
     assert (kept, stranger) == ({10: True, 11: False, 21: False}, False)
-    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot == (10, b"state")
+    assert acquire(mine, connection, SOURCE, end=100).snapshot == (10, b"state")
 
 
 def test_a_snapshot_of_another_fold_or_ahead_of_a_restored_mark_is_not_loaded(connection: Connection) -> None:
     mine = progress()
-    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    owner = acquire(mine, connection, SOURCE, end=100).owner
     move_marks(connection, 20, 20)
     assert snapshots.save(connection, mine, snapshot(owner, 20))
 
-    assert progress(fold_version=2).acquire(connection, SOURCE, 0, 100, None).snapshot is None
+    assert acquire(progress(fold_version=2), connection, SOURCE, end=100).snapshot is None
     move_marks(connection, 20, 19)
-    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot is None
+    assert acquire(mine, connection, SOURCE, end=100).snapshot is None
 
 
 def test_an_owner_that_stopped_in_its_first_transaction_loses_its_connection(connection: Connection, database) -> None:
     """Nothing of it is to be seen but the lock: which connection it writes with was never committed."""
     mine = progress()
-    owner = mine.acquire(connection, SOURCE, 0, 10, None).owner
+    owner = acquire(mine, connection, SOURCE, end=10).owner
     frozen = Sink(lambda: connect(database.dsn), mine)
     assert frozen.store([]) == set()
     with frozen._open().cursor() as cursor:
         assert frozen.write(cursor, [UnitOfWork(SOURCE, owner, 0, 5, [])]) == {SOURCE}
 
         with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
-            progress().acquire(connection, SOURCE, 0, 10, None)
+            acquire(progress(), connection, SOURCE, end=10)
 
-    assert progress().acquire(connection, SOURCE, 0, 10, None).effects == 0
+    assert acquire(progress(), connection, SOURCE, end=10).effects == 0
     frozen.close()
 
 
 def test_a_worker_that_stopped_while_it_took_the_partition_loses_its_connection(
     connection: Connection, database
 ) -> None:
-    progress().acquire(connection, SOURCE, 0, 10, None)
+    acquire(progress(), connection, SOURCE, end=10)
     frozen = connect(database.dsn)
     frozen.execute("SELECT 1 FROM source_progress FOR UPDATE")
     frozen.execute("UPDATE source_progress SET owner = 'frozen', backend_pid = NULL")
 
     with pytest.raises(DatabaseUnavailable, match="connections ended: 1"):
-        progress().acquire(connection, SOURCE, 0, 10, None)
+        acquire(progress(), connection, SOURCE, end=10)
 
-    assert progress().acquire(connection, SOURCE, 0, 10, None).owner
+    assert acquire(progress(), connection, SOURCE, end=10).owner
     frozen.close()
 
 
 def test_the_state_of_a_log_that_is_gone_is_not_loaded_when_the_new_log_has_come_as_far(connection: Connection) -> None:
     mine = progress()
-    owner = mine.acquire(connection, SOURCE, 0, 100, None).owner
+    owner = acquire(mine, connection, SOURCE, end=100).owner
     move_marks(connection, 50, 50)
     assert snapshots.save(connection, mine, snapshot(owner, 50))
-    with pytest.raises(DatabaseUnavailable, match="asking again"):
-        mine.acquire(connection, SOURCE, 0, 10, None)
-    owner = mine.acquire(connection, SOURCE, 0, 10, None).owner
+    owner = acquire(mine, connection, SOURCE, end=10).owner
     move_marks(connection, 60, 60)
 
-    taken = mine.acquire(connection, SOURCE, 0, 100, None)
+    taken = acquire(mine, connection, SOURCE, end=100)
 
     assert (taken.previous_owner, taken.snapshot) == (owner, None)
     assert snapshots.save(connection, mine, snapshot(taken.owner, 60))
-    assert mine.acquire(connection, SOURCE, 0, 100, None).snapshot == (60, b"state")
+    assert acquire(mine, connection, SOURCE, end=100).snapshot == (60, b"state")
 
 
 def test_what_makes_a_record_a_dead_letter_is_told_to_its_next_owner_only(connection: Connection) -> None:
@@ -145,7 +144,7 @@ def test_what_makes_a_record_a_dead_letter_is_told_to_its_next_owner_only(connec
     controls.skip(connection, mine, SOURCE, 7, DeadLetterReason.FOLD_FAILED, "why")
 
     told = {
-        (each.subscriber.cluster, each.subscriber.group, at.partition): each.acquire(connection, at, 0, 10, None).skip
+        (each.subscriber.cluster, each.subscriber.group, at.partition): acquire(each, connection, at, end=10).skip
         for each in (mine, progress(group="h"), progress(cluster="site-2"))
         for at in (SOURCE, SourcePartition("t", 1))
     }

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.store.connect import connect
 
-VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event_rate"]
+VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event_rate", "source_gap"]
 
 
 @pytest.mark.parametrize(

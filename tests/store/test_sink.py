@@ -21,6 +21,7 @@ from pipeline.store import controls
 from pipeline.store.connect import Connection, connect
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
+from tests.store.leasing import acquire
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 BASE_MS = 1_790_000_000_000
@@ -58,7 +59,7 @@ class World:
         self.owners = {source: self.acquire(source) for source in (A, B)}
 
     def acquire(self, source: SourcePartition) -> str:
-        return self.progress.acquire(self.leasing, source, 0, 10**6, self.sink.backend).owner
+        return acquire(self.progress, self.leasing, source, end=10**6, backend=self.sink.backend).owner
 
     def unit(self, source: SourcePartition, start: int, end: int, skip: dict | None = None) -> UnitOfWork:
         effects = fold(PartitionState(), batch(source, start, end), FoldRules(), Marks(), skip)
@@ -132,7 +133,7 @@ def test_one_record_in_thousands_that_the_database_refuses_is_named_and_set_asid
 
     reason = DeadLetterReason.UNSTORABLE
     controls.skip(world.leasing, world.progress, A, 3217, reason, caught.value.reason)
-    taken = world.progress.acquire(world.leasing, A, 0, 10**6, None)
+    taken = acquire(world.progress, world.leasing, A, end=10**6)
     world.owners[A] = taken.owner
     assert world.sink.store([world.unit(A, 0, 5000, taken.skip)]) == {A}
 
@@ -177,7 +178,7 @@ def test_an_answer_to_commit_that_is_lost_is_unknown_and_the_marks_tell(world: W
     with pytest.raises(CommitUnknown):
         sink.store([unit])
 
-    assert world.progress.acquire(world.leasing, A, 0, 100, None).effects == 10
+    assert acquire(world.progress, world.leasing, A, end=100).effects == 10
     assert world.events() == {0: 10}
 
 

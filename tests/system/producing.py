@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -58,3 +59,10 @@ def produce(
         producer.poll(0)
     producer.flush(30)
     assert failures == []
+
+
+def delete_before(address: str, topic: str, offset: int) -> None:
+    """Move the start of a topic's first log."""
+    client = AdminClient({"bootstrap.servers": address})
+    for answer in client.delete_records([TopicPartition(topic, 0, offset)]).values():
+        answer.result(30)

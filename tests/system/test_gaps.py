@@ -5,20 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
-
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
 from pipeline.store.connect import connect
 from tests.system.processes import Site
-from tests.system.producing import message, produce
+from tests.system.producing import delete_before, message, produce
 
 
-def delete_before(address: str, topic: str, offset: int) -> None:
-    client = AdminClient({"bootstrap.servers": address})
-    for answer in client.delete_records([TopicPartition(topic, 0, offset)]).values():
-        answer.result(30)
+def recreate(address: str, names: list[str]) -> None:
+    topics.delete_topics(address, BrokerSecurity(), names)
+    topics.create_topics(address, BrokerSecurity(), names, 1)
 
 
 def gaps(dsn: str) -> list[tuple[int, int, str]]:
@@ -80,12 +76,29 @@ def test_a_topic_that_is_recreated_under_a_running_worker_is_a_gap_and_read_from
     at.worker("worker")
     produce(broker_address, at.topics[0], [message(seq=n) for n in range(100)])
     at.wait(lambda: at.stored() == at.merged() == 100)
-    client = AdminClient({"bootstrap.servers": broker_address})
-    client.delete_topics(at.topics)[at.topics[0]].result(30)
-    topics.create_topics(broker_address, BrokerSecurity(), at.topics, 1)
+    recreate(broker_address, at.topics)
 
     produce(broker_address, at.topics[0], [message(machine="press-00002", seq=n) for n in range(30)])
 
     at.wait(lambda: at.stored() == 30)
     assert gaps(database.dsn) == [(30, 100, "log_truncated")]
     assert at.one("SELECT count(*) FROM event WHERE machine_id = 'press-00002'") == 30
+
+
+def test_a_recreated_topic_whose_log_has_passed_the_mark_is_told_by_the_record_before_it(
+    site: Callable[..., Site], broker_address, database
+) -> None:
+    at = site(partitions=1)
+    first = at.worker("first")
+    produce(broker_address, at.topics[0], [message(seq=n) for n in range(50)])
+    at.wait(lambda: at.stored() == at.merged() == 50)
+    assert first.stop() == 0
+    recreate(broker_address, at.topics)
+    produce(broker_address, at.topics[0], [message(machine="press-00002", seq=n) for n in range(80)])
+
+    at.worker("second")
+
+    at.wait(lambda: at.stored() == at.merged() == 80)
+    assert gaps(database.dsn) == [(0, 50, "log_recreated")]
+    counted = "SELECT messages FROM machine_state WHERE machine_id = %s"
+    assert [at.one(counted, machine) for machine in ("press-00001", "press-00002")] == [50, 80]

@@ -10,12 +10,13 @@ import pytest
 
 from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules
+from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import Record, RecordBatch, SourcePartition
-from pipeline.store.progress import Acquired
+from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 
 SOURCE = SourcePartition("t", 0)
-LOG = (0, 1000)
+LOG = Evidence(None, LogRange(0, 1000))
 
 
 class Marks:
@@ -26,7 +27,7 @@ class Marks:
         self.owner: str | None = None
         self.effects = self.windows = 0
 
-    def take_over(self, source: SourcePartition, log_start: int, log_end: int) -> Acquired:
+    def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
         previous, self.owner = self.owner, f"owner-{next(self._numbers)}"
         return Acquired(self.owner, previous, self.effects, self.windows, None, {})
 
@@ -78,7 +79,7 @@ async def test_what_was_folded_is_dropped_if_somebody_came_between(partitions, m
     partitions.fold(batch(owner, 0, 10))
 
     partitions.release([SOURCE])
-    marks.take_over(SOURCE, *LOG)
+    marks.take_over(SOURCE, LOG)
     _, position = await partitions.acquire(SOURCE, LOG)
 
     assert position == 0
@@ -220,9 +221,9 @@ async def test_about_as_many_rows_are_taken_as_asked_for(partitions) -> None:
 
 
 async def test_a_partition_that_went_elsewhere_while_it_was_taken_over_is_not_owned(marks) -> None:
-    def take_over(source: SourcePartition, log_start: int, log_end: int) -> Acquired:
+    def take_over(source: SourcePartition, evidence: Evidence) -> Acquired:
         partitions.release([])
-        return marks.take_over(source, log_start, log_end)
+        return marks.take_over(source, evidence)
 
     partitions = Partitions(take_over, FoldRules())
     partitions.release([SOURCE])

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 
 from pipeline.core.fold import FoldRules, Marks, fold
+from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.core.state import PartitionState
-from pipeline.store.progress import Acquired
+from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.partitions import Partitions
 from tests.tables.test_partitions import batch
@@ -74,6 +75,6 @@ def test_a_snapshot_of_another_form_is_refused(plain) -> None:
 async def test_a_partition_whose_snapshot_is_unreadable_is_folded_again_from_the_logs_start() -> None:
     partitions = Partitions(lambda *_: Acquired("mine", None, 20, 20, (15, b"no state"), {}), FoldRules())
 
-    assert await partitions.acquire(SOURCE, (5, 100)) == ("mine", 5)
+    assert await partitions.acquire(SOURCE, Evidence(None, LogRange(5, 100))) == ("mine", 5)
     partitions.fold(batch("mine", 5, 20))
     assert partitions.take(100, ()) == [], "the sink has it already"

@@ -18,6 +18,7 @@ from pipeline.verify import ledger_ends, settled
 from simulator.ledger import LedgerRow
 from simulator.messages import Sent
 from simulator.plant import Plant
+from tests.store.leasing import acquire
 from tests.verify.tables import GROUP, PLANT, TOPIC, Tables, accepted, assert_only, message, sound
 
 LATENCY_MS = 250
@@ -148,7 +149,7 @@ def fold_and_store(dsn: str, records: list[Sent]) -> None:
     raw = [Record(n, r.due_ms, r.body, r.key, r.headers) for n, r in enumerate(records)]
     sink = Sink(lambda: connect(dsn), progress)
     with connect(dsn, autocommit=True) as leasing:
-        owner = progress.acquire(leasing, source, 0, len(raw), None).owner
+        owner = acquire(progress, leasing, source, end=len(raw)).owner
     marks, cuts = 0, [*range(0, len(raw), 97), len(raw)]
     for start, end in itertools.pairwise(cuts):
         effects = fold(state, RecordBatch(source, owner, start, end, raw[start:end]), rules, Marks())

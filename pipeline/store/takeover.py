@@ -1,0 +1,193 @@
+"""Taking partitions over: the row of ``source_progress`` gets a new owner, and marks that the log can serve.
+
+In order, inside one transaction and under the row's lock:
+
+1. judge the marks by what the log was seen to hold; refuse evidence that is older than they are,
+2. note what is gone, and forget what a lost log left behind,
+3. write the new owner's token, after which every transaction of the one before misses,
+4. read what the new owner goes on with: snapshot and control records.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.marks import Evidence, Gap, Reconciled, StoredMarks, reconcile
+from pipeline.core.records import SourcePartition
+from pipeline.crash_points import CrashPoint, reached
+from pipeline.store.identity import source_id
+from pipeline.store.progress import KEY, Backend, Progress
+
+log = structlog.get_logger(__name__)
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """A partition that was taken over.
+
+    Parameters
+    ----------
+    owner, previous_owner
+        The new token, and the one before (``None`` at first sight).
+    effects, windows
+        The marks.
+    snapshot
+        Offset and compressed state of the last snapshot, if there is one.
+    skip
+        Offsets that are to become dead letters, with reason and detail.
+    """
+
+    owner: str
+    previous_owner: str | None
+    effects: int
+    windows: int
+    snapshot: tuple[int, bytes] | None
+    skip: dict[int, tuple[DeadLetterReason, str]]
+
+
+_INSERT = """
+INSERT INTO source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next)
+VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(source_id)s, %(start)s, %(start)s)
+ON CONFLICT (cluster, consumer_group, topic, partition) DO NOTHING
+"""
+
+_MARKS = "owner, effects_next, windows_next, checksum, checksum_offset"
+
+_PEEK = f"""
+SELECT topic, partition, {_MARKS} FROM source_progress
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s
+  AND (topic, partition) IN (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[]))
+"""
+
+_LOCK = f"SELECT {_MARKS} FROM source_progress WHERE {KEY} FOR UPDATE"
+
+_TAKE = f"""
+UPDATE source_progress
+SET owner = %(owner)s, worker = %(worker)s, backend_pid = %(pid)s, backend_start = %(started)s,
+    effects_next = %(effects)s, windows_next = %(windows)s, fold_version = %(fold_version)s,
+    checksum = CASE WHEN %(log_is_ours)s THEN checksum END,
+    checksum_offset = CASE WHEN %(log_is_ours)s THEN checksum_offset END,
+    log_since = CASE WHEN %(log_is_ours)s THEN log_since ELSE clock_timestamp() END,
+    acquired_at = clock_timestamp(), updated_at = clock_timestamp()
+WHERE {KEY}
+"""
+
+_SNAPSHOT = f"""
+SELECT snapshot_offset, state FROM partition_snapshot
+WHERE {KEY} AND fold_version = %(fold_version)s AND snapshot_offset <= %(reachable)s
+"""
+
+# A record to skip is meant in the log that it was found in
+_SKIP = f"""
+SELECT "offset", reason, detail
+FROM control_record JOIN source_progress USING (cluster, consumer_group, topic, partition)
+WHERE kind = 'skip' AND {KEY} AND (log_since IS NULL OR created_at >= log_since)
+"""
+
+_GAP = """
+INSERT INTO source_gap (cluster, consumer_group, topic, partition, from_offset, to_offset, reason)
+VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(from)s, %(to)s, %(reason)s)
+"""
+
+# The row says which transaction has it locked. The pid that a worker noted there would not do: it is not to be seen before
+# that worker's first transaction is committed, and a worker that stopped inside it would keep the partition for ever
+_TERMINATE = f"""
+SELECT pg_terminate_backend(held.pid) FROM source_progress AS p
+JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.transactionid = p.xmax AND held.granted
+WHERE {KEY} AND held.pid <> pg_backend_pid()
+"""
+
+_FORGET_SNAPSHOT = f"UPDATE partition_snapshot SET fold_version = 0 WHERE {KEY}"
+
+
+def peek(
+    connection: Connection, progress: Progress, sources: Sequence[SourcePartition]
+) -> dict[SourcePartition, StoredMarks]:
+    """Return the marks of those partitions that have any."""
+    parameters = {
+        "topics": [source.topic for source in sources],
+        "partitions": [source.partition for source in sources],
+    }
+    rows = connection.execute(_PEEK, progress.of_all() | parameters)
+    return {SourcePartition(*row[:2]): StoredMarks(*row[2:]) for row in rows}
+
+
+def take_over(
+    connection: Connection, progress: Progress, source: SourcePartition, evidence: Evidence, backend: Backend | None
+) -> Acquired:
+    """Take a partition over, whoever has it.
+
+    A previous owner that holds the row's lock (a stopped worker in the middle of its transaction) loses its connection: the
+    lock is the only thing it could still harm us with.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode, with ``lock_timeout`` set.
+    evidence
+        What the log was seen to hold after :func:`peek`.
+    backend
+        The connection that this worker writes with, if there is one yet.
+
+    Raises
+    ------
+    StaleEvidence
+        If somebody moved the marks since they were seen.
+    DatabaseUnavailable
+        If the row stayed locked; its holder's connection was ended, so the next try may succeed.
+    """
+    key = progress.key(source)
+    new = {"source_id": source_id(progress.subscriber.cluster, source), "start": evidence.held.start}
+    try:
+        # By itself, so that nobody ever waits for a row that is not to be seen yet
+        connection.execute(_INSERT, key | new)
+        with connection.transaction(), connection.cursor() as cursor:
+            return _take(cursor, progress, source, evidence, backend)
+    except psycopg.errors.LockNotAvailable as error:
+        ended = connection.execute(_TERMINATE, key).fetchall()
+        msg = f"the previous owner of {source} held its progress row; connections ended: {len(ended)}"
+        raise DatabaseUnavailable(msg) from error
+
+
+def _take(
+    cursor: Cursor, progress: Progress, source: SourcePartition, evidence: Evidence, backend: Backend | None
+) -> Acquired:
+    key = progress.key(source) | {"fold_version": progress.fold_version}
+    row = cursor.execute(_LOCK, key).fetchone()
+    assert row is not None  # noqa: S101  # inserted before, and rows are never deleted
+    present = StoredMarks(*row)
+    found = reconcile(evidence, present)
+    if found.gap is not None:
+        _note_gap(cursor, key, source, found.gap)
+    if not found.log_is_ours:
+        # It would seem to fit again as soon as the marks of the new log have come as far
+        cursor.execute(_FORGET_SNAPSHOT, key)
+    owner = secrets.token_hex(16)
+    who = {"owner": owner, "worker": progress.subscriber.worker}
+    writes = {"pid": backend.pid if backend else None, "started": backend.started if backend else None}
+    cursor.execute(_TAKE, key | found._asdict() | who | writes)
+    reached(CrashPoint.TOKEN_WRITTEN)
+    return _acquired(cursor, key, present, found, owner)
+
+
+def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: Reconciled, owner: str) -> Acquired:
+    reachable = min(found.effects, found.windows) if found.log_is_ours else -1
+    snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
+    skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}
+    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip)
+
+
+def _note_gap(cursor: Cursor, key: dict[str, Any], source: SourcePartition, gap: Gap) -> None:
+    cursor.execute(_GAP, key | {"from": gap.first, "to": gap.end, "reason": gap.reason})
+    log.error("source.gap", source=str(source), from_offset=gap.first, to_offset=gap.end, reason=gap.reason)
