@@ -116,12 +116,14 @@ class Worker:
     async def drain(self) -> None:
         """Fold no more, store what there is, keep every state; what takes too long the next owner folds again."""
         self.partitions.close()
-        reached(CrashPoint.DRAINING)
         try:
+            reached(CrashPoint.DRAINING)
             async with asyncio.timeout(FINISH_S):
                 await self._flusher.finish()
         except (PipelineError, TimeoutError) as error:
             log.warning("worker.not_drained", reason=str(error) or f"not done within {FINISH_S:.0f} s")
+        except Exception as error:  # the app must be stopped all the same, or the process never ends
+            log.error("worker.not_drained", reason=repr(error), exc_info=error)
         self._vault.close()
 
     async def _make_partitions(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -28,10 +29,6 @@ from pipeline.core.errors import PipelineError
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.system.processes import Site
-
-# Property tests are judged by what they find, not by how long a shared machine takes
-settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("pipeline")
 
 # Property tests are judged by what they find, not by how long a shared machine takes
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -126,14 +123,38 @@ def _template(postgres_dsn: str) -> Iterator[str]:
     _drop(postgres_dsn, name)
 
 
+@pytest.fixture(scope="session")
+def new_database(postgres_dsn: str, _template: str) -> Callable[[], AbstractContextManager[Database]]:
+    """Return a function that makes a migrated, empty database for as long as a ``with`` lasts."""
+
+    @contextmanager
+    def make() -> Iterator[Database]:
+        name = f"pipeline_test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
+        worker, dashboard = (make_conninfo(postgres_dsn, dbname=name, user=login, password=login) for login in LOGINS)
+        try:
+            yield Database(name, worker, make_conninfo(postgres_dsn, dbname=name), dashboard)
+        finally:
+            _drop(postgres_dsn, name)
+
+    return make
+
+
 @pytest.fixture
-def database(postgres_dsn: str, _template: str) -> Iterator[Database]:
+def database(new_database: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
     """A migrated, empty database of the test's own."""
-    name = f"pipeline_test_{uuid.uuid4().hex[:12]}"
+    with new_database() as made:
+        yield made
+
+
+@pytest.fixture
+def empty_database(postgres_dsn: str) -> Iterator[str]:
+    """The owner's connection string to a database with nothing in it."""
+    name = f"pipeline_empty_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
-    worker, dashboard = (make_conninfo(postgres_dsn, dbname=name, user=login, password=login) for login in LOGINS)
-    yield Database(name, worker, make_conninfo(postgres_dsn, dbname=name), dashboard)
+        admin.execute(f"CREATE DATABASE {name}")
+    yield make_conninfo(postgres_dsn, dbname=name)
     _drop(postgres_dsn, name)
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
-import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated
 from pipeline.store.connect import connect
@@ -19,33 +16,23 @@ ROLES = "0004.roles"
 ALL = sorted(path.stem for path in FOLDER.glob("*.sql"))
 
 
-@pytest.fixture
-def empty(postgres_dsn: str) -> Iterator[str]:
-    """A database with nothing in it."""
-    with psycopg.connect(postgres_dsn, autocommit=True) as server:
-        server.execute("DROP DATABASE IF EXISTS empty_one WITH (FORCE)")
-        server.execute("CREATE DATABASE empty_one")
-        yield make_conninfo(postgres_dsn, dbname="empty_one")
-        server.execute("DROP DATABASE empty_one WITH (FORCE)")
-
-
-def test_an_empty_database_lacks_everything_and_says_what_to_do(empty: str) -> None:
-    with connect(empty) as connection:
+def test_an_empty_database_lacks_everything_and_says_what_to_do(empty_database: str) -> None:
+    with connect(empty_database) as connection:
         assert pending(connection) == ALL
         with pytest.raises(SchemaOutdated, match="pipeline migrate"):
             require_schema(connection)
 
 
-def test_the_second_time_there_is_nothing_to_do(empty: str) -> None:
-    assert migrate(empty) == ALL
-    assert migrate(empty) == []
-    with connect(empty) as connection:
+def test_the_second_time_there_is_nothing_to_do(empty_database: str) -> None:
+    assert migrate(empty_database) == ALL
+    assert migrate(empty_database) == []
+    with connect(empty_database) as connection:
         require_schema(connection)
 
 
-def test_four_at_once_apply_each_migration_once(empty: str) -> None:
+def test_four_at_once_apply_each_migration_once(empty_database: str) -> None:
     applied: list[str] = []
-    threads = [threading.Thread(target=lambda: applied.extend(migrate(empty))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: applied.extend(migrate(empty_database))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -54,13 +41,13 @@ def test_four_at_once_apply_each_migration_once(empty: str) -> None:
     assert sorted(applied) == ALL
 
 
-def test_a_lock_that_a_killed_migration_left_behind_does_not_block(empty: str) -> None:
-    migrate(empty)
-    with connect(empty, autocommit=True) as connection:
+def test_a_lock_that_a_killed_migration_left_behind_does_not_block(empty_database: str) -> None:
+    migrate(empty_database)
+    with connect(empty_database, autocommit=True) as connection:
         connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 999999)")
         connection.execute("DELETE FROM _yoyo_migration WHERE migration_id = %s", [ROLES])
 
-    assert migrate(empty) == [ROLES]
+    assert migrate(empty_database) == [ROLES]
 
 
 def test_events_of_any_day_have_a_place_and_days_ahead_are_made_beside_them(database) -> None:

@@ -29,7 +29,7 @@ class Site:
         self, folder: Path, broker: str, dsn: str, topics: list[str], settings: Mapping[str, object] | None = None
     ) -> None:
         self.folder, self.dsn, self.group, self.topics = folder, dsn, f"g-{topics[0]}", topics
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")} | {
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")} | {
             "PIPELINE_BROKER__ADDRESS": broker,
             "PIPELINE_BROKER__TOPICS": "[" + ",".join(f'"{topic}"' for topic in topics) + "]",
             "PIPELINE_BROKER__GROUP": self.group,
@@ -44,7 +44,7 @@ class Site:
         self._started: list[Process] = []
 
     def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE) -> Process:
-        process = Process(self.folder / f"{name}.log", [*program, *command], self._environment)
+        process = Process(self.folder / f"{name}.log", [*program, *command], self.environment)
         self._started.append(process)
         return process
 
@@ -55,7 +55,7 @@ class Site:
         """Run a command to its end."""
         return subprocess.run(
             [sys.executable, *PIPELINE, *command],
-            env=self._environment | more,
+            env=self.environment | more,
             cwd=self.folder,
             capture_output=True,
             text=True,
