@@ -200,7 +200,7 @@ def fold_fails_for_ever(scene: Scene) -> float:
 
 
 def _failing_worker(scene: Scene, *more: str) -> float:
-    worker = scene.pool.extra(f"--fail-after={scene.random.randint(1, 12)}", *more)
+    worker = scene.pool.extra(f"--fail-after={scene.random.randint(1, 6)}", *more)
     word = "record.poisoned" if more else "fold.failed"
     try:
         scene.wait(lambda: worker.said(word) or worker.exit_code is not None, f"{word} in {worker.log.name}", 45)
@@ -243,14 +243,21 @@ def move_log_start(scene: Scene) -> float:
 
 
 def recreate_topic(scene: Scene) -> float:
-    """A topic is deleted and made anew under running workers."""
+    """A topic is deleted and made anew: under running workers, or while none runs and with a log longer than it was."""
     side = scene.side
     _settle_side(scene, max(0, 60 - min(side.end)))
+    unnoticed = scene.random.random() < 0.5
+    ends = max(side.end)
+    if unnoticed:
+        scene.pool.drain()
     side.recreate()
-    side.send(20)
+    side.send(ends + 30 if unnoticed else 20)
     began = time.monotonic()
+    if unnoticed:
+        scene.pool.refill()
     scene.wait(lambda: _read_anew(scene), "the new life of the topic is stored")
-    scene.note(f"noticed and stored after {time.monotonic() - began:.1f} s")
+    how = "longer, while no worker ran" if unnoticed else "shorter, under the workers"
+    scene.note(f"{how}: noticed and stored after {time.monotonic() - began:.1f} s")
     return time.monotonic()
 
 
