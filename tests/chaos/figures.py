@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
-
-from tests.chaos.run import Injected, Report
+from tests.chaos.run import Report, by_kind
 
 
 def table(report: Report) -> str:
     """Return faults by kind with their recovery, then the tables compared."""
     lines = [
-        f"{'fault':<22}{'count':>6}{'failed':>7}   commits again, s          caught up, s",
-        " " * 38 + "p50    max   n       p50    max",
+        f"{'fault':<22}{'count':>6}{'failed':>7}{'alone':>7}   commits again, s   caught up, s",
+        f"{'p50':>49}{'max':>7}{'p50':>9}{'max':>7}",
     ]
-    by_kind: dict[str, list[Injected]] = defaultdict(list)
-    for fault in report.faults:
-        by_kind[fault.kind].append(fault)
-    for kind, faults in sorted(by_kind.items()):
-        failed = sum(1 for fault in faults if fault.error)
-        lines.append(f"{kind:<22}{len(faults):>6}{failed:>7}   {recovery(faults)}")
-    lines.append("(recovery of faults that ended before the next one began)")
+    for kind, of in by_kind(report.faults).items():
+        times = [of[name] or {"p50": "-", "max": "-"} for name in ("commits_again_s", "caught_up_s")]
+        lines.append(
+            f"{kind:<22}{of['count']:>6}{of['failed']:>7}{of['alone']:>7}"
+            f"{times[0]['p50']:>14}{times[0]['max']:>7}{times[1]['p50']:>9}{times[1]['max']:>7}"
+        )
+    lines.append("(recovery of the faults that were over before the next one began)")
     compared = report.comparison
     if compared is not None:
         lines += [
@@ -40,17 +37,3 @@ def table(report: Report) -> str:
         f" themselves: {report.ended or 'none'}; {report.seconds} s in all"
     )
     return "\n".join(lines)
-
-
-def recovery(faults: list[Injected]) -> str:
-    """Return median and maximum of the undisturbed faults' recovery times."""
-    undisturbed = [fault for fault in faults if not fault.disturbed and not fault.error]
-    committed = [fault.committed_s for fault in undisturbed if fault.committed_s is not None]
-    caught_up = [fault.caught_up_s for fault in undisturbed if fault.caught_up_s is not None]
-    return f"{_spread(committed)} {len(committed):>3}    {_spread(caught_up)}"
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return f"{'-':>6} {'-':>6}"
-    return f"{statistics.median(values):>6.1f} {max(values):>6.1f}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import statistics
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ class Report:
     @property
     def summary(self) -> dict[str, Any]:
         """All of it, as JSON can say it."""
-        return {"holds": self.holds, **asdict(self)}
+        return {"holds": self.holds, "kinds": by_kind(self.faults), **asdict(self)}
 
 
 class Run:
@@ -136,7 +136,7 @@ class Run:
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def _wait_for_start(self) -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             marks = self._stand.marks()
             if (
@@ -199,6 +199,7 @@ class Run:
         for fault in self._faults:
             fault.disturbed |= fault.caught_up_s is None
         fault = Injected(len(self._faults) + 1, name, self._now())
+        fault.disturbed = any(thread.is_alive() for thread in self._threads)
         self._faults.append(fault)
         seed = self._random.randrange(2**32)
         thread = threading.Thread(target=self._run, args=(fault, kind, random.Random(seed)), daemon=True)
@@ -295,9 +296,27 @@ class Run:
         print(f"{self._now():8.1f}  {text}", flush=True)
 
 
-def kinds_hit(faults: Collection[Injected]) -> Counter[str]:
-    """Return how many faults of each kind were injected without trouble."""
-    return Counter(fault.kind for fault in faults if not fault.error)
+def by_kind(faults: Collection[Injected]) -> dict[str, dict[str, Any]]:
+    """Return for each kind how often it was injected and failed, and recovery times, s.
+
+    Of the recovery times only those count that were over before the next fault began: their number, median and maximum.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for kind in sorted({fault.kind for fault in faults}):
+        mine = [fault for fault in faults if fault.kind == kind]
+        alone = [fault for fault in mine if not fault.disturbed and fault.committed_s and fault.caught_up_s]
+        found[kind] = {
+            "count": len(mine),
+            "failed": sum(1 for fault in mine if fault.error),
+            "alone": len(alone),
+            "commits_again_s": _spread([fault.committed_s or 0.0 for fault in alone]),
+            "caught_up_s": _spread([fault.caught_up_s or 0.0 for fault in alone]),
+        }
+    return found
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    return {"p50": statistics.median(values), "max": max(values)} if values else None
 
 
 def _line(fault: Injected) -> str:

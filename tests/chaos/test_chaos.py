@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.disk import can_mount
 from tests.chaos.faults import KINDS
 from tests.chaos.figures import table
-from tests.chaos.run import Options, Run, kinds_hit
+from tests.chaos.run import Options, Run, by_kind
 
 # Making a file system, to fill it up, is root's right
 POSSIBLE = set(KINDS) if can_mount() else set(KINDS) - {"database_disk_full"}
@@ -26,7 +26,7 @@ def test_every_kind_of_fault_leaves_every_message_once_and_every_table_right(tmp
 
     print(table(report))
     assert report.trouble == []
-    assert set(kinds_hit(report.faults)) == POSSIBLE
+    assert set(by_kind(report.faults)) == POSSIBLE
     assert report.comparison is not None
     assert min(compared.rows for compared in report.comparison.tables.values()) > 100
     assert report.comparison.messages > 100_000
