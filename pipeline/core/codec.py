@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, repeat
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,13 @@ from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Elements, Refusal, split
 from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
-from pipeline.core.records import SourceRecord
+from pipeline.core.records import Shape, SourceRecord
 from pipeline.core.source_properties import UNREADABLE, read_properties
 from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS, parse_times
 
 __all__ = ["CodecRules", "Columns", "decode"]
+
+_NOTHING_KNOWN: Mapping[Shape, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Columns:
         Empty in the reference lab's messages.
     sensors
         Names of each message's readings, in its order.
+    shapes, numbers
+        Machine, factory, machine type and sensors of each message; and the number of that shape, -1 if it was not known.
     values
         All readings, one message after the other.
     ends
@@ -61,13 +66,18 @@ class Columns:
     factory_ids: list[str]
     machine_types: list[str]
     sensors: list[tuple[str, ...]]
+    shapes: list[Shape]
+    numbers: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
     ends: npt.NDArray[np.int64]
     bodies: list[bytes]
 
 
 def decode(
-    records: Sequence[SourceRecord], rules: CodecRules, skip: Mapping[int, tuple[Reason, str]]
+    records: Sequence[SourceRecord],
+    rules: CodecRules,
+    skip: Mapping[int, tuple[Reason, str]],
+    known: Mapping[Shape, int] = _NOTHING_KNOWN,
 ) -> tuple[Columns, list[DeadLetter]]:
     """Return a batch's accepted messages and its dead letters; never raises, whatever the records hold.
 
@@ -77,6 +87,8 @@ def decode(
         By rising offset. Each gives at least one message or one dead letter.
     skip
         Offsets that become dead letters unseen, with reason and detail.
+    known
+        Numbers of the shapes of messages that were accepted under these rules before: their names are not looked at again.
 
     Examples
     --------
@@ -92,7 +104,7 @@ def decode(
     properties = read_properties(records)
     elements, refusals = split(records, rules, skip)
     elements, messages = _read(elements, properties.types, rules, refusals)
-    columns = _columns(records, elements, properties.ingest_ms, messages)
+    columns = _columns(records, elements, properties.ingest_ms, messages, known)
     wrong: dict[int, Refused] = {}
     _check_devices(columns, elements, properties.devices, rules, wrong)
     _check_times(columns, messages, rules, wrong)
@@ -136,21 +148,29 @@ def _columns(
     elements: Elements,
     ingest_ms: npt.NDArray[np.int64],
     messages: Sequence[Telemetry],
+    known: Mapping[Shape, int],
 ) -> Columns:
     offsets = np.array([record.offset for record in records], np.int64)
     readings = [message.readings for message in messages]
     counts = np.fromiter(map(len, readings), np.int64, len(readings))
-    shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+    machine_ids = [message.machine_id for message in messages]
+    factory_ids = [message.factory_id for message in messages]
+    machine_types = [message.machine_type for message in messages]
+    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    sensors = [names.setdefault(some, some) for some in map(tuple, readings)]
+    shapes = list(zip(machine_ids, factory_ids, machine_types, sensors, strict=True))
     return Columns(
         offsets=offsets[elements.records],
         indexes=elements.indexes,
         times_ms=parse_times([message.time for message in messages]),
         ingest_ms=ingest_ms[elements.records],
         seqs=np.array([message.seq for message in messages], np.int64),
-        machine_ids=[message.machine_id for message in messages],
-        factory_ids=[message.factory_id for message in messages],
-        machine_types=[message.machine_type for message in messages],
-        sensors=[shapes.setdefault(names, names) for names in map(tuple, readings)],
+        machine_ids=machine_ids,
+        factory_ids=factory_ids,
+        machine_types=machine_types,
+        sensors=sensors,
+        shapes=shapes,
+        numbers=np.fromiter(map(known.get, shapes, repeat(-1)), np.int32, len(shapes)),
         values=np.fromiter(chain.from_iterable(map(dict.values, readings)), np.float64, int(counts.sum())),
         ends=np.cumsum(counts),
         bodies=elements.bodies,
@@ -191,18 +211,21 @@ def _check_times(columns: Columns, messages: Sequence[Telemetry], rules: CodecRu
         wrong.setdefault(i, refused)
 
 
-def _check_names(columns: Columns, messages: Sequence[Telemetry], rules: CodecRules, wrong: dict[int, Refused]) -> None:
+def _check_names(
+    columns: Columns,
+    messages: Sequence[Telemetry],
+    rules: CodecRules,
+    wrong: dict[int, Refused],
+) -> None:
     limit = rules.max_identifier_length
-    shapes = {names: refused for names in set(columns.sensors) if (refused := _check_sensors(names, rules))}
-    if shapes:
-        for i, names in enumerate(columns.sensors):
-            if names in shapes:
-                wrong.setdefault(i, shapes[names])
-    named = columns.factory_ids, columns.machine_ids, columns.machine_types
-    if max(max(map(len, texts), default=0) for texts in named) <= limit:
-        return
-    for i, texts in enumerate(zip(*named, strict=True)):
-        for key, text in zip(keys_of(messages[i]), texts, strict=False):
+    checked: dict[tuple[str, ...], Refused | None] = {}
+    for i in np.flatnonzero(columns.numbers < 0).tolist():
+        machine_id, factory_id, machine_type, names = columns.shapes[i]
+        if names not in checked:
+            checked[names] = _check_sensors(names, rules)
+        if (refused := checked[names]) is not None:
+            wrong.setdefault(i, refused)
+        for key, text in zip(keys_of(messages[i]), (factory_id, machine_id, machine_type), strict=False):
             if len(text) > limit:
                 detail = f"{key} has {len(text)} characters: {shown(text)}; at most {limit} are taken"
                 wrong.setdefault(i, Refused(Reason.IDENTIFIER_TOO_LONG, detail))
@@ -237,6 +260,8 @@ def _without(columns: Columns, refused: Sequence[int]) -> Columns:
         factory_ids=list(compress(columns.factory_ids, which)),
         machine_types=list(compress(columns.machine_types, which)),
         sensors=list(compress(columns.sensors, which)),
+        shapes=list(compress(columns.shapes, which)),
+        numbers=columns.numbers[kept],
         values=columns.values[np.repeat(kept, counts)],
         ends=np.cumsum(counts[kept]),
         bodies=list(compress(columns.bodies, which)),

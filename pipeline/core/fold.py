@@ -87,7 +87,7 @@ def fold(
     skip
         Offsets that a control record turned into dead letters, with reason and detail.
     """
-    columns, dead_letters = decode(batch.records, rules.codec, skip or {})
+    columns, dead_letters = decode(batch.records, rules.codec, skip or {}, state.layouts)
     kept, found = _fold_columns(state, columns, rules, marks)
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
@@ -111,10 +111,9 @@ def fold(
 def _fold_columns(
     state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void]]:
-    shapes = list(zip(columns.machine_ids, columns.factory_ids, columns.machine_types, columns.sensors, strict=True))
-    layouts = state.layouts_of(shapes)
+    layouts = state.layouts_of(columns.shapes, columns.numbers)
     state.deltas.reserve(len(columns.values))
-    kept = np.empty(len(shapes), np.bool_)
+    kept = np.empty(len(layouts), np.bool_)
     found = np.empty(len(columns.values), FOUND)
     state.watermark_ms, state.deltas.used, flagged = fold_messages(
         Messages(

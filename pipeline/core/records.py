@@ -17,6 +17,10 @@ class SourcePartition(NamedTuple):
         return f"{self.topic}[{self.partition}]"
 
 
+Shape = tuple[str, str, str, tuple[str, ...]]
+"""Machine id, factory id, machine type and the names of the readings: all of a message but its numbers."""
+
+
 class SourceRecord(Protocol):
     """A raw record as the broker's client gives it (aiokafka's ``ConsumerRecord`` is one)."""
 

@@ -10,14 +10,12 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.kernel import Layouts, Memory
+from pipeline.core.records import Shape
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
 STATE_VERSION = 1
 """Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
-
-Shape = tuple[str, str, str, tuple[str, ...]]
-"""Machine id, factory id, machine type and the names of the readings: all of a message but its numbers."""
 
 _SHAPES_PER_MACHINE = 8
 
@@ -48,7 +46,7 @@ class PartitionState:
         self._forget_layouts()
 
     def _forget_layouts(self) -> None:
-        self._layouts: dict[Shape, int] = {}
+        self.layouts: dict[Shape, int] = {}
         self._shapes: list[Shape] = []
         self._layout_machines: list[int] = []
         self._layout_starts: list[int] = [0]
@@ -56,27 +54,30 @@ class PartitionState:
         self._layout_arrays: Layouts | None = None
         self.machines.rows["layout"] = -1
 
-    def layouts_of(self, shapes: list[Shape]) -> npt.NDArray[np.int32]:
-        """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here."""
-        look_up = self._layouts.__getitem__
-        try:
-            return np.fromiter(map(look_up, shapes), np.int32, len(shapes))
-        except KeyError:
-            pass
-        if len(self._layouts) + len(shapes) > _SHAPES_PER_MACHINE * len(self.machine_ids) + 65_536:
+    def layouts_of(self, shapes: list[Shape], found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here.
+
+        Parameters
+        ----------
+        found
+            What ``layouts`` said of each shape, -1 where it said nothing.
+        """
+        if (found >= 0).all():
+            return found
+        if len(self.layouts) + len(shapes) > _SHAPES_PER_MACHINE * len(self.machine_ids) + 65_536:
             self.settle_names()
             self._forget_layouts()
         for shape in shapes:
-            if shape not in self._layouts:
+            if shape not in self.layouts:
                 self._register(shape)
-        return np.fromiter(map(look_up, shapes), np.int32, len(shapes))
+        return np.fromiter(map(self.layouts.__getitem__, shapes), np.int32, len(shapes))
 
     def _register(self, shape: Shape) -> None:
         machine_id, factory_id, machine_type, names = shape
         row = self._machine_rows.get(machine_id)
         if row is None:
             row = self._add_machine(machine_id, factory_id, machine_type)
-        self._layouts[shape] = len(self._shapes)
+        self.layouts[shape] = len(self._shapes)
         self._shapes.append(shape)
         self._layout_machines.append(row)
         self._layout_slots.extend(self._slot(row, name) for name in names)

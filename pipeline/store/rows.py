@@ -18,12 +18,12 @@ from pipeline.store.identity import Uuids, event_ids, seed, source_id
 from pipeline.store.progress import Subscriber
 
 EVENT = (
-    "event_id, event_type, entity_type, entity_id, machine_id, factory_id, event_time, ingest_time,"
-    " source_topic, source_partition, source_offset, source_index, body"
+    "event_id, event_type, entity_type, entity_id, event_time, ingest_time, source_topic, source_partition,"
+    " source_offset, source_index, machine_id, factory_id, body"
 )
 READING_WINDOW = (
-    "machine_id, sensor, window_start, factory_id, count, mean, m2, min, max, last, last_time, last_source,"
-    " last_offset, last_index, late_count, source_id"
+    "window_start, count, mean, m2, min, max, last, last_time, last_source, last_offset, last_index, late_count,"
+    " source_id, machine_id, sensor, factory_id"
 )
 ANOMALY = (
     "cluster, source_topic, source_partition, source_offset, source_index, sensor, kind, machine_id, factory_id,"
@@ -58,14 +58,14 @@ def telemetry(cluster: str, source: SourcePartition, events: Events) -> bytes:
             copy.constant(TELEMETRY_INGEST, n),
             copy.constant(b"machine", n),
             ids,
-            copy.texts(events.machine_ids),
-            copy.texts(events.factory_ids),
             copy.timestamps(events.times_ms),
             copy.timestamps(events.ingest_ms),
             copy.constant(source.topic.encode(), n),
             copy.constant(copy.int4(source.partition), n),
             copy.fixed(events.offsets, ">i8"),
             copy.fixed(events.indexes, ">i4"),
+            copy.texts(events.machine_ids),
+            copy.texts(events.factory_ids),
             copy.raw(events.bodies),
         ]
     )
@@ -102,14 +102,14 @@ class AnomalyRows:
                 copy.texts([f"{a.sensor.replace('_', ' ').title()} Anomaly" for a in anomalies]),
                 copy.constant(b"machine", n),
                 self._message_id,
-                copy.texts([a.machine_id for a in anomalies]),
-                copy.texts([a.factory_id for a in anomalies]),
                 copy.timestamps(self._times_ms),
                 copy.timestamps(np.array([a.ingest_ms for a in anomalies], np.int64)),
                 copy.constant(self._source.topic.encode(), n),
                 copy.constant(copy.int4(self._source.partition), n),
                 copy.fixed(self._offsets, ">i8"),
                 copy.fixed(self._indexes, ">i4"),
+                copy.texts([a.machine_id for a in anomalies]),
+                copy.texts([a.factory_id for a in anomalies]),
                 copy.raw([_anomaly_body(a) for a in anomalies]),
             ]
         )
@@ -168,10 +168,7 @@ def windows(cluster: str, source: SourcePartition, merged: WindowRows) -> bytes:
     number = copy.int4(source_id(cluster, source))
     return copy.rows(
         [
-            copy.texts(merged.machine_ids),
-            copy.texts(merged.sensors),
             copy.timestamps(merged.starts_ms),
-            copy.texts(merged.factory_ids),
             copy.fixed(deltas["count"], ">i8"),
             copy.fixed(deltas["mean"], ">f8"),
             copy.fixed(deltas["m2"], ">f8"),
@@ -184,6 +181,9 @@ def windows(cluster: str, source: SourcePartition, merged: WindowRows) -> bytes:
             copy.fixed(deltas["last_index"], ">i4"),
             copy.fixed(deltas["late"], ">i8"),
             copy.constant(number, n),
+            copy.texts(merged.machine_ids),
+            copy.texts(merged.sensors),
+            copy.texts(merged.factory_ids),
         ]
     )
 
