@@ -92,6 +92,7 @@ class Flusher:
         self._clock = clock
         self._merged_at: dict[SourcePartition, float] = {}
         self._kept_at: dict[SourcePartition, float] = {}
+        self._kept: dict[SourcePartition, tuple[str, int]] = {}
         self._saving: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._finishing = False
@@ -153,6 +154,9 @@ class Flusher:
         saving = self._saving is not None and not self._saving.done()
         if unit.projections is None or saving or self._finishing:
             return False
+        partition = self._partitions.owned[unit.source]
+        if self._kept.get(unit.source) == (partition.owner, partition.position):
+            return False
         return now - self._kept_at.get(unit.source, -self._rules.snapshot_interval_s) >= self._rules.snapshot_interval_s
 
     def _cut(self, source: SourcePartition) -> _Cut:
@@ -175,6 +179,8 @@ class Flusher:
                 log.warning("snapshot.not_kept", source=str(cut.source), reason=str(error))
             else:
                 log.info("snapshot.kept" if kept else "snapshot.refused", source=str(cut.source), offset=cut.offset)
+                if kept:
+                    self._kept[cut.source] = cut.owner, cut.offset
 
     async def _store(self, units: list[UnitOfWork]) -> None:
         pause = self._rules.min_interval_s

@@ -14,17 +14,17 @@ import faust
 import structlog
 
 from agents.flush import Flusher, FlushRules
+from agents.leases import PartitionLeases
 from agents.telemetry import Telemetry
 from agents.vault import Connection, DatabaseVault
 from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
-from pipeline.broker.ownership import Lease, Ownership
+from pipeline.broker.ownership import Ownership
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.codec import CodecRules
 from pipeline.core.errors import PipelineError
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
-from pipeline.core.marks import Evidence
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -71,7 +71,7 @@ class Worker:
         subscriber = Subscriber(settings.site.cluster, settings.group, name)
         self._vault = DatabaseVault(self._connect, Progress(subscriber, FOLD_VERSION))
         self.partitions = Partitions(self._vault.take_over, fold_rules(settings), flush.max_pending_records)
-        self.ownership = Ownership(_PartitionLeases(self.partitions, self._vault))
+        self.ownership = Ownership(PartitionLeases(self.partitions, self._vault.peek))
         rules = FlushRules(
             flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
         )
@@ -140,19 +140,6 @@ class Worker:
             owned = self.partitions.owned
             consumer = cast(BatchConsumer, self.app.consumer)
             await consumer.publish_marks({source: held.effects_mark for source, held in owned.items()})
-
-
-class _PartitionLeases:
-    """The partitions as ownership sees them."""
-
-    def __init__(self, partitions: Partitions, vault: DatabaseVault) -> None:
-        self._partitions = partitions
-        self.peek = vault.peek
-        self.release = partitions.release
-        self.revoke = partitions.revoke
-
-    async def acquire(self, source: SourcePartition, evidence: Evidence) -> Lease:
-        return Lease(*await self._partitions.acquire(source, evidence))
 
 
 async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:

@@ -75,9 +75,13 @@ class OwnedPartition:
         return UnitOfWork(self.source, self.owner, self.effects_mark, taken[-1].next, taken)
 
     def take_all(self, rules: FoldRules) -> UnitOfWork | None:
-        """Return a unit of work with all that waits, window deltas and machines included; ``None`` if nothing waits."""
+        """Return a unit of work with all that waits, window deltas and machines included.
+
+        It may be empty, and is stored all the same: its compare-and-set is how the owner of a silent partition learns that
+        the database was restored, or that somebody else took the partition. ``None`` while records are folded again.
+        """
         unit = self.take(2**62) or UnitOfWork(self.source, self.owner, self.effects_mark, self.effects_mark, [])
-        if self.position > self.windows_mark:
+        if self.position >= self.windows_mark:
             unit = replace(unit, projections=project(self.state, self.windows_mark, self.position, rules.window))
         return unit if unit.effects or unit.projections else None
 

@@ -32,13 +32,14 @@ class FakeVault:
         self.kept: list[tuple[SourcePartition, int]] = []
         self.skipped: list[tuple[SourcePartition, int, DeadLetterReason]] = []
         self.refused_skips = 0
+        self.refuses: set[SourcePartition] = set()
 
     async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
         self.tries += 1
         if self.errors:
             raise self.errors.pop(0)
         self.stored.extend(units)
-        return {unit.source for unit in units}
+        return {unit.source for unit in units} - self.refuses
 
     async def save(self, snapshot: Snapshot) -> bool:
         self.kept.append((snapshot.source, snapshot.offset))
@@ -162,6 +163,28 @@ async def test_a_state_is_kept_about_every_interval_and_only_where_the_marks_are
     merged = [unit.projections.next for unit in world.vault.stored if unit.source == A and unit.projections is not None]
     assert 2 <= len(kept) <= 3
     assert set(kept) <= set(merged)
+
+
+async def test_whoever_has_nothing_to_store_learns_that_the_database_was_restored(world: World) -> None:
+    world.fold(A, 0, 10)
+    await world.flush_for(12)
+    world.vault.refuses = {A}
+
+    await world.flush_for(5)
+
+    assert world.ownership.wanted_again == [A]
+    asked = [unit for unit in world.vault.stored if unit.source == A][-1]
+    assert (asked.expected, asked.next, asked.effects) == (10, 10, [])
+    assert asked.projections is not None
+    assert (asked.projections.expected, asked.projections.next) == (10, 10)
+
+
+async def test_a_state_that_did_not_change_is_not_kept_again(world: World) -> None:
+    world.fold(A, 0, 10)
+
+    await world.flush_for(100)
+
+    assert world.vault.kept.count((A, 10)) == 1
 
 
 async def test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset(world: World) -> None:
