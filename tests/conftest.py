@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("services")
     group.addoption("--broker", default="", help="host:port of a broker for the tests; default: an embedded one")
     group.addoption("--postgres-dsn", default="", help="a superuser's connection string; default: an embedded server")
+    group = parser.getgroup("simulation")
+    group.addoption("--seeds", type=int, default=2000, help="how many seeds of the protocol are simulated")
+    group.addoption("--seed", type=int, help="simulate this seed alone")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,165 @@
+"""What the tables should hold when everything is over, by rules in plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.core.records import SourcePartition
+from tests.core.plain import Plain
+from tests.core.sinks import MemorySink
+from tests.core.test_fold_laws import assert_same_windows
+from tests.simulation.broker import Broker, Log
+from tests.simulation.database import Database, Tables, Violation
+from tests.simulation.worker import RULES
+from tests.simulation.workload import POISON, UNSTORABLE
+
+BY_CONTROL = {POISON: "fold_failed", UNSTORABLE: "unstorable"}
+
+
+def is_caught_up(broker: Broker, tables: Tables) -> bool:
+    """Return whether both marks of every partition are at its log's last record."""
+    for source, log in broker.logs.items():
+        row = tables.progress.get(source)
+        if row is None or (row.effects, row.windows) != (log.reached, log.reached):
+            return False
+    return True
+
+
+def check(broker: Broker, database: Database, *, lossy: bool) -> None:
+    """Compare the tables with what was sent.
+
+    Parameters
+    ----------
+    lossy
+        Whether logs lost records. What a state should be that missed some is not defined, so scores, late readings and
+        repeated messages are compared only where nothing was lost.
+
+    Raises
+    ------
+    Violation
+        If something was lost, doubled or wrong.
+    """
+    tables = database.tables
+    for source, (offset, _) in tables.snapshots.items():
+        row = tables.progress[source]
+        if offset > min(row.effects, row.windows):
+            raise Violation(f"the snapshot of {source} at {offset} is ahead of {row}")
+    if lossy:
+        for source, log in broker.logs.items():
+            _check_survivors(source, log, tables)
+            _check_lost(source, log, tables, database.began[source])
+        _check_bounds(broker, tables)
+    else:
+        if tables.gaps:
+            raise Violation(f"nothing was lost, and yet there are gaps: {tables.gaps}")
+        _check_all(broker, tables)
+
+
+def _is_dead(message: dict[str, Any]) -> bool:
+    return message.get("machine", POISON) in BY_CONTROL
+
+
+def _check_all(broker: Broker, tables: Tables) -> None:
+    plains: dict[SourcePartition, Plain] = {}
+    letters: dict[tuple[SourcePartition, int], str | None] = {}
+    for source, log in broker.logs.items():
+        plain = plains[source] = Plain(threshold=RULES.spikes.threshold, warm_up=RULES.spikes.warm_up)
+        for offset, message in sorted(log.messages.items()):
+            if _is_dead(message):
+                letters[source, offset] = BY_CONTROL.get(message.get("machine", ""))
+            else:
+                plain.take(offset, message)
+    events = {(source, offset): machine for source, plain in plains.items() for offset, machine in plain.events}
+    _compare("events", events, {(source, offset): machine for (source, offset, *_), machine in tables.events.items()})
+    stored = {(source, offset): reason for (source, offset, _), reason in tables.dead_letters.items()}
+    _compare("dead letters", letters, {at: why if letters.get(at) is not None else None for at, why in stored.items()})
+    _compare_anomalies(plains, tables)
+    _compare_windows(plains, tables)
+    duplicates: Counter[str] = Counter()
+    for plain in plains.values():
+        duplicates.update(plain.duplicates)
+    counted = {machine: found for machine, (_, found, _) in tables.machines.items() if found}
+    _compare("duplicates", dict(duplicates), counted)
+
+
+def _compare(what: str, expected: dict[Any, Any], actual: dict[Any, Any]) -> None:
+    if expected == actual:
+        return
+    missing = {key: value for key, value in expected.items() if actual.get(key, ...) != value}
+    unexpected = {key: value for key, value in actual.items() if expected.get(key, ...) != value}
+    raise Violation(f"{what}: expected and not there {missing}, there and not expected {unexpected}")
+
+
+def _compare_anomalies(plains: dict[SourcePartition, Plain], tables: Tables) -> None:
+    expected = {
+        (source, offset, sensor, kind): (mean, score)
+        for source, plain in plains.items()
+        for offset, sensor, kind, mean, score in plain.anomalies
+    }
+    actual = {
+        (source, offset, sensor, kind): (mean, score)
+        for (source, offset, _, sensor, kind), (_, mean, score) in tables.anomalies.items()
+    }
+    _compare("anomalies", dict.fromkeys(expected), dict.fromkeys(actual))
+    for key, numbers in expected.items():
+        if not all(map(math.isclose, numbers, actual[key])):
+            raise Violation(f"anomaly {key}: expected {numbers}, there {actual[key]}")
+
+
+def _compare_windows(plains: dict[SourcePartition, Plain], tables: Tables) -> None:
+    together, sink = Plain(), MemorySink()
+    for plain in plains.values():
+        for key, readings in plain.windows.items():
+            together.windows.setdefault(key, []).extend(readings)
+    sink.windows = tables.windows
+    expected, actual = together.window_rows(), sink.window_rows()
+    counts = [{key: (row["count"], row["late"]) for key, row in rows.items()} for rows in (expected, actual)]
+    _compare("windows", *counts)
+    try:
+        assert_same_windows(expected, actual)
+    except AssertionError as error:
+        raise Violation(f"windows: {error}") from error
+
+
+def _check_survivors(source: SourcePartition, log: Log, tables: Tables) -> None:
+    for record in log.records:
+        stored = (source, record.offset, 0, record.value) in tables.events
+        letter = tables.dead_letters.get((source, record.offset, 0))
+        if not stored and letter is None:
+            raise Violation(f"{source} offset {record.offset} is in the log and in no table")
+        if stored == _is_dead(log.messages[record.offset]):
+            raise Violation(f"{source} offset {record.offset} is stored: {stored}, dead letter: {letter}")
+
+
+def _check_lost(source: SourcePartition, log: Log, tables: Tables, began: int) -> None:
+    """What retention took has to be stored, or inside a gap that says so."""
+    stored = {offset for (at, offset, *_) in tables.events if at == source}
+    stored |= {offset for (at, offset, _) in tables.dead_letters if at == source}
+    for offset in log.messages:
+        if began <= offset < log.start and offset not in stored:
+            gaps = [gap for at, gap in tables.gaps if at == source]
+            if not any(gap.first <= offset < gap.end for gap in gaps):
+                raise Violation(f"{source} offset {offset} was lost in silence; gaps: {gaps}")
+
+
+def _readings(messages: Iterator[dict[str, Any]]) -> Counter[tuple[str, str, int]]:
+    return Counter(
+        (message["machine"], sensor, message["time_ms"] // 60_000 * 60_000)
+        for message in messages
+        if not _is_dead(message)
+        for sensor in message["readings"]
+    )
+
+
+def _check_bounds(broker: Broker, tables: Tables) -> None:
+    """No window counts less than what the logs still have, or more than what was ever sent."""
+    least = _readings(log.messages[record.offset] for log in broker.logs.values() for record in log.records)
+    every = [*broker.logs.values(), *(log for former in broker.former.values() for log in former)]
+    most = _readings(message for log in every for message in log.messages.values())
+    counted = {key: row["count"] for key, row in tables.windows.items()}
+    for key in least | most:
+        if not least[key] <= counted.get(key, 0) <= most[key]:
+            raise Violation(f"window {key} counts {counted.get(key, 0)}, sent {most[key]}, surviving {least[key]}")
