@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+PEERS := .venv-peers
 FOR ?= 0
 
-.PHONY: setup demo test check bench chaos clean
+.PHONY: setup demo test check bench chaos peers clean
 
 setup: $(STAMP)
 
@@ -30,14 +31,22 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Speed and memory, as figures and ratios; JSON in build/.
-bench: setup
-	$(BIN)/python -m benchmarks.job $(BENCH)
+# Speed and memory, as figures and ratios; JSON in build/bench/. BENCH="latency --seconds 60" picks parts and options.
+bench: setup peers
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# The frameworks that are measured beside the pipeline, in an environment of their own.
+peers: $(PEERS)/.ready
+
+$(PEERS)/.ready: benchmarks/peers/requirements.lock
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # Faults at random, by seed, then every table against the ledger; CHAOS="--seed 7 --seconds 600" says more. JSON in build/chaos.
 chaos: setup
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean:
-	rm -rf $(VENV) .embedded build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .embedded build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,209 +1,133 @@
-"""Job J: how many messages per second one and two workers store, beside bare fetch + decode + COPY in the same run.
-
-Telemetry of 10,000 machines with 5 readings each, one message per machine and 5 s of event time, one topic of 8 partitions,
-lz4, filled beforehand. Every message becomes an event, every reading is aggregated into its one-minute window and scored.
-The rate is rows committed between the first and the last commit, by the database's own commit timestamps.
-"""
+"""Job J: messages per second of everybody who does it, in turns, so that all meet the same machine."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-import orjson
-import psycopg
-from rich.console import Console
-from rich.table import Table
+from benchmarks import report
+from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE
+from benchmarks.load import Job
+from benchmarks.measure import Run, measure
+from benchmarks.services import Services
 
-from pipeline.broker import topics
-from pipeline.broker.embedded import EmbeddedBroker
-from pipeline.broker.security import BrokerSecurity
-from pipeline.store.connect import connect
-from pipeline.store.embedded import EmbeddedPostgres
-from pipeline.store.migrate import migrate
-from simulator.options import PlantOptions
-from simulator.plant import Plant
-from simulator.publisher import Publisher
-
-PARTITIONS = 8
-MACHINES = 10_000
-SPIKED_MESSAGES = 1 / 500
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+RATE_BY_DAY = 10_000 * 86_400
+"""Messages of a day at the design load, 10,000 a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one run came to; memory in MB of the largest process."""
+def run(
+    services: Services,
+    *,
+    messages: int,
+    machines: int,
+    rounds: int,
+    only: Sequence[str],
+    counts: Sequence[int] = (1, 2),
+) -> dict[str, Any]:
+    """Run everybody with one and two processes, round by round; return the figures.
 
-    what: str
-    processes: int
-    messages: int
-    per_second: float
-    cpu_us_per_message: float
-    resident_mb: float
-    bytes_per_event: float
+    Parameters
+    ----------
+    only
+        Names of contestants; empty: all.
+    """
+    chosen = [each for each in CONTESTANTS if not only or each.name in only]
+    absent = {each.name: each.missing for each in chosen if each.missing}
+    runs: list[Run] = []
+    topics: dict[Job, str] = {}
+    warm_up(services)
+    for number in range(rounds):
+        for contestant in chosen:
+            if contestant.missing:
+                continue
+            job = Job(machines, int(messages * contestant.share))
+            for count in counts:
+                if job not in topics:
+                    topics[job] = services.topic()
+                    job.fill(services.address, topics[job])
+                runs.append(measure(contestant, count, services, topics[job], job))
+                said = runs[-1].problem or f"{runs[-1].per_second:,.0f} messages/s"
+                print(f"round {number + 1}: {contestant.name} × {count}: {said}", flush=True)
+    _show(runs, absent)
+    return {"runs": [asdict(each) for each in runs], "absent": absent, "ratios": ratios(runs), "costs": costs(runs)}
 
 
-def fill(address: str, topic: str, messages: int) -> None:
-    """Put the job's messages into the topic."""
-    share = SPIKED_MESSAGES / 5
-    plant = Plant(PlantOptions(machines=MACHINES, messages=messages, spike_share=share / 2, dip_share=share / 2))
-    publisher = Publisher(address, topic, codec="lz4", linger_ms=20)
-    for count, record in enumerate(plant):
-        publisher.send(record, lambda *_: None)
-        if count % 1000 == 0:
-            publisher.poll()
-    publisher.flush()
+def warm_up(services: Services) -> None:
+    """Let the project compile its kernels, which it does once on a machine."""
+    job = Job(100, 5_000)
+    topic = services.topic()
+    job.fill(services.address, topic)
+    for contestant in (BARE, PIPELINE):
+        if problem := measure(contestant, 1, services, topic, job).problem:
+            raise SystemExit(f"{contestant.name}: {problem}")
 
 
-@contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """Give a migrated database."""
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
-        connection.execute("CREATE DATABASE bench")
-        connection.execute("CHECKPOINT")
-    dsn = psycopg.conninfo.make_conninfo(server, dbname="bench")
-    migrate(dsn)
-    yield dsn
+def middles(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
+    """Return the median rate by contestant and number of processes; runs with a problem, or of one transaction, count not."""
+    rates: dict[tuple[str, int], list[float]] = {}
+    for each in runs:
+        if each.per_second and not each.problem:
+            rates.setdefault((each.what, each.processes), []).append(each.per_second)
+    return {key: statistics.median(found) for key, found in rates.items()}
 
 
-def worker(address: str, topic: str, group: str, dsn: str) -> subprocess.Popen[bytes]:
-    """Start a worker."""
-    environment = os.environ | {
-        "PIPELINE_BROKER__ADDRESS": address,
-        "PIPELINE_BROKER__TOPICS": f'["{topic}"]',
-        "PIPELINE_BROKER__GROUP": group,
-        "PIPELINE_POSTGRES__DSN": dsn,
-        "PIPELINE_LOG__LEVEL": "warning",
+def ratios(runs: Sequence[Run]) -> dict[str, float]:
+    """Return the project's rate over everybody's, by number of processes."""
+    middle = middles(runs)
+    found = {
+        f"pipeline to {what}, {count} process{'es' if count > 1 else ''}": middle[PIPELINE.name, count] / rate
+        for (what, count), rate in middle.items()
+        if what != PIPELINE.name and (PIPELINE.name, count) in middle
     }
-    return subprocess.Popen([sys.executable, "-m", "pipeline", "worker"], env=environment)
+    if {(PIPELINE.name, 1), (PIPELINE.name, 2)} <= middle.keys():
+        found["pipeline, 2 processes to 1"] = middle[PIPELINE.name, 2] / middle[PIPELINE.name, 1]
+    return found
 
 
-def bare(address: str, topic: str, group: str, dsn: str) -> subprocess.Popen[bytes]:
-    """Start a process of the yardstick."""
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.bare", address, topic, group, dsn])
-
-
-def measure(what: str, count: int, address: str, topic: str, server: str, messages: int) -> Run:
-    """Run the job once."""
-    start = {"pipeline": worker, "fetch + decode + COPY": bare}[what]
-    group = f"{count}-{time.time_ns()}"
-    with fresh_database(server) as dsn:
-        processes = [start(address, topic, group, dsn) for _ in range(count)]
-        with connect(dsn, autocommit=True) as connection:
-            while stored(connection, what) == 0:
-                time.sleep(0.02)
-            # What a process needs to start is not what a message costs
-            started_s = [usage(process.pid)[0] for process in processes]
-            used_s, resident_mb = list(started_s), [0.0] * count
-            while stored(connection, what) < messages:
-                time.sleep(0.2)
-                for number, process in enumerate(processes):
-                    if process.poll() is None:
-                        used_s[number], resident_mb[number] = usage(process.pid)
-                    elif process.returncode != 0:
-                        raise SystemExit(f"{what} ended with code {process.returncode}")
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait(60)
-            rate, size = committed_rate(connection)
-    return Run(what, count, messages, rate, (sum(used_s) - sum(started_s)) / messages * 1e6, max(resident_mb), size)
-
-
-def stored(connection: psycopg.Connection, what: str) -> int:
-    """Return how many messages are stored, without reading them."""
-    marks = "SELECT coalesce(sum(effects_next), 0) FROM source_progress"
-    inserted = "SELECT coalesce(sum(n_tup_ins), 0) FROM pg_stat_user_tables WHERE relname LIKE 'event\\_%'"
-    row = connection.execute(marks if what == "pipeline" else inserted).fetchone()
-    return int(row[0])
-
-
-def committed_rate(connection: psycopg.Connection) -> tuple[float, float]:
-    """Return rows per second between the first commit and the last, and bytes per event."""
-    row = connection.execute(
-        "WITH c AS (SELECT pg_xact_commit_timestamp(xmin) AS at, count(*) AS n FROM event"
-        " WHERE event_type = 'Telemetry Ingest' GROUP BY xmin)"
-        " SELECT sum(n), extract(epoch FROM max(at) - min(at)), (array_agg(n ORDER BY at))[1] FROM c"
-    ).fetchone()
-    size = connection.execute(
-        "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'event'::regclass"
-    ).fetchone()
-    return float(row[0] - row[2]) / float(row[1]), float(size[0]) / float(row[0])
-
-
-def usage(pid: int) -> tuple[float, float]:
-    """Return CPU seconds and peak resident MB of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    status = Path(f"/proc/{pid}/status").read_text()
-    peak_kb = int(status.split("VmHWM:")[1].split()[0]) if "VmHWM:" in status else 0
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, peak_kb / 1000
-
-
-def show(runs: list[Run]) -> dict[str, float]:
-    """Print the table; return the ratios."""
-    table = Table(title="job J", title_justify="left", box=None)
-    for name in ("what", "processes", "messages/s", "µs CPU/message", "peak MB", "bytes/event"):
-        table.add_column(name, justify="left" if name == "what" else "right")
-    best: dict[tuple[str, int], list[float]] = {}
-    for run in runs:
-        best.setdefault((run.what, run.processes), []).append(run.per_second)
-        numbers = (run.per_second, run.cpu_us_per_message, run.resident_mb, run.bytes_per_event)
-        table.add_row(run.what, str(run.processes), *(f"{x:,.1f}" if x < 100 else f"{x:,.0f}" for x in numbers))
-    Console().print(table)
-    middle = {key: statistics.median(rates) for key, rates in best.items()}
-    ratios = {
-        f"{count} worker(s) to bare {other}": middle["pipeline", count] / middle[what, other]
-        for (what, other) in middle
-        if what != "pipeline"
-        for count in sorted(n for w, n in middle if w == "pipeline")
-        if count == other
+def costs(runs: Sequence[Run]) -> dict[str, float]:
+    """Return what an event costs the project: bytes, CPU, storage of a day at the design load."""
+    ours = [each for each in runs if each.what == PIPELINE.name and not each.problem]
+    if not ours:
+        return {}
+    last = ours[0]
+    a_day_gb = (last.event_bytes + last.index_bytes + last.window_bytes) * RATE_BY_DAY / 1e9
+    return {
+        "topic bytes per message": last.topic_bytes,
+        "event bytes per message": last.event_bytes,
+        "index bytes per message": last.index_bytes,
+        "window bytes per message": last.window_bytes,
+        "worker CPU s per million messages": last.cpu_us,
+        "database CPU s per million messages": last.database_cpu_us,
+        "broker CPU s per million messages": last.broker_cpu_us,
+        "GB stored per day at 10,000 messages/s": a_day_gb,
     }
-    if ("pipeline", 2) in middle:
-        ratios["2 workers to 1"] = middle["pipeline", 2] / middle["pipeline", 1]
-    for name, ratio in ratios.items():
-        print(f"{name}: {ratio:.2f}")
-    return ratios
 
 
-def main() -> None:
-    """Fill the topic, run everything in turns, print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("build/bench"))
-    options = parser.parse_args()
-    # Apache Kafka's own default: a group's first members wait for each other, so that two workers begin together
-    together = {"group.initial.rebalance.delay.ms": "3000"}
-    with (
-        EmbeddedBroker(options.folder / "kafka", settings=together) as broker,
-        EmbeddedPostgres(options.folder / "postgres") as postgres,
-    ):
-        topic = f"job-{time.time_ns()}"
-        topics.create_topics(broker.address, BrokerSecurity(), [topic], PARTITIONS)
-        fill(broker.address, topic, options.messages)
-        runs = [
-            measure(what, count, broker.address, topic, postgres.dsn, options.messages)
-            for _ in range(options.rounds)
-            for what in ("fetch + decode + COPY", "pipeline")
-            for count in (1, 2)
-        ]
-    ratios = show(runs)
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    report = {"machine": machine, "runs": [asdict(run) for run in runs], "ratios": ratios}
-    (options.folder / "job.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    print(orjson.dumps(report).decode())
-
-
-if __name__ == "__main__":
-    main()
+def _show(runs: Sequence[Run], absent: dict[str, str]) -> None:
+    measured = (
+        "per_second",
+        "cpu_us",
+        "database_cpu_us",
+        "broker_cpu_us",
+        "resident_mb",
+        "windows_after_s",
+        "anomalies",
+    )
+    rows = [
+        (
+            each.what,
+            each.processes,
+            each.messages,
+            *(getattr(each, name) for name in measured),
+            each.problem or "complete",
+        )
+        for each in runs
+    ]
+    names = ("job J", "processes", "messages", "messages/s", "µs CPU", "database", "broker")
+    report.show("", (*names, "peak MB", "windows after s", "anomalies", "checked"), rows)
+    report.show("", ("ratio", ""), list(ratios(runs).items()))
+    report.show("", ("cost, 1 worker", ""), list(costs(runs).items()))
+    for name, reason in absent.items():
+        print(f"{name}: not run, {reason}")

@@ -1,0 +1,198 @@
+"""One run of a job: start the processes, watch from outside, stop them, look at what they left."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from benchmarks import outcome
+from benchmarks.contestants import PIPELINE, Contestant, Task
+from benchmarks.load import Job
+from benchmarks.services import Services, cpu_s, resident_mb, server_cpu_s
+from pipeline.store.connect import connect
+
+_STALLED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run came to.
+
+    Parameters
+    ----------
+    messages
+        Messages stored, each once.
+    per_second
+        Event rows committed between the first commit and the last, by the database's commit timestamps.
+    cpu_us, database_cpu_us, broker_cpu_us
+        CPU per message of the processes, of the database server and of the broker, µs.
+    resident_mb
+        Largest resident set of one process, MB.
+    event_bytes, index_bytes, window_bytes, topic_bytes
+        Per message: the table of events, its indexes, all of the windows, and the log of the topic.
+    windows_after_s
+        From the last event's commit to that of the last window, s.
+    anomalies
+        Rows of ``anomaly``.
+    problem
+        Why the run does not count; empty if everything is stored, once, and all readings are in the windows.
+    """
+
+    what: str
+    processes: int
+    messages: int
+    per_second: float
+    cpu_us: float
+    database_cpu_us: float
+    broker_cpu_us: float
+    resident_mb: float
+    event_bytes: float
+    index_bytes: float
+    window_bytes: float
+    topic_bytes: float
+    windows_after_s: float
+    anomalies: int
+    problem: str
+
+
+class Processes:
+    """The processes of a run, to start, watch and stop.
+
+    Parameters
+    ----------
+    variables
+        More variables for the environment of each.
+    """
+
+    def __init__(
+        self, contestant: Contestant, tasks: Sequence[Task], variables: Mapping[str, str] | None = None
+    ) -> None:
+        self._contestant, self._tasks, self._variables = contestant, tasks, variables
+        self.resident_mb = 0.0
+        self.all: list[subprocess.Popen[bytes]] = []
+        for number in range(len(tasks)):
+            self.start(number)
+
+    def start(self, number: int) -> subprocess.Popen[bytes]:
+        """Start the process of a number; the one that had it has ended."""
+        process = self._contestant.start(self._tasks[number], self._variables)
+        self.all[number : number + 1] = [process]
+        return process
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all of them; also notes the largest resident set."""
+        self.resident_mb = max(self.resident_mb, *(resident_mb(each.pid, peak=True) for each in self.all))
+        return sum(cpu_s(each.pid) for each in self.all)
+
+    def problem(self) -> str:
+        """Return what one of them that ended said last; empty while all run."""
+        for number, each in enumerate(self.all):
+            if each.poll() is not None:
+                said = self._contestant.log_file(self._tasks[number]).read_text(errors="replace").strip()
+                return f"a process ended with code {each.returncode}: {said[-300:]}"
+        return ""
+
+    def stop(self) -> None:
+        """End all of them."""
+        for each in self.all:
+            each.terminate()
+        for each in self.all:
+            try:
+                each.wait(30)
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait()
+
+
+@contextmanager
+def processes(
+    contestant: Contestant,
+    count: int,
+    services: Services,
+    topic: str,
+    dsn: str,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Processes]:
+    """Run some processes of one group."""
+    group = f"bench-{time.time_ns()}"
+    folder = services.folder / "state" / group
+    folder.mkdir(parents=True)
+    tasks = [Task(services.address, topic, group, dsn, number, count, folder) for number in range(count)]
+    started = Processes(contestant, tasks, variables)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def measure(contestant: Contestant, count: int, services: Services, topic: str, job: Job) -> Run:
+    """Run a job once."""
+    marks = contestant is PIPELINE
+
+    def spent(started: Processes) -> list[float]:
+        return [started.cpu_s(), server_cpu_s(services.postgres_pid), server_cpu_s(services.broker_pid)]
+
+    with services.database(ours=contestant.ours) as dsn, connect(dsn, autocommit=True) as connection:
+        with processes(contestant, count, services, topic, dsn) as started:
+            problem = _wait(lambda: outcome.any_stored(connection), started)
+            # What a process needs to start is not what a message costs
+            began = spent(started)
+            stored = outcome.Stored(connection, marks=marks)
+            problem = problem or _wait(lambda: stored() >= job.records, started, stored)
+            used_s = [end - begin for begin, end in zip(began, spent(started), strict=True)]
+            if contestant.windows and not problem:
+                problem = _wait(lambda: outcome.readings_short(connection, job) <= 0, started, every_s=0.5)
+        return _left(connection, contestant, started, used_s, services.topic_bytes(topic), job, problem)
+
+
+def _left(
+    connection: psycopg.Connection,
+    contestant: Contestant,
+    started: Processes,
+    used_s: Sequence[float],
+    topic_bytes: int,
+    job: Job,
+    problem: str,
+) -> Run:
+    found = outcome.committed(connection, ours=contestant.ours)
+    if not problem and (found.rows, found.distinct) != (job.records, job.records):
+        problem = f"{found.rows:,} rows of {found.distinct:,} messages for {job.records:,} sent"
+    if not problem and contestant.windows and (short := outcome.readings_short(connection, job)):
+        problem = f"{short:,} readings are not in the windows"
+    return Run(
+        contestant.name,
+        len(started.all),
+        found.rows,
+        found.per_second,
+        *(each_s / max(1, job.records - found.first_rows) * 1e6 for each_s in used_s),
+        started.resident_mb,
+        *(size / max(1, found.rows) for size in (*outcome.sizes(connection), topic_bytes)),
+        outcome.windows_after_s(connection, found.last_s),
+        outcome.anomalies(connection),
+        problem,
+    )
+
+
+def _wait(
+    reached: Callable[[], bool],
+    started: Processes,
+    progress: Callable[[], int] = lambda: 0,
+    every_s: float = 0.05,
+) -> str:
+    """Wait until something is reached; return why it never will be, or nothing."""
+    best, since = -1, time.monotonic()
+    while not reached():
+        time.sleep(every_s)
+        started.cpu_s()
+        if (now := progress()) > best:
+            best, since = now, time.monotonic()
+        if problem := started.problem():
+            return problem
+        if time.monotonic() - since > _STALLED_S:
+            return f"nothing more for {_STALLED_S:.0f} s"
+    return ""
