@@ -137,9 +137,7 @@ class Worker:
     async def _publish_marks(self) -> None:
         while True:
             await asyncio.sleep(self._settings.flush.offset_commit_interval_s)
-            owned = self.partitions.owned
-            consumer = cast(BatchConsumer, self.app.consumer)
-            await consumer.publish_marks({source: held.effects_mark for source, held in owned.items()})
+            await cast(BatchConsumer, self.app.consumer).publish_marks(self.partitions.stored())
 
 
 async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:

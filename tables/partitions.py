@@ -161,6 +161,10 @@ class Partitions:
         self._notify()
         return refused
 
+    def stored(self) -> dict[SourcePartition, int]:
+        """Return up to which offset the effects of each owned partition are stored."""
+        return {source: partition.effects_mark for source, partition in self.owned.items()}
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

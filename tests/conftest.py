@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("services")
     group.addoption("--broker", default="", help="host:port of a broker for the tests; default: an embedded one")
     group.addoption("--postgres-dsn", default="", help="a superuser's connection string; default: an embedded server")
+    group.addoption("--database-template", default="", help="a migrated database there to copy; default: a new one")
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=2000, help="how many seeds of the protocol are simulated")
     group.addoption("--seed", type=int, help="simulate this seed alone")
@@ -112,8 +113,11 @@ def topic(broker_address: str) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def _template(postgres_dsn: str) -> Iterator[str]:
+def template(request: pytest.FixtureRequest, postgres_dsn: str) -> Iterator[str]:
     """The name of a migrated database, to be copied; the logins of :data:`LOGINS` exist."""
+    if given := request.config.getoption("--database-template"):
+        yield given
+        return
     name = f"pipeline_template_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
@@ -127,14 +131,14 @@ def _template(postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def new_database(postgres_dsn: str, _template: str) -> Callable[[], AbstractContextManager[Database]]:
+def new_database(postgres_dsn: str, template: str) -> Callable[[], AbstractContextManager[Database]]:
     """Return a function that makes a migrated, empty database for as long as a ``with`` lasts."""
 
     @contextmanager
     def make() -> Iterator[Database]:
         name = f"pipeline_test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(postgres_dsn, autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         worker, dashboard = (make_conninfo(postgres_dsn, dbname=name, user=login, password=login) for login in LOGINS)
         try:
             yield Database(name, worker, make_conninfo(postgres_dsn, dbname=name), dashboard)

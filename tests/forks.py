@@ -7,6 +7,7 @@ server is run as ``python -m tests.forks PREPARE``; :class:`Forks` starts and as
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -142,6 +143,8 @@ def _become(request: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     _named(sys.argv[1])()
+    # What all forks share none of them need look through
+    gc.freeze()
     asked_for = _serve()
     if asked_for is not None:
         _become(asked_for)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.broker.security import BrokerSecurity
 from pipeline.crash_points import CrashPoint
 from tests.crash.scene import OF_THE_SCHEMA, PARTITIONS, POISON, Case, Scene
 from tests.forks import Forks
+from tests.together import asked_for, together
 
 AT_ONCE = 12
 """Cases that are played at the same time: most of their time they wait for a session to end."""
@@ -53,13 +54,12 @@ def outcomes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[Case, Future[None]]]:
     """Every case that was asked for, being played."""
-    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    cases = [item.callspec.params["case"] for item in items]
+    cases = asked_for(request, "case")
     folder = tmp_path_factory.mktemp("crash")
     run = uuid.uuid4().hex[:8]
     names = {case: f"{case}-{run}" for case in cases}
     topics.create_topics(broker_address, BrokerSecurity(), list(names.values()), PARTITIONS)
-    with new_database() as database, ThreadPoolExecutor(AT_ONCE) as pool:
+    with new_database() as database:
         with psycopg.connect(database.admin_dsn) as admin:
             admin.execute(f"ALTER TABLE telemetry.event ADD CHECK (machine_id <> '{POISON}')")
 
@@ -68,10 +68,8 @@ def outcomes(
             own.mkdir()
             Scene(case, own, broker_address, database.dsn, names[case], forks).play()
 
-        playing = {case: pool.submit(play, case) for case in cases}
-        yield playing
-        for future in playing.values():
-            future.cancel()
+        with together(request, "case", play, AT_ONCE) as playing:
+            yield playing
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

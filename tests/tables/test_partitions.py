@@ -86,6 +86,16 @@ async def test_what_was_folded_is_dropped_if_somebody_came_between(partitions, m
     assert partitions.take(100, ()) == []
 
 
+async def test_what_is_folded_counts_as_stored_when_its_transaction_is(partitions, marks) -> None:
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 10))
+    before = partitions.stored()
+
+    await store(partitions, marks)
+
+    assert (before, partitions.stored()) == ({SOURCE: 0}, {SOURCE: 10})
+
+
 async def test_a_partition_that_went_elsewhere_is_forgotten(partitions) -> None:
     owner, _ = await partitions.acquire(SOURCE, LOG)
     partitions.fold(batch(owner, 0, 10))

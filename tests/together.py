@@ -1,0 +1,38 @@
+"""Cases of a parametrized test that are played side by side, because each of them mostly waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+
+@contextmanager
+def together(
+    request: pytest.FixtureRequest, parameter: str, play: Callable[[Any], Any], at_once: int
+) -> Iterator[dict[Any, Future[Any]]]:
+    """Play every case of the requesting module that this run asks for; each test then has to look at its own outcome.
+
+    Parameters
+    ----------
+    parameter
+        Name of the tests' parameter that is the case.
+    at_once
+        How many are played at the same time.
+    """
+    with ThreadPoolExecutor(at_once) as pool:
+        playing = {case: pool.submit(play, case) for case in asked_for(request, parameter)}
+        try:
+            yield playing
+        finally:
+            for outcome in playing.values():
+                outcome.cancel()
+
+
+def asked_for(request: pytest.FixtureRequest, parameter: str) -> list[Any]:
+    """Return the values of a parameter with which this run goes through the requesting module, in order."""
+    items = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    return [item.callspec.params[parameter] for item in items if parameter in item.callspec.params]
