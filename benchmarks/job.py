@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,10 +48,15 @@ def run(
                     topics[job] = services.topic()
                     job.fill(services.address, topics[job])
                 runs.append(measure(contestant, count, services, topics[job], job))
-                said = runs[-1].problem or f"{runs[-1].per_second:,.0f} messages/s"
-                print(f"round {number + 1}: {contestant.name} × {count}: {said}", flush=True)
+                _tell(number, runs[-1])
     _show(runs, absent)
     return {"runs": [asdict(each) for each in runs], "absent": absent, "ratios": ratios(runs), "costs": costs(runs)}
+
+
+def _tell(number: int, run: Run) -> None:
+    cpu_us = run.cpu_us + run.database_cpu_us + run.broker_cpu_us
+    said = run.problem or f"{run.per_second:,.0f} messages/s, {cpu_us:,.1f} µs of CPU each"
+    print(f"round {number + 1}: {run.what} × {run.processes}: {said}", flush=True)
 
 
 def warm_up(services: Services) -> None:
@@ -64,25 +69,36 @@ def warm_up(services: Services) -> None:
             raise SystemExit(f"{contestant.name}: {problem}")
 
 
-def middles(runs: Sequence[Run]) -> dict[tuple[str, int], float]:
-    """Return the median rate by contestant and number of processes; runs with a problem, or of one transaction, count not."""
-    rates: dict[tuple[str, int], list[float]] = {}
+def middles(runs: Sequence[Run], figure: Callable[[Run], float]) -> dict[tuple[str, int], float]:
+    """Return the median of a figure by contestant and number of processes.
+
+    Runs with a problem do not count, nor those of one transaction, which have no rate.
+    """
+    found: dict[tuple[str, int], list[float]] = {}
     for each in runs:
         if each.per_second and not each.problem:
-            rates.setdefault((each.what, each.processes), []).append(each.per_second)
-    return {key: statistics.median(found) for key, found in rates.items()}
+            found.setdefault((each.what, each.processes), []).append(figure(each))
+    return {key: statistics.median(figures) for key, figures in found.items()}
 
 
-def ratios(runs: Sequence[Run]) -> dict[str, float]:
-    """Return the project's rate over everybody's, by number of processes."""
-    middle = middles(runs)
+def ratios(runs: Sequence[Run]) -> dict[str, tuple[float, float]]:
+    """Return how many times everybody's rate the project has, and how many times its CPU they use per message.
+
+    CPU is that of processes, database and broker together; it depends less on what else the machine does.
+    """
+    rates = middles(runs, lambda each: each.per_second)
+    cpu = middles(runs, lambda each: each.cpu_us + each.database_cpu_us + each.broker_cpu_us)
     found = {
-        f"pipeline to {what}, {count} process{'es' if count > 1 else ''}": middle[PIPELINE.name, count] / rate
-        for (what, count), rate in middle.items()
-        if what != PIPELINE.name and (PIPELINE.name, count) in middle
+        f"{what}, {count} process{'es' if count > 1 else ''}": (
+            rates[PIPELINE.name, count] / rate,
+            cpu[what, count] / cpu[PIPELINE.name, count],
+        )
+        for (what, count), rate in rates.items()
+        if what != PIPELINE.name and (PIPELINE.name, count) in rates
     }
-    if {(PIPELINE.name, 1), (PIPELINE.name, 2)} <= middle.keys():
-        found["pipeline, 2 processes to 1"] = middle[PIPELINE.name, 2] / middle[PIPELINE.name, 1]
+    one, two = (PIPELINE.name, 1), (PIPELINE.name, 2)
+    if {one, two} <= rates.keys():
+        found["pipeline, 2 processes to 1"] = (rates[two] / rates[one], cpu[one] / cpu[two])
     return found
 
 
@@ -127,7 +143,8 @@ def _show(runs: Sequence[Run], absent: dict[str, str]) -> None:
     ]
     names = ("job J", "processes", "messages", "messages/s", "µs CPU", "database", "broker")
     report.show("", (*names, "peak MB", "windows after s", "anomalies", "checked"), rows)
-    report.show("", ("ratio", ""), list(ratios(runs).items()))
+    names = ("the pipeline to", "rate ×", "CPU per message ÷")
+    report.show("", names, [(what, *pair) for what, pair in ratios(runs).items()])
     report.show("", ("cost, 1 worker", ""), list(costs(runs).items()))
     for name, reason in absent.items():
         print(f"{name}: not run, {reason}")

@@ -15,7 +15,7 @@ from benchmarks import report
 from benchmarks.contestants import PIPELINE
 from benchmarks.load import start_steady
 from benchmarks.measure import Processes, processes
-from benchmarks.services import PARTITIONS, Services
+from benchmarks.services import PARTITIONS, Services, resident_mb
 from pipeline.store.connect import connect
 
 RATES = (1_000, 5_000, 10_000)
@@ -52,11 +52,18 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Workers under load, with a connection that watches."""
+    """Workers under load, with a connection that watches.
+
+    Parameters
+    ----------
+    idle_mb
+        Resident set of the first worker before the first message, MB.
+    """
 
     workers: Processes
     connection: psycopg.Connection
     rate: float
+    idle_mb: float
 
     def stretch(self, what: str, begin_s: float, end_s: float) -> Stretch:
         """Return the latency of what was appended in [begin, end), s since the epoch."""
@@ -100,8 +107,8 @@ def under_load(
         connect(dsn, autocommit=True) as connection,
         processes(PIPELINE, count, services, topic, dsn, variables) as workers,
     ):
-        site = Site(workers, connection, rate)
-        wait(lambda: all(site.owned(number) for number in range(count)) and _all_owned(connection))
+        wait(lambda: _all_owned(connection, count))
+        site = Site(workers, connection, rate, resident_mb(workers.all[0].pid))
         load = start_steady(services.address, topic, machines, rate, warm_up_s + seconds)
         try:
             time.sleep(warm_up_s)
@@ -120,9 +127,9 @@ def wait(reached: Callable[[], bool], every_s: float = 0.1) -> None:
         time.sleep(every_s)
 
 
-def _all_owned(connection: psycopg.Connection) -> bool:
-    row = connection.execute("SELECT count(*) FROM source_progress WHERE owner IS NOT NULL").fetchone()
-    return row[0] == PARTITIONS
+def _all_owned(connection: psycopg.Connection, count: int) -> bool:
+    owned = "SELECT count(*), count(DISTINCT worker) FROM source_progress WHERE owner IS NOT NULL"
+    return connection.execute(owned).fetchone() == (PARTITIONS, count)
 
 
 def run(

@@ -139,14 +139,16 @@ def measure(contestant: Contestant, count: int, services: Services, topic: str, 
 
     with services.database(ours=contestant.ours) as dsn, connect(dsn, autocommit=True) as connection:
         with processes(contestant, count, services, topic, dsn) as started:
-            problem = _wait(lambda: outcome.any_stored(connection), started)
+            problem = _wait("the first event", lambda: outcome.any_stored(connection), started)
             # What a process needs to start is not what a message costs
             began = spent(started)
             stored = outcome.Stored(connection, marks=marks)
-            problem = problem or _wait(lambda: stored() >= job.records, started, stored)
+            problem = problem or _wait("all events", lambda: stored() >= job.records, started, stored)
             used_s = [end - begin for begin, end in zip(began, spent(started), strict=True)]
             if contestant.windows and not problem:
-                problem = _wait(lambda: outcome.readings_short(connection, job) <= 0, started, every_s=0.5)
+                problem = _wait(
+                    "all windows", lambda: outcome.readings_short(connection, job) <= 0, started, every_s=0.5
+                )
         return _left(connection, contestant, started, used_s, services.topic_bytes(topic), job, problem)
 
 
@@ -179,6 +181,7 @@ def _left(
 
 
 def _wait(
+    what: str,
     reached: Callable[[], bool],
     started: Processes,
     progress: Callable[[], int] = lambda: 0,
@@ -194,5 +197,5 @@ def _wait(
         if problem := started.problem():
             return problem
         if time.monotonic() - since > _STALLED_S:
-            return f"nothing more for {_STALLED_S:.0f} s"
+            return f"waited {_STALLED_S:.0f} s in vain for {what}"
     return ""

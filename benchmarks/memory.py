@@ -23,16 +23,19 @@ class Growth:
 
     Parameters
     ----------
-    idle_mb
-        With all partitions and a few seconds of load: MB.
-    end_mb, peak_mb
-        At the end, and at most.
+    idle_mb, begin_mb, end_mb, peak_mb
+        Before the first message, after a few seconds of load, at the end, and at most.
+    limit_mb
+        What it may be: 300 MB + 4 kB per sensor.
+    kb_per_sensor
+        What has come since it was idle.
     slope_mb_per_min
         Of a straight line through the last two thirds of the samples.
     """
 
     sensors: int
     seconds: float
+    idle_mb: float
     begin_mb: float
     end_mb: float
     peak_mb: float
@@ -64,12 +67,13 @@ def run(services: Services, *, machines: int, seconds: float, rate: float = RATE
     growth = Growth(
         sensors,
         seconds,
+        site.idle_mb,
         float(mb[0]),
         float(mb[-1]),
         peak_mb,
         LIMIT_MB + LIMIT_KB_PER_SENSOR * sensors / 1000,
-        float(mb[-1]) * 1000 / sensors,
+        float(mb[-1] - site.idle_mb) * 1000 / sensors,
         float(np.polyfit(at_s[settled], mb[settled], 1)[0] * 60),
     )
-    report.show("", ("memory of 1 worker, 10,000 messages/s", ""), list(asdict(growth).items()))
+    report.show("", (f"memory of 1 worker, {rate:,} messages/s", ""), list(asdict(growth).items()))
     return {"growth": growth, "samples": samples}

@@ -3,7 +3,9 @@
 Chosen, and why:
 
 * the machine is the key, and one window per machine folds all five sensors: a fifth of the items;
-* ``fold_window`` with an event clock, unordered, as messages of a machine come in order;
+* ``fold_window`` with an event clock, unordered, as messages of a machine come in order. The clock waits five minutes: it goes
+  on with the wall clock between messages, and with less patience a flow that is slower than its machines for a while takes
+  messages for late and drops them;
 * ``stateful_flat_map`` for the scores: one state per machine;
 * 1,000 messages a batch of the source, the default, and 10 s epochs, the default;
 * sinks that write each batch by COPY in one transaction;
@@ -115,7 +117,7 @@ def flow(address: str, topic: str, dsn: str) -> Dataflow:
     messages = op.input("kafka", dataflow, KafkaSource([address], [topic]))
     keyed = op.map("decode", messages, decoded)
     op.output("events", keyed, Table(dsn, write_events))
-    clock = w.EventClock(lambda each: each[2], wait_for_system_duration=timedelta(0))
+    clock = w.EventClock(lambda each: each[2], wait_for_system_duration=timedelta(minutes=5))
     windower = w.TumblingWindower(length=timedelta(milliseconds=plain.WINDOW_MS), align_to=_ORIGIN)
     closed = w.fold_window("windows", keyed, clock, windower, dict, folded, lambda one, _: one, ordered=False)
     op.output("closed", closed.down, Table(dsn, write_windows))

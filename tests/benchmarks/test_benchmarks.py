@@ -52,9 +52,14 @@ def test_ratios_and_costs_come_from_complete_runs_only(services: Services, fille
     assert (bare.problem, bare.messages) == ("", JOB.records)
 
     # So few messages may be one transaction, which has no rate
-    runs = [replace(ours, per_second=3.0), replace(bare, per_second=4.0), replace(bare, what="x", problem="lost some")]
+    used = {"cpu_us": 1.0, "database_cpu_us": 1.0, "broker_cpu_us": 0.0}
+    runs = [
+        replace(ours, per_second=3.0, **used),
+        replace(bare, per_second=4.0, **used | {"broker_cpu_us": 1.0}),
+        replace(bare, what="x", per_second=4.0, problem="lost some"),
+    ]
 
-    assert job.ratios(runs) == {"pipeline to bare fetch and copy, 1 process": 0.75}
+    assert job.ratios(runs) == {"bare fetch and copy, 1 process": (0.75, 1.5)}
     assert job.costs(runs)["GB stored per day at 10,000 messages/s"] > 0
 
 
