@@ -243,20 +243,20 @@ def move_log_start(scene: Scene) -> float:
 
 
 def recreate_topic(scene: Scene) -> float:
-    """A topic is deleted and made anew: under running workers, or while none runs and with a log longer than it was."""
+    """A topic is deleted and made anew, with a shorter or a longer log; under running workers, or while none runs."""
     side = scene.side
     _settle_side(scene, max(0, 60 - min(side.end)))
-    unnoticed = scene.random.random() < 0.5
-    ends = max(side.end)
-    if unnoticed:
+    longer, unseen = scene.random.random() < 0.5, scene.random.random() < 0.5
+    count = max(side.end) + 30 if longer else 20
+    if unseen:
         scene.pool.drain()
     side.recreate()
-    side.send(ends + 30 if unnoticed else 20)
+    side.send(count)
     began = time.monotonic()
-    if unnoticed:
+    if unseen:
         scene.pool.refill()
     scene.wait(lambda: _read_anew(scene), "the new life of the topic is stored")
-    how = "longer, while no worker ran" if unnoticed else "shorter, under the workers"
+    how = f"{'longer' if longer else 'shorter'}, {'while no worker ran' if unseen else 'under the workers'}"
     scene.note(f"{how}: noticed and stored after {time.monotonic() - began:.1f} s")
     return time.monotonic()
 
