@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -69,6 +70,8 @@ class Crash:
 
 def prepare() -> None:
     """Import and compile everything once, before there are any forks."""
+    # Faust imports itself bit by bit as its parts are used
+    importlib.import_module("faust.app.base")
     warm_up()
 
 

@@ -6,13 +6,20 @@ from typing import NamedTuple
 
 
 class Bug(NamedTuple):
-    """One change of a text that occurs exactly once in a module, and the test that fails with it."""
+    """One change of a text that occurs exactly once in a module, and the test that fails with it.
+
+    Parameters
+    ----------
+    options
+        With which the test is run.
+    """
 
     what: str
     module: str
     old: str
     new: str
     test: str
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.what.replace(" ", "-")
@@ -28,6 +35,8 @@ _LOG = "tests/store/test_log_range.py::"
 _FLUSH = "tests/agents/test_flush.py::"
 _PARTITIONS = "tests/tables/test_partitions.py::"
 _READING = "tests/broker/test_reading.py::"
+_SIMULATION = "tests/simulation/test_simulation.py::test_whatever_happens_every_record_has_its_effect_once"
+_SOME_SEEDS = ("--seeds=150",)
 
 BUGS = [
     # -- the marks -----------------------------------------------------------------------------------------------------
@@ -164,6 +173,49 @@ BUGS = [
         "raise CommitUnknown(msg) from error",
         "return hit",
         _SINK + "test_an_answer_to_commit_that_is_lost_is_unknown_and_the_marks_tell",
+    ),
+    Bug(
+        "what the log was seen to hold before the marks moved is believed",
+        "pipeline.core.marks",
+        "        if present == seen:\n",
+        "        if present.owner is not None:\n",
+        _SIMULATION,
+        _SOME_SEEDS,
+    ),
+    Bug(
+        "the log is asked before the marks are seen",
+        "pipeline.broker.ownership",
+        "            seen = await self._leases.peek(wanted)\n"
+        "            found = await ask({source: seen.get(source) for source in wanted})\n",
+        "            found = await ask(dict.fromkeys(wanted))\n"
+        "            seen = await self._leases.peek(wanted)\n"
+        "            found = {source: each._replace(seen=seen.get(source)) for source, each in found.items()}\n",
+        _SIMULATION,
+        _SOME_SEEDS,
+    ),
+    Bug(
+        "a batch that does not follow is folded all the same",
+        "agents.telemetry",
+        "            if not self._partitions.follows(batch):\n",
+        "            if batch.start < 0:\n",
+        _SIMULATION,
+        _SOME_SEEDS,
+    ),
+    Bug(
+        "a refused partition is not acquired anew",
+        "agents.flush",
+        '            log.warning("flush.refused", source=str(source))\n            self._ownership.want_again(source)\n',
+        '            log.warning("flush.refused", source=str(source))\n',
+        _SIMULATION,
+        _SOME_SEEDS,
+    ),
+    Bug(
+        "a refused unit counts as stored",
+        "tables.partitions",
+        "            if unit.source in hit:\n",
+        "            if held or unit.source in hit:\n",
+        _SIMULATION,
+        _SOME_SEEDS,
     ),
     # -- snapshots and logs --------------------------------------------------------------------------------------------
     Bug(

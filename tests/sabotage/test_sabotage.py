@@ -32,7 +32,8 @@ def verdicts(
     def examine(bug: Bug) -> dict[str, Any]:
         own = folder / names[bug]
         own.mkdir()
-        options = [f"--postgres-dsn={postgres_dsn}", f"--database-template={template}", f"--basetemp={own / 'tmp'}"]
+        services = [f"--postgres-dsn={postgres_dsn}", f"--database-template={template}"]
+        options = [*services, f"--basetemp={own / 'tmp'}", *bug.options]
         environment = os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(own / "hypothesis")}
         child = forks.start(
             "tests.sabotage.child:examine",
