@@ -94,7 +94,7 @@ class Processes:
         for number, each in enumerate(self.all):
             if each.poll() is not None:
                 said = self._contestant.log_file(self._tasks[number]).read_text(errors="replace").strip()
-                return f"a process ended with code {each.returncode}: {said[-300:]}"
+                return f"a process ended with code {each.returncode}: {said.rpartition(chr(10))[2][-200:]}"
         return ""
 
     def stop(self) -> None:
@@ -171,7 +171,7 @@ def _left(
         len(started.all),
         found.rows,
         found.per_second,
-        *(each_s / max(1, job.records - found.first_rows) * 1e6 for each_s in used_s),
+        *(each_s / max(1, found.rows - found.first_rows) * 1e6 for each_s in used_s),
         started.resident_mb,
         *(size / max(1, found.rows) for size in (*outcome.sizes(connection), topic_bytes)),
         outcome.windows_after_s(connection, found.last_s),
