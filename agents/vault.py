@@ -66,6 +66,11 @@ class DatabaseVault:
         backend = self._sink.backend
         return self._leasing.use(lambda c: takeover.take_over(c, self._progress, source, evidence, backend))
 
+    def backends(self) -> list[int]:
+        """Return the server's process ids of the connections that are open; from any thread."""
+        pids = (self._sink.backend.pid if self._sink.backend else None, self._leasing.pid, self._keeping.pid)
+        return [pid for pid in pids if pid is not None]
+
     def close(self) -> None:
         """End all connections."""
         self._sink.close()
@@ -89,6 +94,12 @@ class _Line:
         except psycopg.Error as error:
             self.close()
             raise failure(error, "the database did not answer") from error
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id of the connection, if there is one."""
+        connection = self._connection
+        return connection.info.backend_pid if connection is not None and not connection.closed else None
 
     def close(self) -> None:
         """End the connection."""

@@ -15,8 +15,10 @@ import structlog
 
 from agents.flush import Flusher, FlushRules
 from agents.leases import PartitionLeases
+from agents.observed import ObservedVault
 from agents.telemetry import Telemetry
-from agents.vault import Connection, DatabaseVault
+from agents.vault import Connection
+from agents.vitals import Vitals
 from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
@@ -29,6 +31,7 @@ from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from pipeline.store import rows
 from pipeline.store.progress import Progress, Subscriber
@@ -69,7 +72,8 @@ class Worker:
         self.failure: PipelineError | None = None
         flush = settings.flush
         subscriber = Subscriber(settings.site.cluster, settings.group, name)
-        self._vault = DatabaseVault(self._connect, Progress(subscriber, FOLD_VERSION))
+        self.metrics = Metrics()
+        self._vault = ObservedVault(self._connect, Progress(subscriber, FOLD_VERSION), self.metrics, time.monotonic)
         self.partitions = Partitions(self._vault.take_over, fold_rules(settings), flush.max_pending_records)
         self.ownership = Ownership(PartitionLeases(self.partitions, self._vault.peek))
         rules = FlushRules(
@@ -80,6 +84,9 @@ class Worker:
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
         self.app = create_app(member, self.ownership)
+        self.vitals = Vitals(
+            settings, self.app, self.partitions, self.ownership, self._vault, self.metrics, time.monotonic
+        )
         self._register()
 
     def _connect(self, autocommit: bool) -> Connection:
@@ -90,13 +97,15 @@ class Worker:
         topic = batch_topic(app, self._settings.source_topics)
 
         async def telemetry(stream: Any) -> None:
-            await self._guard(self._telemetry.run(_batches(stream)))
+            await self._guard(self._telemetry.run(_batches(stream, self.vitals)))
 
         app.agent(topic, name="telemetry")(telemetry)
         app.task(lambda: self._guard(self._acquire()))
         app.task(lambda: self._guard(self._flush()))
         app.task(lambda: self._guard(self._publish_marks()))
         app.task(lambda: self._guard(self._make_partitions()))
+        app.task(lambda: self._guard(cast(BatchConsumer, app.consumer).until_displaced()))
+        app.task(self.vitals.beat)
 
     async def _guard(self, work: Any) -> None:
         """End the worker when a part of it fails for good; Faust alone would start it again and go on."""
@@ -115,6 +124,7 @@ class Worker:
 
     async def drain(self) -> None:
         """Fold no more, store what there is, keep every state; what takes too long the next owner folds again."""
+        self.vitals.stopping()
         self.partitions.close()
         try:
             reached(CrashPoint.DRAINING)
@@ -140,8 +150,9 @@ class Worker:
             await cast(BatchConsumer, self.app.consumer).publish_marks(self.partitions.stored())
 
 
-async def _batches(stream: Any) -> AsyncIterator[RecordBatch]:
+async def _batches(stream: Any, vitals: Vitals) -> AsyncIterator[RecordBatch]:
     async for event in stream.events():
+        vitals.received(event.value)
         yield event.value
 
 
@@ -192,6 +203,7 @@ def run(settings: Settings, name: str | None = None) -> None:
     worker = Worker(settings, name or worker_name())
     warm_up()
     log.info("worker.starting", group=settings.group, topics=settings.source_topics)
+    worker.vitals.start()
     try:
         _Process(worker).execute_from_commandline()
     except SystemExit as end:
@@ -199,4 +211,6 @@ def run(settings: Settings, name: str | None = None) -> None:
             raise worker.failure from None
         if end.code:
             raise
+    finally:
+        worker.vitals.close()
     log.info("worker.stopped")

@@ -77,6 +77,11 @@ class Ownership:
         self._reading: dict[SourcePartition, Lease] = {}
 
     @property
+    def assigned(self) -> Collection[SourcePartition]:
+        """Partitions that the group gave to this worker last."""
+        return self._assigned
+
+    @property
     def waiting(self) -> Collection[SourcePartition]:
         """Partitions that are assigned and not acquired yet."""
         return self._wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,10 @@ ANSWER_S = 15.0
 """How long a broker may take to answer, s."""
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # not annotated in the library
-_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # not annotated in the library
+LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # not annotated in the library
 # The client library writes what it retries to standard error, unless somebody takes it
-_NOWHERE = logging.Logger("librdkafka", logging.CRITICAL + 1)
-_NOWHERE.addHandler(logging.NullHandler())
+SILENT = logging.Logger("librdkafka", logging.CRITICAL + 1)
+SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def check_reachable(address: str, security: BrokerSecurity, timeout_s: float = A
     SettingsError
         It refuses the login, or what it presents cannot be trusted.
     """
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         found = admin.metadata()
     brokers = tuple(f"{broker.host}:{broker.port}" for broker in found.brokers.values())
     return Cluster(found.cluster_id or "", brokers)
@@ -86,7 +87,7 @@ def check_reachable(address: str, security: BrokerSecurity, timeout_s: float = A
 
 def list_topics(address: str, security: BrokerSecurity, timeout_s: float = ANSWER_S) -> list[TopicSummary]:
     """Return the topics, without the broker's own, by name."""
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         found = admin.metadata().topics
     return [TopicSummary(name, len(found[name].partitions)) for name in sorted(found) if not name.startswith("__")]
 
@@ -101,7 +102,7 @@ def require(address: str, security: BrokerSecurity, names: Sequence[str], timeou
     SettingsError
         A topic is missing, or the login is refused.
     """
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         _partitions_of(admin, names)
 
 
@@ -127,7 +128,7 @@ def create_topics(
         The broker refuses, as Event Hubs does.
     """
     created = []
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         present = admin.metadata().topics
         # A name may be given twice
         missing = [name for name in dict.fromkeys(names) if name not in present]
@@ -155,7 +156,7 @@ def delete_topics(address: str, security: BrokerSecurity, names: Sequence[str], 
     BrokerUnavailable
         The broker does not answer, or refuses.
     """
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         present = admin.metadata().topics
         found = [name for name in names if name in present]
         for answer in (admin.client.delete_topics(found) if found else {}).values():
@@ -174,10 +175,10 @@ def log_ranges(
     SettingsError
         A topic is missing, or the login is refused.
     """
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         sources = _partitions_of(admin, names)
-        low = _offsets(admin, sources, _EARLIEST)
-        high = _offsets(admin, sources, _LATEST)
+        low = offsets(admin, sources, _EARLIEST)
+        high = offsets(admin, sources, LATEST)
     return {source: (low[source], high[source]) for source in sources}
 
 
@@ -201,7 +202,7 @@ def committed(
     address: str, security: BrokerSecurity, group: str, timeout_s: float = ANSWER_S
 ) -> dict[SourcePartition, int]:
     """Return the offsets that a consumer group has committed; empty for a group that never did."""
-    with _Admin(address, security, timeout_s) as admin:
+    with Admin(address, security, timeout_s) as admin:
         asked = admin.client.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s
         )
@@ -209,22 +210,22 @@ def committed(
     return {SourcePartition(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
 
 
-class _Admin:
-    """A client that says nothing, and turns the library's errors into ours."""
+class Admin:
+    """A client that says nothing; as a context it turns the library's errors into ours."""
 
     def __init__(self, address: str, security: BrokerSecurity, timeout_s: float) -> None:
         self._address, self._security, self._timeout_s = address, security, timeout_s
-        self._said: list[KafkaError] = []
+        self._said: deque[KafkaError] = deque(maxlen=20)
         settings: dict[str, Any] = {
             "bootstrap.servers": address,
             "socket.timeout.ms": max(1000, round(timeout_s * 1000)),
             "error_cb": self._said.append,
-            "logger": _NOWHERE,
+            "logger": SILENT,
             **security.for_librdkafka(),
         }
         self.client = AdminClient(settings)
 
-    def __enter__(self) -> _Admin:
+    def __enter__(self) -> Admin:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -232,6 +233,7 @@ class _Admin:
             raise self._explain(error) from error
 
     def metadata(self) -> ClusterMetadata:
+        """Return what the broker says about itself and its topics."""
         return self.client.list_topics(timeout=self._timeout_s)
 
     def _explain(self, error: KafkaException) -> PipelineError:
@@ -252,7 +254,7 @@ class _Admin:
         )
 
 
-def _wait_for_leaders(admin: _Admin, names: Sequence[str], timeout_s: float) -> None:
+def _wait_for_leaders(admin: Admin, names: Sequence[str], timeout_s: float) -> None:
     """Wait until new topics can be used, which is later than the answer that they are made."""
     ends = time.monotonic() + timeout_s
     while time.monotonic() < ends:
@@ -263,7 +265,7 @@ def _wait_for_leaders(admin: _Admin, names: Sequence[str], timeout_s: float) -> 
         time.sleep(0.05)
 
 
-def _partitions_of(admin: _Admin, names: Sequence[str]) -> list[SourcePartition]:
+def _partitions_of(admin: Admin, names: Sequence[str]) -> list[SourcePartition]:
     found = admin.metadata().topics
     missing = [name for name in dict.fromkeys(names) if name not in found or found[name].error is not None]
     if missing:
@@ -278,7 +280,8 @@ def _partitions_of(admin: _Admin, names: Sequence[str]) -> list[SourcePartition]
     ]
 
 
-def _offsets(admin: _Admin, sources: Sequence[SourcePartition], which: OffsetSpec) -> dict[SourcePartition, int]:
+def offsets(admin: Admin, sources: Sequence[SourcePartition], which: OffsetSpec) -> dict[SourcePartition, int]:
+    """Return the first or the next offset of each partition's log."""
     asked: Mapping[TopicPartition, OffsetSpec] = {TopicPartition(*source): which for source in sources}
     answers = admin.client.list_offsets(dict(asked)) if asked else {}
     return {SourcePartition(each.topic, each.partition): answer.result().offset for each, answer in answers.items()}

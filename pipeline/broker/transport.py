@@ -20,8 +20,10 @@ from yarl import URL
 
 from pipeline.broker.evidence import log_ranges
 from pipeline.broker.fetching import deliver_raw_records
+from pipeline.broker.membership import keep_member_id
 from pipeline.broker.ownership import Ownership
 from pipeline.broker.reading import Reader
+from pipeline.core.errors import SettingsError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
 from pipeline.crash_points import CrashPoint, reached
@@ -51,6 +53,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        if self.app.conf.consumer_group_instance_id:
+            keep_member_id(coordinator, cast(BatchConsumer, self.consumer).displaced)
+
 
 class BatchConsumer(driver.Consumer):
     """Faust's aiokafka consumer with batches for messages and leases for committed offsets.
@@ -63,7 +71,11 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._client = _FaustClient(self)
-        self._reader = Reader(self._client, cast(BatchTransport, self.transport).ownership)
+        transport = cast(BatchTransport, self.transport)
+        self._reader = Reader(self._client, transport.ownership)
+        self._is_displaced = asyncio.Event()
+        self.rebalances = 0
+        transport.consumer = self
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -79,6 +91,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Forget all ownership also when nothing is assigned, for which Faust seeks nothing."""
+        self.rebalances += 1
         if not assigned:
             self._reader.assigned(())
         await super().on_partitions_assigned(assigned, generation_id)
@@ -107,6 +120,36 @@ class BatchConsumer(driver.Consumer):
             0,
             TP(*batch.source),
             generation_id=self.app.consumer_generation_id,
+        )
+
+    # -- the group, for who looks at the worker from outside; from any thread -----------------------------------------
+
+    @property
+    def member_id(self) -> str:
+        """Who this worker is in its group; empty before it joins."""
+        coordinator = getattr(self._thread._consumer, "_coordinator", None) if self._thread is not None else None
+        return coordinator.member_id if coordinator is not None else ""
+
+    @property
+    def paused(self) -> int:
+        """How many assigned partitions are not fetched at the moment."""
+        return len(self._paused_partitions)
+
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops of the worker and of its client."""
+        return [self.loop, self._thread.thread_loop] if self._thread is not None else [self.loop]
+
+    def displaced(self) -> None:
+        """Note that another process has joined the group under this worker's name."""
+        self.loop.call_soon_threadsafe(self._is_displaced.set)
+
+    async def until_displaced(self) -> None:
+        """Wait for ever, or until another process joins the group under this worker's name; raises ``SettingsError``."""
+        await self._is_displaced.wait()
+        name = self.app.conf.consumer_group_instance_id
+        raise SettingsError(
+            f"another worker has joined the group under the name {name!r}; give every worker a broker.instance_id of its own"
         )
 
     def verify_event_path(self, now: float, tp: TP) -> None:
@@ -194,3 +237,5 @@ class BatchTransport(driver.Transport):
     def __init__(self, url: list[URL], app: AppT, ownership: Ownership) -> None:
         super().__init__(url, app)
         self.ownership = ownership
+        self.consumer: BatchConsumer | None = None
+        """Made when the app starts."""

@@ -11,7 +11,8 @@
     ├── StaleEvidence             marks moved while judged      retriable
     ├── NotOwner                  another worker owns the partition now
     ├── Unstorable                one record can never be stored
-    └── FoldBroken                record after record fails in the fold    exit 70
+    ├── FoldBroken                record after record fails in the fold    exit 70
+    └── NoProgress                records wait, and the worker does nothing exit 75
 
 ``retriable`` says whether the same call may succeed later without anybody's help; retry loops ask it and match no
 message text. ``exit_code`` is what the command line ends with (the numbers of ``sysexits.h``).
@@ -89,3 +90,9 @@ class FoldBroken(PipelineError):
     """Record after record fails in the fold: this is a fault of the program, not of the records."""
 
     exit_code = 70
+
+
+class NoProgress(PipelineError):
+    """Records wait, nothing is in the way, and the worker does nothing: only a new process helps."""
+
+    exit_code = 75

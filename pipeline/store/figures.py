@@ -88,3 +88,21 @@ _DEAD = "SELECT topic, reason, records, open FROM dashboard.dead_letter_summary 
 def dead_letter_counts(connection: Connection, group: str) -> list[tuple[str, str, int, int]]:
     """Return (topic, reason, all, not requeued) of a group's dead letters."""
     return [(topic, reason, total, still) for topic, reason, total, still in connection.execute(_DEAD, [group])]
+
+
+_AT_WORK = """
+SELECT 1 FROM pg_stat_activity
+WHERE pid = ANY(%s) AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
+LIMIT 1
+"""
+
+
+def at_work(connection: Connection, backends: list[int]) -> bool:
+    """Return whether the server works for one of some connections, and does not wait for the client's next word.
+
+    Parameters
+    ----------
+    backends
+        The server's process ids of the connections.
+    """
+    return connection.execute(_AT_WORK, [backends]).fetchone() is not None

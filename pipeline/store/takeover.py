@@ -46,6 +46,8 @@ class Acquired:
         Offset and compressed state of the last snapshot, if there is one.
     skip
         Offsets that are to become dead letters, with reason and detail.
+    gap
+        What the log no longer had of what was to be read, if anything.
     """
 
     owner: str
@@ -54,6 +56,7 @@ class Acquired:
     windows: int
     snapshot: tuple[int, bytes] | None
     skip: dict[int, tuple[DeadLetterReason, str]]
+    gap: Gap | None = None
 
 
 _INSERT = """
@@ -185,7 +188,7 @@ def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: R
     reachable = min(found.effects, found.windows) if found.log_is_ours else -1
     snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
     skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}
-    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip)
+    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip, found.gap)
 
 
 def _note_gap(cursor: Cursor, key: dict[str, Any], source: SourcePartition, gap: Gap) -> None:

@@ -1,12 +1,14 @@
-"""What users meet is in the docs: settings, commands, tables, views, reasons, exit codes."""
+"""What users meet is in the docs: settings, commands, tables, views, metrics, reasons, exit codes."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import typer
 
+from agents.worker import Worker
 from pipeline.cli import app
 from pipeline.core import errors
 from pipeline.core.dead_letters import DeadLetterReason
@@ -34,6 +36,16 @@ def test_every_setting_is_documented_with_its_meaning(name, field) -> None:
     row = next(line for line in OPERATIONS.splitlines() if line.startswith(f"| `{name}` |"))
 
     assert field.description in row
+
+
+def test_every_metric_is_documented_with_its_labels_and_meaning() -> None:
+    worker = Worker(Settings(), "documented")
+    metrics = [metric for metric in worker.metrics.registry.collect() if metric.name.startswith("pipeline_")]
+    documented = dict(re.findall(r"^\| `(pipeline_\w+)` \| .*\|(.+)\|$", OPERATIONS, re.MULTILINE))
+
+    assert len(metrics) > 20
+    assert set(documented) == {metric.name for metric in metrics}
+    assert [metric.name for metric in metrics if metric.documentation not in documented[metric.name]] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

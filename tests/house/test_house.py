@@ -44,6 +44,35 @@ def test_the_lock_file_pins_everything_and_names_no_address() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==[A-Za-z0-9.+!]+", line) for line in lines), lines
 
 
+TAKES_AWAY = (
+    r"drop\s+(table|column|view|materialized|schema|type|role|index|function)|rename|set\s+not\s+null|alter\s+column\s+\w+\s+type"
+    r"|add\s+column\s+(?!.*\bdefault\b)[^,;]*not\s+null|add\s+constraint|revoke\b(?!.*\bfrom\s+public)"
+)
+"""What a worker of the version before could stumble over."""
+
+
+def test_migrations_only_add_so_that_workers_of_the_version_before_go_on() -> None:
+    taking = [
+        (path.name, found.group())
+        for path in sorted((ROOT / "pipeline/store/migrations").glob("*.sql"))
+        for found in re.finditer(TAKES_AWAY, path.read_text(), re.IGNORECASE)
+    ]
+
+    assert taking == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE event", "ALTER TABLE event RENAME COLUMN a TO b", "ALTER TABLE event ALTER COLUMN a SET NOT NULL",
+        "ALTER TABLE event ALTER COLUMN a TYPE text", "ALTER TABLE event ADD COLUMN a text NOT NULL",
+        "REVOKE SELECT ON event FROM pipeline_worker", "DROP VIEW dashboard.anomaly",
+    ],
+)  # fmt: skip
+def test_a_migration_that_takes_something_away_is_noticed(statement: str) -> None:
+    assert re.search(TAKES_AWAY, statement, re.IGNORECASE)
+
+
 def test_the_compose_file_brings_every_service_up_in_order() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 

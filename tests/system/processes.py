@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -43,13 +47,13 @@ class Site:
         }
         self._started: list[Process] = []
 
-    def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE) -> Process:
-        process = Process(self.folder / f"{name}.log", [*program, *command], self.environment)
+    def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
+        process = Process(self.folder / f"{name}.log", [*program, *command], self.environment | more)
         self._started.append(process)
         return process
 
-    def worker(self, name: str) -> Process:
-        return self.start(name, "worker", f"--name={name}")
+    def worker(self, name: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
+        return self.start(name, "worker", f"--name={name}", program=program, **more)
 
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -130,6 +134,20 @@ class Process:
 
     def said(self, text: str) -> bool:
         return text in self.log.read_text(errors="replace")
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return its log lines of one event."""
+        found = [line for line in self.log.read_text(errors="replace").splitlines() if f'"event": "{event}"' in line]
+        return [json.loads(line) for line in found]
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Return status and body of a question to its health endpoint."""
+        (listening,) = self.lines("health.listening")
+        try:
+            with urllib.request.urlopen(f"http://{listening['address']}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def last_words(self) -> str:
         return f"{self.log.name}: {self.log.read_text(errors='replace')[-600:]}"

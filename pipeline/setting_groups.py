@@ -1,0 +1,131 @@
+"""The settings by group: what each means, its default, and what it may be. Times end in their unit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
+
+
+class Group(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Site(Group):
+    """Where this installation is."""
+
+    cluster: Name = Field("local", description="Name of the broker's cluster; part of every key in the database")
+    factory: Prefix = Field(
+        "", description="Factory that workers serve; its topics and group carry its name. Empty: all"
+    )
+
+
+class Broker(Group):
+    """The broker and the topics on it."""
+
+    address: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, separated by commas")
+    group: Name = Field("pipeline", description="Consumer group")
+    topics: tuple[Name, ...] = Field(("telemetry.machine",), description="Source topics", min_length=1)
+    topic_prefix: Prefix = Field("", description="Put before every topic, for example `test.`")
+    partitions: int = Field(
+        8, ge=1, le=10_000, description="Partitions of a topic that `pipeline topics --create` makes"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the connection is secured; Event Hubs: SASL_SSL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="How to log in")
+    sasl_username: str = Field("", description="User; Event Hubs: `$ConnectionString`")
+    sasl_password: SecretStr = Field(SecretStr(""), description="Password; Event Hubs: the connection string")
+    ca_file: str = Field("", description="PEM file of trusted authorities; empty: the system's")
+    certificate_file: str = Field("", description="PEM file of the client's certificate")
+    key_file: str = Field("", description="PEM file of the client's key")
+    session_timeout_s: float = Field(
+        30.0, ge=1, le=3600, description="Silence after which a worker loses its partitions, s"
+    )
+    heartbeat_interval_s: float = Field(3.0, gt=0, le=600, description="How often a worker speaks to the group, s")
+    batch_records: int = Field(4000, ge=1, le=100_000, description="Most records of one fetch")
+    instance_id: Prefix = Field("", description="Name for static membership; empty: dynamic")
+
+
+class Postgres(Group):
+    """The database."""
+
+    dsn: SecretStr = Field(
+        SecretStr("postgresql://pipeline@127.0.0.1:5432/pipeline"),
+        description="Connection string of the workers' login",
+    )
+    admin_dsn: SecretStr = Field(
+        SecretStr(""), description="Connection string for `pipeline migrate`; empty: the workers' one"
+    )
+    connect_timeout_s: float = Field(10.0, ge=2, le=600, description="Longest wait for a connection, s")
+    lock_timeout_s: float = Field(1.0, gt=0, le=600, description="Longest wait for a lock, s")
+
+
+class Flush(Group):
+    """When what is stored."""
+
+    min_interval_ms: float = Field(50.0, ge=0, le=60_000, description="Shortest time between two transactions, ms")
+    max_records: int = Field(20_000, ge=1, le=1_000_000, description="Rows of one transaction, about")
+    max_pending_records: int = Field(
+        40_000, ge=1, le=10_000_000, description="Rows that wait for the database before fetching pauses"
+    )
+    windows_interval_s: float = Field(5.0, gt=0, le=3600, description="How often a partition's windows are merged, s")
+    snapshot_interval_s: float = Field(30.0, gt=0, le=86_400, description="How often a partition's state is kept, s")
+    offset_commit_interval_s: float = Field(
+        5.0, ge=1, le=3600, description="How often marks are committed to the broker for lag tools, s"
+    )
+
+
+class Ingest(Group):
+    """What is accepted."""
+
+    max_future_ms: int = Field(
+        3_600_000, ge=0, le=10**12, description="How far an event time may be ahead of the broker's time, ms"
+    )
+    gateways: tuple[str, ...] = Field((), description="Devices that may speak for other machines")
+
+
+class Windows(Group):
+    """Event time."""
+
+    watermark_delay_ms: int = Field(
+        10_000, ge=0, le=10**9, description="How long after a window's end its readings are still on time, ms"
+    )
+
+
+class Spikes(Group):
+    """The spike and dip detector of every sensor."""
+
+    threshold: float = Field(4.5, gt=0, le=1000, description="Standard deviations that make an anomaly")
+    fading: float = Field(0.03, gt=0, lt=1, description="Weight of the newest reading in the running mean and variance")
+    warm_up: int = Field(30, ge=2, le=1_000_000, description="Readings learned before the first is scored")
+
+
+class Health(Group):
+    """What a worker tells about itself."""
+
+    address: str = Field(
+        "127.0.0.1:9108-9207",
+        pattern=r"^$|^\S+:\d{1,5}(-\d{1,5})?$",
+        description="host:port of `/livez`, `/readyz` and `/metrics`; of a range, the first free port. Empty: off",
+    )
+
+
+class Watchdog(Group):
+    """When a worker ends by itself."""
+
+    no_progress_s: float = Field(
+        120.0, ge=0, le=86_400, description="How long a worker may do nothing while records wait for it, s; 0: for ever"
+    )
+
+
+class Log(Group):
+    """Logs, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written")
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
