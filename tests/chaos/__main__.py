@@ -11,6 +11,7 @@ import secrets
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,37 +19,55 @@ import orjson
 
 from tests.chaos.faults import KINDS
 from tests.chaos.figures import table
-from tests.chaos.run import Options, Run
+from tests.chaos.run import Options, Report, Run
 
 FOLDER = Path("build/chaos")
-FAILED = FOLDER / "failed-seeds"
+
+Go = Callable[[Options, Path], Report]
+"""Does one run in a folder."""
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    arguments: list[str], folder: Path = FOLDER, go: Go = lambda options, folder: Run(options, folder).go()
+) -> int:
     """Run what failed before, then what is asked for; return the exit code."""
     # So that services and file system do not outlive a driver that is told to stop
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    failed = FailedSeeds(folder)
     asked = arguments if "--seed" in arguments else [*arguments, "--seed", str(secrets.randbelow(10**6))]
-    before = [shlex.split(line) for line in FAILED.read_text().splitlines()] if FAILED.exists() else []
-    worst = 0
-    for each in [*(old for old in before if old != asked), asked]:
-        worst |= _run(each)
-    return worst
+    runs = [*(old for old in failed.lines() if old != shlex.join(asked)), shlex.join(asked)]
+    return max(_run(line, failed, folder, go) for line in runs)
 
 
-def _run(arguments: list[str]) -> int:
-    options = _options(arguments)
-    again = shlex.join(arguments)
-    print(f"seed {options.seed}; the same once more: python -m tests.chaos {again}", flush=True)
-    _remember(again, failed=True)
-    report = Run(options, FOLDER / f"seed-{options.seed}").go()
-    (FOLDER / f"report-{options.seed}.json").write_bytes(orjson.dumps(report.summary, option=orjson.OPT_INDENT_2))
+class FailedSeeds:
+    """The options of runs that failed, or never came to their end, one run a line; kept in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "failed-seeds"
+
+    def lines(self) -> list[str]:
+        """Return them, oldest first."""
+        return self._file.read_text().splitlines() if self._file.exists() else []
+
+    def note(self, line: str, *, failed: bool) -> None:
+        """Keep a line, or forget it."""
+        kept = [old for old in self.lines() if old != line]
+        self._file.write_text("".join(f"{old}\n" for old in [*kept, *([line] if failed else [])]))
+
+
+def _run(line: str, failed: FailedSeeds, folder: Path, go: Go) -> int:
+    options = _options(shlex.split(line))
+    print(f"seed {options.seed}; the same once more: python -m tests.chaos {line}", flush=True)
+    failed.note(line, failed=True)
+    report = go(options, folder / f"seed-{options.seed}")
+    (folder / f"report-{options.seed}.json").write_bytes(orjson.dumps(report.summary, option=orjson.OPT_INDENT_2))
     print(table(report))
     print(orjson.dumps(report.summary | {"faults": len(report.faults)}).decode())
     for text in report.trouble:
         print(f"TROUBLE: {text}")
-    print(f"seed {options.seed} {'holds' if report.holds else f'FAILS: python -m tests.chaos {again}'}", flush=True)
-    _remember(again, failed=not report.holds)
+    print(f"seed {options.seed} {'holds' if report.holds else f'FAILS: python -m tests.chaos {line}'}", flush=True)
+    failed.note(line, failed=not report.holds)
     return 0 if report.holds else 1
 
 
@@ -65,13 +84,6 @@ def _options(arguments: list[str]) -> Options:
             parser.add_argument(name, type=kind, required=each.name == "seed", default=None)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return Options(**given | {"only": tuple(given["only"])})
-
-
-def _remember(line: str, *, failed: bool) -> None:
-    """Keep the options of a run that failed, also of one that never came to its end."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    kept = [old for old in (FAILED.read_text().splitlines() if FAILED.exists() else []) if old != line]
-    FAILED.write_text("".join(f"{old}\n" for old in [*kept, *([line] if failed else [])]))
 
 
 if __name__ == "__main__":
