@@ -29,9 +29,10 @@ def show(title: str, names: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 def write(folder: Path, part: str, services: Services, figures: dict[str, Any]) -> None:
     """Write the figures of a part, with the machine they come from."""
     path = folder / f"{part}.json"
-    report = {"part": part, "machine": machine(services), **figures}
+    described = machine(services)
+    report = {"part": part, "machine": described, **figures}
     path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    print(f"\n{path}")
+    print(f"\n{path}; load at the end {described['load_1_min']:.1f} on {described['cpus']} CPUs")
 
 
 def machine(services: Services) -> dict[str, Any]:
