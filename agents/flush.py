@@ -56,8 +56,10 @@ class Vault(Protocol):
     async def save(self, snapshot: Snapshot) -> bool:
         """Keep a snapshot; return whether its owner still owned the partition."""
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
-        """Decide for good that a record becomes a dead letter."""
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
+        """Decide for good that a record becomes a dead letter, if the partition still has this owner."""
 
 
 class _Cut(NamedTuple):
@@ -219,7 +221,8 @@ class Flusher:
         log.error("record.unstorable", reason=str(error))
         try:
             source = SourcePartition(error.topic, error.partition)
-            await self._vault.skip(source, error.offset, DeadLetterReason.UNSTORABLE, error.reason)
+            owner = next(unit.owner for unit in units if unit.source == source)
+            await self._vault.skip(source, owner, error.offset, DeadLetterReason.UNSTORABLE, error.reason)
         except PipelineError as unavailable:
             log.warning("record.unstorable.not_noted", reason=str(unavailable))
             await asyncio.sleep(self._rules.min_interval_s)

@@ -23,8 +23,10 @@ POISONED_AT_MOST = 20
 class Controls(Protocol):
     """Where control records are written."""
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
-        """Decide for good that a record becomes a dead letter."""
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
+        """Decide for good that a record becomes a dead letter, if the partition still has this owner."""
 
 
 class Telemetry:
@@ -91,7 +93,9 @@ class Telemetry:
             raise FoldBroken(msg) from error
         log.error("record.poisoned", source=str(batch.source), offset=offset, error=repr(error), exc_info=error)
         try:
-            await self._controls.skip(batch.source, offset, DeadLetterReason.FOLD_FAILED, repr(error)[:500])
+            await self._controls.skip(
+                batch.source, batch.owner, offset, DeadLetterReason.FOLD_FAILED, repr(error)[:500]
+            )
         except PipelineError as unavailable:
             log.warning("record.poisoned.not_noted", source=str(batch.source), reason=str(unavailable))
 

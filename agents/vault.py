@@ -47,10 +47,12 @@ class DatabaseVault:
         """Keep a snapshot; see :func:`pipeline.store.snapshots.save`."""
         return await asyncio.to_thread(self._keeping.use, lambda c: snapshots.save(c, self._progress, snapshot))
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
         """Write a control record; see :func:`pipeline.store.controls.skip`."""
         await asyncio.to_thread(
-            self._keeping.use, lambda c: controls.skip(c, self._progress, source, offset, reason, detail)
+            self._keeping.use, lambda c: controls.skip(c, self._progress, source, owner, offset, reason, detail)
         )
 
     async def make_partitions(self) -> None:

@@ -10,11 +10,13 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store.progress import Progress
+from pipeline.store.progress import KEY, Progress
 
-_SKIP = """
+_SKIP = f"""
 INSERT INTO control_record (kind, cluster, consumer_group, topic, partition, "offset", reason, detail, created_by)
-VALUES ('skip', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(offset)s, %(reason)s, %(detail)s, %(worker)s)
+SELECT 'skip', cluster, consumer_group, topic, partition, %(offset)s, %(reason)s, %(detail)s, %(worker)s
+FROM source_progress WHERE {KEY} AND owner = %(owner)s
+FOR SHARE
 """
 
 
@@ -22,14 +24,19 @@ def skip(
     connection: psycopg.Connection[Any],
     progress: Progress,
     source: SourcePartition,
+    owner: str,
     offset: int,
     reason: DeadLetterReason,
     detail: str,
 ) -> None:
-    """Decide that one record becomes a dead letter, for this fold and every later one.
+    """Decide that one record becomes a dead letter, for this fold and every later one; only a partition's owner can.
+
+    Whoever comes next may have found that the log is another one, in which the offset means another record.
 
     Parameters
     ----------
+    owner
+        Under whose lease the record was read.
     connection
         In autocommit mode.
 
@@ -39,6 +46,7 @@ def skip(
         If the database does not answer.
     """
     parameters = progress.key(source) | {
+        "owner": owner,
         "offset": offset,
         "reason": str(reason),
         "detail": detail,

@@ -45,7 +45,9 @@ class FakeVault:
         self.kept.append((snapshot.source, snapshot.offset))
         return True
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
         if self.refused_skips:
             self.refused_skips -= 1
             raise DatabaseUnavailable("away")

@@ -58,7 +58,9 @@ class FakeControls:
     partitions: FakePartitions
     skipped: list[tuple[int, DeadLetterReason]] = field(default_factory=list)
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
         assert source in self.partitions.revoked, "what was half folded could be stored meanwhile"
         self.skipped.append((offset, reason))
         self.partitions.poisoned.discard(offset)

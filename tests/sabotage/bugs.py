@@ -257,7 +257,7 @@ BUGS = [
     Bug(
         "a record that cannot be stored is left out and not noted",
         "agents.flush",
-        "await self._vault.skip(source, error.offset, DeadLetterReason.UNSTORABLE, error.reason)",
+        "await self._vault.skip(source, owner, error.offset, DeadLetterReason.UNSTORABLE, error.reason)",
         "pass",
         _FLUSH + "test_a_record_that_can_never_be_stored_is_set_aside_and_the_other_partitions_are_stored",
     ),

@@ -118,14 +118,20 @@ class SimulatedVault:
         tables.snapshots[source] = (snapshot.offset, snapshot.state)
         return True
 
-    async def skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+    async def skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
         """Decide for good that a record becomes a dead letter."""
-        await asyncio.shield(self._loop.create_task(self._skip(source, offset, reason, detail)))
+        await asyncio.shield(self._loop.create_task(self._skip(source, owner, offset, reason, detail)))
 
-    async def _skip(self, source: SourcePartition, offset: int, reason: DeadLetterReason, detail: str) -> None:
+    async def _skip(
+        self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
+    ) -> None:
         await self._some_time()
         self.database.require_available()
-        self.database.tables.skips.append((source, offset, reason, detail, self._loop.time()))
+        row = self.database.tables.progress.get(source)
+        if row is not None and row.owner == owner:
+            self.database.tables.skips.append((source, offset, reason, detail, self._loop.time()))
         await self._some_time()
 
     async def peek(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, StoredMarks]:

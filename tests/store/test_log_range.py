@@ -108,13 +108,15 @@ def test_a_log_with_another_record_in_place_of_the_last_is_another_log(connectio
     owner = acquire(first, connection, SOURCE).owner
     move_marks(connection, 50)
     assert snapshots.save(connection, first, Snapshot(SOURCE, owner, 50, 1, b"state", 5))
-    controls.skip(connection, first, SOURCE, 7, DeadLetterReason.FOLD_FAILED, "in the lost log")
+    controls.skip(connection, first, SOURCE, owner, 7, DeadLetterReason.FOLD_FAILED, "in the lost log")
 
     taken = acquire(worker("second"), connection, SOURCE, 3, checksum=8)
 
     assert (taken.effects, taken.windows, taken.snapshot, taken.skip) == (3, 3, None, {})
     assert gaps(connection) == [(3, 50, "log_recreated")]
-    controls.skip(connection, first, SOURCE, 9, DeadLetterReason.FOLD_FAILED, "in the new log")
+    # Whoever read the lost log may still find something about it
+    controls.skip(connection, first, SOURCE, owner, 8, DeadLetterReason.FOLD_FAILED, "in the lost log")
+    controls.skip(connection, first, SOURCE, taken.owner, 9, DeadLetterReason.FOLD_FAILED, "in the new log")
     again = acquire(worker("third"), connection, SOURCE, 3)
     assert again.skip == {9: (DeadLetterReason.FOLD_FAILED, "in the new log")}
     assert len(gaps(connection)) == 1, "the lost log's checksum is no evidence against the new one"

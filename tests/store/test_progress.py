@@ -141,7 +141,8 @@ def test_the_state_of_a_log_that_is_gone_is_not_loaded_when_the_new_log_has_come
 
 def test_what_makes_a_record_a_dead_letter_is_told_to_its_next_owner_only(connection: Connection) -> None:
     mine = progress()
-    controls.skip(connection, mine, SOURCE, 7, DeadLetterReason.FOLD_FAILED, "why")
+    owner = acquire(mine, connection, SOURCE, end=10).owner
+    controls.skip(connection, mine, SOURCE, owner, 7, DeadLetterReason.FOLD_FAILED, "why")
 
     told = {
         (each.subscriber.cluster, each.subscriber.group, at.partition): acquire(each, connection, at, end=10).skip

@@ -132,7 +132,7 @@ def test_one_record_in_thousands_that_the_database_refuses_is_named_and_set_asid
     assert world.events() == {}
 
     reason = DeadLetterReason.UNSTORABLE
-    controls.skip(world.leasing, world.progress, A, 3217, reason, caught.value.reason)
+    controls.skip(world.leasing, world.progress, A, world.owners[A], 3217, reason, caught.value.reason)
     taken = acquire(world.progress, world.leasing, A, end=10**6)
     world.owners[A] = taken.owner
     assert world.sink.store([world.unit(A, 0, 5000, taken.skip)]) == {A}
