@@ -57,6 +57,7 @@ class Broker:
         self.logs = {source: Log() for source in sources}
         self.former: dict[SourcePartition, list[Log]] = {source: [] for source in sources}
         self.away = False
+        self.slow_s = 0.0
         # Partitions of which something went away that only the next record shows
         self.unnoticed: set[SourcePartition] = set()
         self._appended = asyncio.Event()
@@ -90,7 +91,7 @@ class Broker:
         BrokerUnavailable
             If there is no answer.
         """
-        await asyncio.sleep(self._rng.random() * 0.01)
+        await asyncio.sleep(self._rng.random() * (0.01 + self.slow_s))
         if self.away:
             await asyncio.sleep(0.1)
             raise BrokerUnavailable("the broker does not answer")

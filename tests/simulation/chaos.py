@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from pipeline.core.records import SourcePartition
+from tests.simulation.broker import Broker
+from tests.simulation.database import Database
 from tests.simulation.trace import Fault
 from tests.simulation.worker import SimulatedWorker, World
 from tests.simulation.workload import POISON, UNSTORABLE, Plant
@@ -32,13 +34,14 @@ class Chaos:
             Fault.HEARTBEATS_LOST: self._lose_heartbeats,
             Fault.HOLE: lambda: self._append(hole=world.rng.randint(1, 5)),
             Fault.BROKER_AWAY: lambda: self._take_away(world.broker),
+            Fault.BROKER_SLOW: lambda: self._slow_down(world.broker),
             Fault.RETENTION: self._drop_oldest,
             Fault.RECREATION: self._recreate,
             Fault.KILL: self._kill,
             Fault.STOP: self._stop,
             Fault.FREEZE: self._freeze,
             Fault.DATABASE_AWAY: self._take_database_away,
-            Fault.DATABASE_SLOW: self._slow_down,
+            Fault.DATABASE_SLOW: lambda: self._slow_down(world.database),
             Fault.RESTORE: self._restore,
             Fault.UNSTORABLE: lambda: self._append(poison=UNSTORABLE),
             Fault.POISON: lambda: self._append(poison=POISON),
@@ -125,7 +128,7 @@ class Chaos:
         if members:
             self._world.group.leave(self._world.rng.choice(members))
 
-    def _take_away(self, service: object) -> None:
+    def _take_away(self, service: Broker | Database) -> None:
         service.away = True  # type: ignore[attr-defined]
         self._later(self._world.rng.uniform(0.2, 1.5), lambda: setattr(service, "away", False))
 
@@ -133,10 +136,9 @@ class Chaos:
         self._world.database.end_all()
         self._take_away(self._world.database)
 
-    def _slow_down(self) -> None:
-        database = self._world.database
-        database.slow_s = self._world.rng.uniform(0.1, 1.0)
-        self._later(self._world.rng.uniform(0.5, 2.0), lambda: setattr(database, "slow_s", 0.0))
+    def _slow_down(self, service: Broker | Database) -> None:
+        service.slow_s = self._world.rng.uniform(0.1, 1.0)
+        self._later(self._world.rng.uniform(0.5, 2.0), lambda: setattr(service, "slow_s", 0.0))
 
     def _drop_oldest(self) -> None:
         broker, rng = self._world.broker, self._world.rng
@@ -166,7 +168,18 @@ class Chaos:
             worker.stop(then=lambda: self._start_later(worker))
 
     def _freeze(self) -> None:
-        worker = self._some_worker()
+        self._world.loop.spawn(None, self._freeze_somebody(), "freeze")
+
+    async def _freeze_somebody(self) -> None:
+        """Stop a worker: at once, or when one is in the middle of a transaction, where it holds locks."""
+        worker, locks = None, self._world.database.locks
+        for _ in range(self._world.rng.choice((0, 40))):
+            holders = {transaction.holder for transaction in locks.values()}
+            worker = next((each for each in self._workers if each.name in holders and not each.process.stopped), None)
+            if worker is not None:
+                break
+            await asyncio.sleep(0.005)
+        worker = worker or self._some_worker()
         if worker is not None:
             self._world.trace.fault(Fault.FREEZE, worker.name)
             self._world.loop.stop_process(worker.process)

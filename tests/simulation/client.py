@@ -15,7 +15,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.odds import Odds
 from tests.simulation.trace import Fault, Trace
 
-FETCH_S = 0.2
+FETCH_S = 0.4
 BUFFER = 3
 """Batches between fetcher and agent."""
 
@@ -68,13 +68,13 @@ class SimulatedClient:
     async def fetch(self, timeout_s: float) -> Mapping[SourcePartition, Sequence[Record]]:
         active = [source for source in self._assignment if source not in self._paused]
         if not active:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.12)
             return {}
         fetched = self._take(active)
         if not fetched:
             await self._broker.wait_for_records(timeout_s)
             fetched = self._take([source for source in active if source in self._assignment])
-        await self._some_time(0.01)
+        await self._some_time(0.01 + self._broker.slow_s)
         return fetched
 
     def _take(self, active: list[SourcePartition]) -> dict[SourcePartition, Sequence[Record]]:

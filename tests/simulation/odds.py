@@ -29,6 +29,7 @@ ACTIVE = (
     Fault.HEARTBEATS_LOST,
     Fault.HOLE,
     Fault.BROKER_AWAY,
+    Fault.BROKER_SLOW,
     Fault.RETENTION,
     Fault.RECREATION,
     Fault.KILL,
@@ -66,8 +67,8 @@ class Odds:
         if self.lossy and not LOSSY & set(self.active):
             self.active.append(rng.choice(sorted(LOSSY)))
         if Fault.RECREATION in self.active:
-            # Where the record before the mark is missing, nothing tells one log from another
-            self.active = [kind for kind in self.active if kind is not Fault.HOLE]
+            # Where the record before the mark is missing (or is before a gap), nothing tells one log from another
+            self.active = [kind for kind in self.active if kind not in {Fault.HOLE, Fault.RETENTION}]
         if only:
             self.active, self.lossy = list(only), bool(LOSSY & set(only))
         self._chances = {kind: rng.random() * 0.12 for kind in rng.sample(PASSIVE, rng.randint(0, len(PASSIVE)))}

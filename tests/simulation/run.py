@@ -27,7 +27,7 @@ from tests.simulation.workload import Plant
 CHAOS_S = 5.0
 """How long faults happen, virtual s."""
 
-QUIET_S = 20.0
+QUIET_S = 60.0
 """How long the pipeline may take afterwards until everything is stored, virtual s."""
 
 LINES = 60
@@ -64,7 +64,7 @@ def run(seed: int, parts: Parts | None = None, only: Sequence[Fault] = ()) -> Re
         With the seed, the command that repeats it and the end of the trace.
     """
     rng = random.Random(seed)
-    loop = Loop(rng, in_order=rng.random() < 0.3, thread_s=rng.choice((0.002, 0.05)))
+    loop = Loop(rng, in_order=rng.random() < 0.3, thread_s=rng.choice((0.002, 0.05, 0.4)))
     trace = Trace(loop.time)
     errors: list[BaseException] = []
 

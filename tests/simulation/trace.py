@@ -20,6 +20,7 @@ class Fault(StrEnum):
     REDELIVERY = "the client goes back to the log's start by itself"
     HOLE = "offsets are missing in the log"
     BROKER_AWAY = "the broker does not answer"
+    BROKER_SLOW = "the broker is slow"
     RETENTION = "the log's start moves past a mark"
     RECREATION = "the topic is recreated"
     KILL = "a worker is killed"
