@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -11,9 +11,10 @@ import psycopg
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
-from pipeline.core.records import SourcePartition
+from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.store import controls, snapshots, takeover
 from pipeline.store.failures import failure
+from pipeline.store.history import stored_events
 from pipeline.store.migrate import make_partitions
 from pipeline.store.progress import Progress
 from pipeline.store.sink import Sink
@@ -34,6 +35,7 @@ class DatabaseVault:
     """
 
     def __init__(self, connect: Callable[[bool], Connection], progress: Progress) -> None:
+        self._connect = connect
         self._progress = progress
         self._sink = Sink(lambda: connect(False), progress)
         self._leasing = _Line(lambda: connect(True))
@@ -72,6 +74,14 @@ class DatabaseVault:
         """Return the server's process ids of the connections that are open; from any thread."""
         pids = (self._sink.backend.pid if self._sink.backend else None, self._leasing.pid, self._keeping.pid)
         return [pid for pid in pids if pid is not None]
+
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[list[StoredEvent]]:
+        """Yield what is stored of some offsets; blocks, see :func:`pipeline.store.history.stored_events`."""
+        with self._connect(False) as connection:
+            try:
+                yield from stored_events(connection, self._progress, source, first, end)
+            except psycopg.Error as error:
+                raise failure(error, f"the stored events of {source} were not read") from error
 
     def close(self) -> None:
         """End all connections."""

@@ -168,6 +168,8 @@ class Vitals:
             if isinstance(subject, Part):
                 return None
             at = sight.held.get(subject)
+            if at is None and self._partitions.loading is not None:
+                return f"the state of {self._partitions.loading} is loaded"
             nothing_waits = at is not None and at.position == at.effects
             if at is not None and nothing_waits and not self._inspector.has_record(subject, at.position):
                 return "its log ends in something that is no record"

@@ -26,6 +26,7 @@ from pipeline.broker.ownership import Ownership
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.codec import CodecRules
 from pipeline.core.errors import PipelineError
+from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
@@ -72,14 +73,16 @@ class Worker:
         self.failure: PipelineError | None = None
         flush = settings.flush
         subscriber = Subscriber(settings.site.cluster, settings.group, name)
+        rules = fold_rules(settings)
+        progress = Progress(subscriber, FOLD_VERSION, fingerprint(rules))
         self.metrics = Metrics()
-        self._vault = ObservedVault(self._connect, Progress(subscriber, FOLD_VERSION), self.metrics, time.monotonic)
-        self.partitions = Partitions(self._vault.take_over, fold_rules(settings), flush.max_pending_records)
+        self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic)
+        self.partitions = Partitions(self._vault.take_over, self._vault.stored_events, rules, flush.max_pending_records)
         self.ownership = Ownership(PartitionLeases(self.partitions, self._vault.peek))
-        rules = FlushRules(
+        when = FlushRules(
             flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
         )
-        self._flusher = Flusher(self.partitions, self.ownership, self._vault, rules, time.monotonic)
+        self._flusher = Flusher(self.partitions, self.ownership, self._vault, when, time.monotonic)
         self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)

@@ -8,14 +8,12 @@ from collections.abc import Callable, Collection, Iterable
 import structlog
 
 from pipeline.core.effects import Effects, UnitOfWork
-from pipeline.core.errors import NotOwner
-from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.errors import NotOwner, StaleEvidence
+from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence
 from pipeline.core.records import RecordBatch, SourcePartition
-from pipeline.core.state import PartitionState
-from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.takeover import Acquired
-from tables import snapshots
+from tables.loading import Stored, load, readable_from
 from tables.partition import OwnedPartition
 
 log = structlog.get_logger(__name__)
@@ -32,6 +30,8 @@ class Partitions:
     ----------
     take_over
         Takes a partition over in the database, given what its log was seen to hold; runs in a thread.
+    stored
+        Gives what is stored already of a range of offsets; runs in a thread.
     rules
         Of the fold.
     max_pending
@@ -39,9 +39,14 @@ class Partitions:
     """
 
     def __init__(
-        self, take_over: Callable[[SourcePartition, Evidence], Acquired], rules: FoldRules, max_pending: int = 40_000
+        self,
+        take_over: Callable[[SourcePartition, Evidence], Acquired],
+        stored: Stored,
+        rules: FoldRules,
+        max_pending: int = 40_000,
     ) -> None:
         self._take_over = take_over
+        self._stored = stored
         self.rules = rules
         self._max_pending = max_pending
         self.owned: dict[SourcePartition, OwnedPartition] = {}
@@ -49,6 +54,8 @@ class Partitions:
         self._in_flight: dict[tuple[SourcePartition, str], OwnedPartition] = {}
         self._changed = asyncio.Event()
         self.work = asyncio.Event()
+        self.loading: SourcePartition | None = None
+        """Whose state is loaded now, which takes long if it is rebuilt from events; others wait meanwhile."""
         self._closed = False
         self._wanted: set[SourcePartition] = set()
         self._releases = 0
@@ -72,15 +79,28 @@ class Partitions:
         releases = self._releases
         taken = await asyncio.to_thread(self._take_over, source, evidence)
         parked = self._parked.pop(source, None)
-        if parked is not None and _still_right(parked, taken):
+        begins = evidence.held.start
+        if parked is not None and _still_right(parked, taken) and parked.position >= readable_from(taken, begins):
             partition = parked
             partition.owner = taken.owner
         else:
-            partition = await asyncio.to_thread(_load, source, taken, evidence.held.start)
-        if releases != self._releases and source not in self._wanted:
+            arguments = (source, taken, begins, self.rules, self._stored)
+            self.loading = source
+            try:
+                partition = await asyncio.to_thread(load, *arguments, lambda: self._may_own(source, releases))
+            finally:
+                self.loading = None
+        if not self._may_own(source, releases):
             raise NotOwner(f"{source} went to another worker while it was taken over")
         self.owned[source] = partition
+        if taken.settle_first:
+            await self._until(lambda: partition.is_stored or self.owned.get(source) is not partition)
+            raise StaleEvidence(f"what was stored of the lost log of {source} is merged: asking again")
         return partition.owner, partition.position
+
+    def _may_own(self, source: SourcePartition, releases: int) -> bool:
+        """Return whether a partition that was wanted after so many releases still is."""
+        return not self._closed and (releases == self._releases or source in self._wanted)
 
     def release(self, wanted: Collection[SourcePartition]) -> None:
         """Give up every lease; what may come back is kept aside."""
@@ -180,24 +200,4 @@ def _still_right(parked: OwnedPartition, taken: Acquired) -> bool:
         parked.effects_mark,
         parked.windows_mark,
         set(parked.skip),
-    )
-
-
-def _load(source: SourcePartition, taken: Acquired, log_start: int) -> OwnedPartition:
-    state, position = PartitionState(), log_start
-    if taken.snapshot is not None:
-        try:
-            reached(CrashPoint.LOADING_SNAPSHOT)
-            state, position = snapshots.decode(taken.snapshot[1]), max(taken.snapshot[0], log_start)
-        except ValueError as error:
-            log.warning("snapshot.unreadable", source=str(source), reason=str(error), refold_from=log_start)
-    return OwnedPartition(
-        source,
-        taken.owner,
-        state,
-        position,
-        Marks(taken.effects, taken.windows),
-        taken.effects,
-        taken.windows,
-        taken.skip,
     )

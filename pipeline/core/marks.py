@@ -74,7 +74,7 @@ class GapReason(StrEnum):
 
 
 class Gap(NamedTuple):
-    """Offsets ``[first, end)`` that can no longer be read, or that the marks have passed in another log."""
+    """Offsets ``[first, end)`` that nobody can read any more, or that the marks have passed in another log."""
 
     first: int
     end: int
@@ -92,16 +92,28 @@ class Reconciled(NamedTuple):
         What is gone, if anything is.
     log_is_ours
         Whether the log still is the one that the marks were made on; if not, no state that was folded from it holds.
+    settle_first
+        Whether windows of a lost log are still to be merged, from what is stored of it; the marks are still its own then. The
+        new log is begun when the marks are even.
     """
 
     effects: int
     windows: int
     gap: Gap | None = None
     log_is_ours: bool = True
+    settle_first: bool = False
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether reading begins in a new log, with nothing of the lost one."""
+        return not self.log_is_ours and not self.settle_first
 
 
 def reconcile(evidence: Evidence, present: StoredMarks) -> Reconciled:
     """Return what to go on with, given what the log was seen to hold.
+
+    Records that were stored are not missed in the log: what the windows mark has not passed yet is folded from there. So only
+    what the effects mark had not passed is a gap.
 
     Evidence must be younger than what it is evidence about: a log that was asked before marks moved says nothing against
     the marks as they are now. If it said nothing against them as they were, their owner may have moved them on since.
@@ -120,13 +132,14 @@ def reconcile(evidence: Evidence, present: StoredMarks) -> Reconciled:
     --------
     >>> marks = StoredMarks("mine", effects=50, windows=40, checksum=7, checksum_offset=49)
     >>> reconcile(Evidence(marks, LogRange(0, 100), checksum=7), marks)
-    Reconciled(effects=50, windows=40, gap=None, log_is_ours=True)
-    >>> reconcile(Evidence(marks, LogRange(70, 100)), marks)[:2]
-    (70, 70)
-    >>> reconcile(Evidence(marks, LogRange(0, 100), checksum=8), marks).gap
-    Gap(first=0, end=50, reason=<GapReason.LOG_RECREATED: 'log_recreated'>)
-    >>> reconcile(Evidence(marks, LogRange(0, 20)), marks).log_is_ours
-    False
+    Reconciled(effects=50, windows=40, gap=None, log_is_ours=True, settle_first=False)
+    >>> reconcile(Evidence(marks, LogRange(70, 100)), marks)[:3]
+    (70, 40, Gap(first=50, end=70, reason=<GapReason.LOG_START_MOVED: 'log_start_moved'>))
+    >>> reconcile(Evidence(marks, LogRange(0, 20)), marks).settle_first
+    True
+    >>> even = marks._replace(windows=50)
+    >>> reconcile(Evidence(even, LogRange(0, 100), checksum=8), even)[:3]
+    (0, 0, Gap(first=0, end=50, reason=<GapReason.LOG_RECREATED: 'log_recreated'>))
     """
     # What nobody has owned yet, nobody can have moved
     seen = present if evidence.seen is None and present.owner is None else evidence.seen
@@ -146,12 +159,16 @@ def _moved_on(seen: StoredMarks, present: StoredMarks) -> bool:
 def _compare(seen: StoredMarks, evidence: Evidence) -> Reconciled:
     start, end = evidence.held
     effects, windows = seen.effects, seen.windows
-    reached, behind = max(effects, windows), min(effects, windows)
-    if reached > end:
-        return Reconciled(start, start, Gap(end, reached, GapReason.LOG_TRUNCATED), log_is_ours=False)
+    if effects > end:
+        return _another(seen, start, Gap(end, effects, GapReason.LOG_TRUNCATED))
     if seen.last_record is not None and evidence.checksum not in {None, seen.checksum}:
-        return Reconciled(start, start, Gap(start, reached, GapReason.LOG_RECREATED), log_is_ours=False)
-    if behind < start:
-        gap = Gap(behind, start, GapReason.LOG_START_MOVED)
-        return Reconciled(max(effects, start), max(windows, start), gap)
+        return _another(seen, start, Gap(start, effects, GapReason.LOG_RECREATED))
+    if effects < start:
+        return Reconciled(start, windows, Gap(effects, start, GapReason.LOG_START_MOVED))
     return Reconciled(effects, windows)
+
+
+def _another(seen: StoredMarks, start: int, gap: Gap) -> Reconciled:
+    if seen.windows < seen.effects:
+        return Reconciled(seen.effects, seen.windows, log_is_ours=False, settle_first=True)
+    return Reconciled(start, start, gap, log_is_ours=False)

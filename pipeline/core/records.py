@@ -61,6 +61,25 @@ class Record(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
+class StoredEvent(NamedTuple):
+    """An accepted message as it was stored.
+
+    Parameters
+    ----------
+    offset, place
+        Where it came from: its record, and its place in an array record.
+    ingest_ms
+        The broker's time, ms since the epoch, UTC.
+    body
+        Its own JSON, also if it was one of an array.
+    """
+
+    offset: int
+    place: int
+    ingest_ms: int
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
     """The records one fetch gave for one partition.

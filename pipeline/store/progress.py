@@ -68,11 +68,14 @@ class Progress:
         In whose name.
     fold_version
         Version of the fold whose snapshots can be loaded.
+    config_version
+        Stands for the rules that the fold is given.
     """
 
-    def __init__(self, subscriber: Subscriber, fold_version: int) -> None:
+    def __init__(self, subscriber: Subscriber, fold_version: int, config_version: str = "") -> None:
         self.subscriber = subscriber
         self.fold_version = fold_version
+        self.config_version = config_version
 
     def of_all(self) -> dict[str, Any]:
         """Return the key columns that all partitions share as query parameters."""

@@ -4,7 +4,8 @@ In order, inside one transaction and under the row's lock:
 
 1. judge the marks by what the log was seen to hold; refuse evidence that is older than they are,
 2. note what is gone, and forget what a lost log left behind,
-3. write the new owner's token, after which every transaction of the one before misses,
+3. write the new owner's token, after which every transaction of the one before misses; and from where on another version of
+   the fold, or of its rules, decides,
 4. read what the new owner goes on with: snapshot and control records.
 """
 
@@ -48,6 +49,8 @@ class Acquired:
         Offsets that are to become dead letters, with reason and detail.
     gap
         What the log no longer had of what was to be read, if anything.
+    settle_first
+        Whether the log is lost and its windows are still to be merged: nothing can be read before.
     """
 
     owner: str
@@ -57,6 +60,7 @@ class Acquired:
     snapshot: tuple[int, bytes] | None
     skip: dict[int, tuple[DeadLetterReason, str]]
     gap: Gap | None = None
+    settle_first: bool = False
 
 
 _INSERT = """
@@ -79,9 +83,10 @@ _TAKE = f"""
 UPDATE source_progress
 SET owner = %(owner)s, worker = %(worker)s, backend_pid = %(pid)s, backend_start = %(started)s,
     effects_next = %(effects)s, windows_next = %(windows)s, fold_version = %(fold_version)s,
-    checksum = CASE WHEN %(log_is_ours)s THEN checksum END,
-    checksum_offset = CASE WHEN %(log_is_ours)s THEN checksum_offset END,
-    log_since = CASE WHEN %(log_is_ours)s THEN log_since ELSE clock_timestamp() END,
+    config_version = %(config_version)s,
+    checksum = CASE WHEN NOT %(begins_anew)s THEN checksum END,
+    checksum_offset = CASE WHEN NOT %(begins_anew)s THEN checksum_offset END,
+    log_since = CASE WHEN %(begins_anew)s THEN clock_timestamp() ELSE log_since END,
     acquired_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE {KEY}
 """
@@ -109,6 +114,21 @@ _TERMINATE = f"""
 SELECT pg_terminate_backend(held.pid) FROM source_progress AS p
 JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.transactionid = p.xmax AND held.granted
 WHERE {KEY} AND held.pid <> pg_backend_pid()
+"""
+
+# A row from before there was a configuration version says nothing about it
+_NOTE_VERSION = f"""
+WITH changed AS (
+    INSERT INTO control_record (kind, cluster, consumer_group, topic, partition, "offset", reason, detail, created_by)
+    SELECT 'version', cluster, consumer_group, topic, partition, %(effects)s, 'version_changed',
+           format('fold %%s -> %%s, configuration %%s -> %%s', fold_version, %(fold_version)s::int,
+                  config_version, %(config_version)s::text),
+           %(worker)s
+    FROM source_progress
+    WHERE {KEY} AND (fold_version <> %(fold_version)s OR config_version <> %(config_version)s)
+    RETURNING id, topic, partition, "offset"
+)
+INSERT INTO control_effect (control_id, topic, partition, "offset") SELECT * FROM changed
 """
 
 _FORGET_SNAPSHOT = f"UPDATE partition_snapshot SET fold_version = 0 WHERE {KEY}"
@@ -166,29 +186,33 @@ def take_over(
 def _take(
     cursor: Cursor, progress: Progress, source: SourcePartition, evidence: Evidence, backend: Backend | None
 ) -> Acquired:
-    key = progress.key(source) | {"fold_version": progress.fold_version}
+    versions = {"fold_version": progress.fold_version, "config_version": progress.config_version}
+    key = progress.key(source) | versions
     row = cursor.execute(_LOCK, key).fetchone()
     assert row is not None  # noqa: S101  # inserted before, and rows are never deleted
     present = StoredMarks(*row)
     found = reconcile(evidence, present)
     if found.gap is not None:
         _note_gap(cursor, key, source, found.gap)
-    if not found.log_is_ours:
+    if found.begins_anew:
         # It would seem to fit again as soon as the marks of the new log have come as far
         cursor.execute(_FORGET_SNAPSHOT, key)
     owner = secrets.token_hex(16)
+    marks = {"effects": found.effects, "windows": found.windows, "begins_anew": found.begins_anew}
     who = {"owner": owner, "worker": progress.subscriber.worker}
     writes = {"pid": backend.pid if backend else None, "started": backend.started if backend else None}
-    cursor.execute(_TAKE, key | found._asdict() | who | writes)
+    if cursor.execute(_NOTE_VERSION, key | marks | who).rowcount:
+        log.info("version.changed", source=str(source), offset=found.effects, **versions)
+    cursor.execute(_TAKE, key | marks | who | writes)
     reached(CrashPoint.TOKEN_WRITTEN)
     return _acquired(cursor, key, present, found, owner)
 
 
 def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: Reconciled, owner: str) -> Acquired:
-    reachable = min(found.effects, found.windows) if found.log_is_ours else -1
+    reachable = -1 if found.begins_anew else min(found.effects, found.windows)
     snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
     skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}
-    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip, found.gap)
+    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip, found.gap, found.settle_first)
 
 
 def _note_gap(cursor: Cursor, key: dict[str, Any], source: SourcePartition, gap: Gap) -> None:

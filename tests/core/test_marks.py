@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 
 from pipeline.core.errors import StaleEvidence
-from pipeline.core.marks import Evidence, GapReason, LogRange, Reconciled, StoredMarks, reconcile
+from pipeline.core.marks import Evidence, Gap, GapReason, LogRange, Reconciled, StoredMarks, reconcile
 
 offsets = st.integers(0, 20)
 ranges = st.tuples(offsets, offsets).map(lambda pair: LogRange(min(pair), max(pair)))
@@ -31,11 +31,18 @@ def test_reading_goes_on_within_the_log_and_whatever_is_passed_over_is_a_gap(
 ) -> None:
     found = reconcile(Evidence(seen, held, checksum), seen)
 
-    assert held.start <= found.effects <= held.end
+    if not found.settle_first:
+        assert held.start <= found.effects <= held.end
     if found.log_is_ours:
-        assert found.effects >= seen.effects
-        assert (found.gap is None) == (found.windows == seen.windows)
+        # What was stored of the records that are gone completes the windows
+        assert found.windows == seen.windows
+        passed_over = Gap(seen.effects, found.effects, GapReason.LOG_START_MOVED)
+        assert found.gap == (passed_over if found.effects > seen.effects else None)
+    elif found.settle_first:
+        assert (found.effects, found.windows, found.gap) == (seen.effects, seen.windows, None)
+        assert seen.windows < seen.effects
     else:
+        assert seen.windows == seen.effects
         assert (found.effects, found.windows) == (held.start, held.start)
         assert found.gap is not None
         assert found.gap.reason is not GapReason.LOG_START_MOVED

@@ -70,7 +70,7 @@ BUGS = [
     ),
     Bug(
         "effects and windows marks are swapped when a partition is loaded",
-        "tables.partitions",
+        "tables.loading",
         "Marks(taken.effects, taken.windows)",
         "Marks(taken.windows, taken.effects)",
         _FLUSH + "test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset",
@@ -128,8 +128,8 @@ BUGS = [
     Bug(
         "a state that was kept aside goes on though somebody came between",
         "tables.partitions",
-        "if parked is not None and _still_right(parked, taken):",
-        "if parked is not None:",
+        "if parked is not None and _still_right(parked, taken) and",
+        "if parked is not None and",
         _PARTITIONS + "test_what_was_folded_is_dropped_if_somebody_came_between",
     ),
     Bug(

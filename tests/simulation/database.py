@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
@@ -24,6 +25,14 @@ Place = tuple[SourcePartition, int, int]
 Event = tuple[SourcePartition, int, int, bytes]
 
 
+class Written(NamedTuple):
+    """What else a row of ``event`` has: machine, the broker's time, and when it was stored, virtual s."""
+
+    machine: str
+    ingest_ms: int
+    at_s: float
+
+
 @dataclass
 class Tables:
     """All rows by key. The rows are never changed, only replaced: so a copy is a copy of the dicts.
@@ -36,7 +45,7 @@ class Tables:
     log_since: dict[SourcePartition, float] = field(default_factory=dict)
     skips: list[tuple[SourcePartition, int, DeadLetterReason, str, float]] = field(default_factory=list)
     gaps: list[tuple[SourcePartition, Gap]] = field(default_factory=list)
-    events: dict[Event, str] = field(default_factory=dict)
+    events: dict[Event, Written] = field(default_factory=dict)
     dead_letters: dict[Place, str] = field(default_factory=dict)
     anomalies: dict[tuple[SourcePartition, int, int, str, str], tuple[float, float, float]] = field(
         default_factory=dict
@@ -97,7 +106,7 @@ class Transaction:
             if moved.effects < before.effects or moved.windows < before.windows:
                 raise Violation(f"marks of {unit.source} went back from {before} to {moved}")
             tables.progress[unit.source] = moved
-            _store_effects(tables, unit)
+            _store_effects(tables, unit, self._database.trace.now())
             _merge_projections(tables, unit)
         self.end()
 
@@ -110,16 +119,21 @@ class Transaction:
         self._database.transactions.discard(self)
 
 
-def _store_effects(tables: Tables, unit: UnitOfWork) -> None:
+def _store_effects(tables: Tables, unit: UnitOfWork, at_s: float) -> None:
     for effects in unit.effects:
         events = effects.events
-        for offset, index, machine, body in zip(
-            events.offsets.tolist(), events.indexes.tolist(), events.machine_ids, events.bodies, strict=True
+        for offset, index, machine, ingest_ms, body in zip(
+            events.offsets.tolist(),
+            events.indexes.tolist(),
+            events.machine_ids,
+            events.ingest_ms.tolist(),
+            events.bodies,
+            strict=True,
         ):
             row = (unit.source, offset, index, body)
             if row in tables.events:
                 raise Violation(f"{unit.source} offset {offset} was stored twice")
-            tables.events[row] = machine
+            tables.events[row] = Written(machine, ingest_ms, at_s)
         for a in effects.anomalies:
             tables.anomalies[unit.source, a.offset, a.index, a.sensor, a.kind] = (a.value, a.expected, a.score)
         for letter in effects.dead_letters:
@@ -146,7 +160,7 @@ class Database:
 
     def __init__(self, rng: random.Random, trace: Trace) -> None:
         self.rng = rng
-        self._trace = trace
+        self.trace = trace
         self.tables = Tables()
         self.locks: dict[SourcePartition, Transaction] = {}
         self.transactions: set[Transaction] = set()

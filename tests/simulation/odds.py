@@ -21,6 +21,7 @@ PASSIVE = (
     Fault.LEASE_ANSWER_LOST,
     Fault.FOLD_FAILS,
     Fault.SNAPSHOT_LOST,
+    Fault.EVENTS_NOT_READ,
 )
 """What happens on the way of something else."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+
+import orjson
 
 from pipeline.core.records import SourcePartition
 from tests.core.plain import Plain
@@ -20,10 +24,13 @@ BY_CONTROL = {POISON: "fold_failed", UNSTORABLE: "unstorable"}
 
 
 def is_caught_up(broker: Broker, tables: Tables) -> bool:
-    """Return whether both marks of every partition are at its log's last record."""
+    """Return whether both marks of every partition are at its log's last record; those of a lost log are there by chance."""
     for source, log in broker.logs.items():
         row = tables.progress.get(source)
         if row is None or (row.effects, row.windows) != (log.reached, log.reached):
+            return False
+        last = log.records[-1] if log.records else None
+        if last is not None and row.last_record == last.offset and row.checksum != zlib.crc32(last.value or b""):
             return False
     return True
 
@@ -52,6 +59,7 @@ def check(broker: Broker, database: Database, *, lossy: bool) -> None:
             _check_survivors(source, log, tables)
             _check_lost(source, log, tables, database.began[source])
         _check_bounds(broker, tables)
+        _check_windows_count_events(tables)
     else:
         if tables.gaps:
             raise Violation(f"nothing was lost, and yet there are gaps: {tables.gaps}")
@@ -73,7 +81,7 @@ def _check_all(broker: Broker, tables: Tables) -> None:
             else:
                 plain.take(offset, message)
     events = {(source, offset): machine for source, plain in plains.items() for offset, machine in plain.events}
-    _compare("events", events, {(source, offset): machine for (source, offset, *_), machine in tables.events.items()})
+    _compare("events", events, {(source, offset): row.machine for (source, offset, *_), row in tables.events.items()})
     stored = {(source, offset): reason for (source, offset, _), reason in tables.dead_letters.items()}
     _compare("dead letters", letters, {at: why if letters.get(at) is not None else None for at, why in stored.items()})
     _compare_anomalies(plains, tables)
@@ -163,3 +171,13 @@ def _check_bounds(broker: Broker, tables: Tables) -> None:
     for key in least | most:
         if not least[key] <= counted.get(key, 0) <= most[key]:
             raise Violation(f"window {key} counts {counted.get(key, 0)}, sent {most[key]}, surviving {least[key]}")
+
+
+def _check_windows_count_events(tables: Tables) -> None:
+    """Whatever was lost: each window counts each stored event once, also those of a log that is gone."""
+    stored: Counter[tuple[str, str, int]] = Counter()
+    for _, _, _, body in tables.events:
+        message = orjson.loads(body)
+        start_ms = int(dt.datetime.fromisoformat(message["time"]).timestamp() * 1000) // 60_000 * 60_000
+        stored.update((message["machine_id"], sensor, start_ms) for sensor in message["readings"])
+    _compare("readings counted", dict(stored), {key: row["count"] for key, row in tables.windows.items()})

@@ -38,6 +38,7 @@ class Fault(StrEnum):
     POISON = "the fold fails on one record, each time"
     FOLD_FAILS = "the fold fails in the middle of a batch, once"
     SNAPSHOT_LOST = "a snapshot is not kept"
+    EVENTS_NOT_READ = "the connection is lost while a state is rebuilt from events"
 
 
 class Trace:
@@ -47,6 +48,10 @@ class Trace:
         self._clock = clock
         self._lines: list[tuple[float, str, str, Any]] = []
         self.faults: Counter[Fault] = Counter()
+
+    def now(self) -> float:
+        """Return the virtual time, s."""
+        return self._clock()
 
     def add(self, who: str, what: str, details: Any = "") -> None:
         self._lines.append((self._clock(), who, what, details))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextvars import Context
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.marks import Evidence, StoredMarks, reconcile
-from pipeline.core.records import SourcePartition
+from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tests.simulation.database import Database, Transaction
@@ -155,7 +155,7 @@ class SimulatedVault:
             self._trace.add(self._name, "gap", found.gap)
         owner = f"{self._rng.getrandbits(64):016x}"
         taken = present._replace(owner=owner, effects=found.effects, windows=found.windows)
-        if not found.log_is_ours:
+        if found.begins_anew:
             tables.snapshots.pop(source, None)
             tables.log_since[source] = self._loop.time()
             taken = taken._replace(checksum=None, checksum_offset=None)
@@ -167,7 +167,26 @@ class SimulatedVault:
         skip = {
             offset: (reason, why) for at, offset, reason, why, when in tables.skips if at == source and when >= since
         }
-        return Acquired(owner, present.owner, found.effects, found.windows, snapshot, skip)
+        return Acquired(
+            owner, present.owner, found.effects, found.windows, snapshot, skip, found.gap, found.settle_first
+        )
+
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[list[StoredEvent]]:
+        """Yield what is stored of some offsets in the present log; runs in a thread."""
+        self.database.require_available()
+        tables = self.database.tables
+        since = tables.log_since.get(source, 0.0)
+        found = [
+            StoredEvent(offset, place, written.ingest_ms, body)
+            for (at, offset, place, body), written in tables.events.items()
+            if at == source and first <= offset < end and written.at_s > since
+        ]
+        self._trace.add(self._name, "reads events", {"source": source, "first": first, "end": end, "found": len(found)})
+        lost = self._odds.strike(Fault.EVENTS_NOT_READ, self._name)
+        for event in sorted(found):
+            yield [event]
+            if lost:
+                raise DatabaseUnavailable("the connection was lost while events were read")
 
     def _wait_for_lock(self, source: SourcePartition) -> None:
         """Wait for a row's lock as long as ``lock_timeout``, then end the connection that holds it."""

@@ -88,8 +88,33 @@ def test_a_log_start_beyond_the_marks_is_a_gap(connection: Connection) -> None:
 
     taken = acquire(worker("second"), connection, SOURCE, 70)
 
-    assert (taken.effects, taken.windows) == (70, 70)
+    assert (taken.effects, taken.windows) == (70, 50), "what is stored to 50 completes the windows"
     assert gaps(connection) == [(50, 70, "log_start_moved")]
+
+
+def test_what_is_stored_is_not_missed_in_the_log(connection: Connection) -> None:
+    acquire(worker("first"), connection, SOURCE)
+    connection.execute("UPDATE source_progress SET effects_next = 90, windows_next = 50")
+
+    taken = acquire(worker("second"), connection, SOURCE, 70)
+
+    assert (taken.effects, taken.windows, gaps(connection)) == (90, 50, [])
+
+
+def test_a_lost_log_keeps_its_marks_until_its_windows_are_merged(connection: Connection) -> None:
+    acquire(worker("first"), connection, SOURCE)
+    move_marks(connection, 50)
+    connection.execute("UPDATE source_progress SET windows_next = 40")
+
+    first = acquire(worker("second"), connection, SOURCE, checksum=8)
+    connection.execute("UPDATE source_progress SET windows_next = 50")
+    second = acquire(worker("second"), connection, SOURCE, checksum=8)
+
+    assert [(taken.effects, taken.windows, taken.settle_first) for taken in (first, second)] == [
+        (50, 40, True),
+        (0, 0, False),
+    ]
+    assert gaps(connection) == [(0, 50, "log_recreated")]
 
 
 @pytest.mark.parametrize("checksum", [7, None], ids=["the record", "no record"])

@@ -20,8 +20,8 @@ from tests.store.leasing import acquire
 SOURCE = SourcePartition("t", 0)
 
 
-def progress(group: str = "g", cluster: str = "local", fold_version: int = 1) -> Progress:
-    return Progress(Subscriber(cluster, group, "w"), fold_version)
+def progress(group: str = "g", cluster: str = "local", fold_version: int = 1, config: str = "") -> Progress:
+    return Progress(Subscriber(cluster, group, "w"), fold_version, config)
 
 
 @pytest.fixture
@@ -152,3 +152,23 @@ def test_what_makes_a_record_a_dead_letter_is_told_to_its_next_owner_only(connec
 
     assert told.pop(("local", "g", 0)) == {7: (DeadLetterReason.FOLD_FAILED, "why")}
     assert not any(told.values())
+
+
+def test_from_where_on_another_version_decides_is_a_control_record_with_its_effect(connection: Connection) -> None:
+    """A rolling upgrade: versions take the partition from one another, and each change is noted where it happened."""
+    versions = [(1, "a"), (1, "a"), (2, "a"), (2, "b"), (1, "a")]
+    for effects, (fold_version, config) in enumerate(versions, start=1):
+        acquire(progress(fold_version=fold_version, config=config), connection, SOURCE)
+        move_marks(connection, 10 * effects, 10 * effects)
+
+    noted = connection.execute(
+        'SELECT c."offset", e."offset", detail FROM control_record AS c JOIN control_effect AS e ON e.control_id = c.id'
+        " WHERE kind = 'version' ORDER BY c.id"
+    ).fetchall()
+
+    assert noted == [
+        (20, 20, "fold 1 -> 2, configuration a -> a"),
+        (30, 30, "fold 2 -> 2, configuration a -> b"),
+        (40, 40, "fold 2 -> 1, configuration b -> a"),
+    ]
+    assert acquire(progress(fold_version=1, config="a"), connection, SOURCE).skip == {}

@@ -11,6 +11,9 @@ import orjson
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from pipeline.broker import topics
+from pipeline.broker.security import BrokerSecurity
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -66,3 +69,9 @@ def delete_before(address: str, topic: str, offset: int) -> None:
     client = AdminClient({"bootstrap.servers": address})
     for answer in client.delete_records([TopicPartition(topic, 0, offset)]).values():
         answer.result(30)
+
+
+def recreate(address: str, names: list[str]) -> None:
+    """Put empty topics of one partition in the place of topics."""
+    topics.delete_topics(address, BrokerSecurity(), names)
+    topics.create_topics(address, BrokerSecurity(), names, 1)

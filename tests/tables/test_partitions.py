@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 
 import orjson
 import pytest
 
-from pipeline.core.errors import NotOwner
+from pipeline.core.errors import NotOwner, StaleEvidence
 from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence, LogRange
-from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
 from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 
 SOURCE = SourcePartition("t", 0)
 LOG = Evidence(None, LogRange(0, 1000))
+
+
+def nothing_stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+    return []
 
 
 class Marks:
@@ -51,7 +56,7 @@ def marks() -> Marks:
 
 @pytest.fixture
 def partitions(marks: Marks) -> Partitions:
-    return Partitions(marks.take_over, FoldRules(), max_pending=50)
+    return Partitions(marks.take_over, nothing_stored, FoldRules(), max_pending=50)
 
 
 async def store(partitions: Partitions, marks: Marks, *, hit: bool = True) -> list[SourcePartition]:
@@ -235,7 +240,7 @@ async def test_a_partition_that_went_elsewhere_while_it_was_taken_over_is_not_ow
         partitions.release([])
         return marks.take_over(source, evidence)
 
-    partitions = Partitions(take_over, FoldRules())
+    partitions = Partitions(take_over, nothing_stored, FoldRules())
     partitions.release([SOURCE])
 
     with pytest.raises(NotOwner):
@@ -256,3 +261,48 @@ async def test_large_bodies_count_as_many_rows(partitions, marks) -> None:
     assert not waiting.done()
     await store(partitions, marks)
     await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_lost_log_is_left_behind_when_its_windows_are_merged(marks) -> None:
+    """Its events are stored to 10, its windows merged to 0: the sink gets them, then the log is asked about again."""
+    source, stored_batch = SOURCE, batch("", 0, 10)
+    events = [StoredEvent(r.offset, 0, r.timestamp, r.value) for r in stored_batch.records]
+    taken = Acquired("mine", "old", 10, 0, None, {}, settle_first=True)
+    partitions = Partitions(lambda *_: taken, lambda *_: [events], FoldRules())
+    acquiring = asyncio.create_task(partitions.acquire(source, LOG))
+    async with asyncio.timeout(5):
+        while not partitions.owned:
+            assert not acquiring.done()
+            await asyncio.sleep(0.001)
+
+    (unit,) = partitions.take(100, [source])
+    assert not acquiring.done()
+    await partitions.settle([unit], {source})
+
+    assert (unit.expected, unit.next, unit.effects) == (10, 10, [])
+    assert (unit.projections.expected, unit.projections.next) == (0, 10)
+    assert unit.projections.windows.deltas["count"].tolist() == [10]
+    with pytest.raises(StaleEvidence, match="asking again"):
+        await asyncio.wait_for(acquiring, 1)
+
+
+async def test_a_state_that_was_still_being_folded_again_is_not_kept_when_its_log_is_lost(marks) -> None:
+    """It stands at 4, the marks at 10, and nobody can give it what is between but the stored events."""
+    lost = Acquired("first", "old", 10, 0, None, {})
+    answers = iter([lost, replace(lost, owner="second", previous_owner="first", settle_first=True)])
+    events = [StoredEvent(r.offset, 0, r.timestamp, r.value) for r in batch("", 0, 10).records]
+    partitions = Partitions(lambda *_: next(answers), lambda *_: [events], FoldRules())
+    owner, _ = await partitions.acquire(SOURCE, LOG)
+    partitions.fold(batch(owner, 0, 4))
+    partitions.release([SOURCE])
+
+    acquiring = asyncio.create_task(partitions.acquire(SOURCE, LOG))
+    async with asyncio.timeout(5):
+        while not partitions.owned:
+            assert not acquiring.done()
+            await asyncio.sleep(0.001)
+
+    assert partitions.owned[SOURCE].position == 10
+    partitions.release([])
+    with pytest.raises(StaleEvidence):
+        await asyncio.wait_for(acquiring, 1)

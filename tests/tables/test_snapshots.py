@@ -19,7 +19,7 @@ from pipeline.core.state import PartitionState
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.partitions import Partitions
-from tests.tables.test_partitions import batch
+from tests.tables.test_partitions import batch, nothing_stored
 
 SOURCE = SourcePartition("t", 0)
 
@@ -73,7 +73,9 @@ def test_a_snapshot_of_another_form_is_refused(plain) -> None:
 
 
 async def test_a_partition_whose_snapshot_is_unreadable_is_folded_again_from_the_logs_start() -> None:
-    partitions = Partitions(lambda *_: Acquired("mine", None, 20, 20, (15, b"no state"), {}), FoldRules())
+    partitions = Partitions(
+        lambda *_: Acquired("mine", None, 20, 20, (15, b"no state"), {}), nothing_stored, FoldRules()
+    )
 
     assert await partitions.acquire(SOURCE, Evidence(None, LogRange(5, 100))) == ("mine", 5)
     partitions.fold(batch("mine", 5, 20))

@@ -1,0 +1,64 @@
+"""The table ``event`` as a log: what is stored of a source partition, in the order it was read in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.store.identity import event_ids, seed
+from pipeline.store.progress import KEY, Progress
+
+_ROWS = 200
+"""Rows of one answer: bodies may have a megabyte."""
+
+_EVENTS = f"""
+SELECT source_offset, source_index, (extract(epoch FROM ingest_time) * 1000)::bigint, convert_to(body::text, 'UTF8'),
+       uuid_send(event_id)
+FROM event
+WHERE source_topic = %(topic)s AND source_partition = %(partition)s
+  AND source_offset >= %(first)s AND source_offset < %(end)s AND event_type = 'Telemetry Ingest'
+  AND stored_time >= COALESCE((SELECT log_since FROM source_progress WHERE {KEY}), '-infinity')
+ORDER BY source_offset, source_index
+"""
+
+Row = tuple[int, int, int, bytes, bytes]
+
+
+def stored_events(
+    connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition, first: int, end: int
+) -> Iterator[list[StoredEvent]]:
+    """Yield what is stored of the offsets ``[first, end)``, some at a time.
+
+    Rows of another cluster's topic of the same name are told by their ids; of two groups that store the same message, one
+    row is given. Rows of a log that was lost are left out.
+
+    Parameters
+    ----------
+    connection
+        Not in autocommit mode; one snapshot of the table is read from beginning to end, sorted by the server on its disk.
+    """
+    own = np.array([seed(progress.subscriber.cluster, source)], np.uint64)
+    last = (-1, -1)
+    with connection.cursor("stored_events", binary=True) as cursor:
+        cursor.execute(_EVENTS, progress.key(source) | {"first": first, "end": end})
+        while rows := cursor.fetchmany(_ROWS):
+            events = []
+            for row in _of_seed(own, rows):
+                if row[:2] != last:
+                    events.append(StoredEvent(*row[:4]))
+                last = row[:2]
+            yield events
+
+
+def _of_seed(own: np.ndarray[Any, np.dtype[np.uint64]], rows: list[Row]) -> list[Row]:
+    """Return the rows whose ids come from a seed."""
+    ids = np.frombuffer(b"".join(row[4] for row in rows), ">u8").reshape(-1, 2)
+    times_ms = (ids[:, 0] >> np.uint64(16)).astype(np.int64)
+    offsets = np.array([row[0] for row in rows], np.int64)
+    wanted = event_ids(own, times_ms, offsets, np.array([row[1] for row in rows], np.int32))
+    mine = (ids[:, 0] == wanted.high) & (ids[:, 1] == wanted.low)
+    return [row for row, is_mine in zip(rows, mine.tolist(), strict=True) if is_mine]

@@ -1,0 +1,146 @@
+"""A state that the log can no longer give is rebuilt from the stored events (R61): as if nothing had been lost but the gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from pipeline.core.errors import NotOwner
+from pipeline.core.fold import Marks, fold, project
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.state import PartitionState
+from pipeline.store.takeover import Acquired
+from tables import snapshots
+from tables.loading import load
+from tests.core.sinks import SOURCE, MemorySink, record
+from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, garbage
+
+refused_elements = st.sampled_from([b'{"machine_id":"m0"}', b"null", b'{"type":"??"}', b"7"])
+elements = accepted.map(lambda message: record(0, message).value) | refused_elements
+arrays = st.lists(elements, min_size=1, max_size=4).map(lambda bodies: b"[" + b",".join(bodies) + b"]")
+raw = st.one_of(
+    *[accepted.map(lambda m: (m["ingest_ms"], record(0, m).value))] * 3,
+    garbage.map(lambda m: (m["ingest_ms"], m["garbage"])),
+    arrays.map(lambda body: (BASE_MS, body)),
+)
+streams = st.lists(raw, max_size=40).map(
+    lambda them: [Record(offset, ingest_ms, body) for offset, (ingest_ms, body) in enumerate(them)]
+)
+
+
+def fold_some(state: PartitionState, records: list[Record], first: int, end: int, sink: MemorySink | None) -> None:
+    batch = RecordBatch(SOURCE, "", first, end, records[first:end])
+    effects = fold(state, batch, RULES, sink.marks if sink else Marks(first, end))
+    if sink is not None:
+        sink.store(effects)
+
+
+def merge(state: PartitionState, sink: MemorySink, end: int) -> None:
+    sink.merge(project(state, sink.marks.windows, end, RULES.window))
+
+
+def snapshot_at(records: list[Record], offset: int) -> bytes:
+    state = PartitionState()
+    fold_some(state, records, 0, offset, MemorySink())
+    project(state, 0, offset, RULES.window)
+    return snapshots.encode(state.to_arrays())[0]
+
+
+def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> Iterator[list[StoredEvent]]:
+    for (offset, place), (_, body) in sorted(sink.events.items()):
+        if first <= offset < end:
+            yield [StoredEvent(offset, place, records[offset].timestamp, body)]
+
+
+@given(streams, st.data())
+def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Record], data: st.DataObject) -> None:
+    """The snapshot is at s or cannot be read, windows are merged to w, effects stored to e, and the log begins at l.
+
+    0 ──── s ──── w ──── e            what was read of the old log
+               l (anywhere) ──── n    what the log still has
+    """
+    n = len(records)
+    s, w, e = sorted(data.draw(st.tuples(*[st.integers(0, n)] * 3), label="s, w, e"))
+    begins = data.draw(st.integers(0, n), label="l")
+    snapshot = data.draw(st.sampled_from([None, (s, b"unreadable"), (s, snapshot_at(records, s))]), label="snapshot")
+    after_gap = max(e, begins)
+    expected, state = MemorySink(), PartitionState()
+    fold_some(state, records, 0, e, expected)
+    expected.marks = Marks(after_gap, 0)
+    fold_some(state, records, after_gap, n, expected)
+    merge(state, expected, n)
+    sink, state = MemorySink(), PartitionState()
+    fold_some(state, records, 0, w, sink)
+    merge(state, sink, w)
+    fold_some(state, records, w, e, sink)
+
+    sink.marks = Marks(after_gap, w)
+    taken = Acquired("new", "old", after_gap, w, snapshot, {})
+    loaded = load(SOURCE, taken, begins, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True)
+    readable = snapshot is not None and snapshot[1] != b"unreadable"
+    assert loaded.position == (max(s, begins) if readable else begins)
+    loaded.fold(RecordBatch(SOURCE, "new", loaded.position, n, records[loaded.position :]), RULES)
+    unit = loaded.take_all(RULES)
+    if unit is not None:
+        for effects in unit.effects:
+            sink.store(effects)
+        if unit.projections is not None:
+            sink.merge(unit.projections)
+
+    assert sink.events == expected.events
+    assert sink.dead_letters == expected.dead_letters
+    assert sink.anomalies.keys() == expected.anomalies.keys()
+    for key, numbers in expected.anomalies.items():
+        assert sink.anomalies[key] == pytest.approx(numbers, rel=1e-9)
+    assert_same_windows(expected.window_rows(), sink.window_rows())
+    duplicates = {name: counts.pop("duplicates") for name, counts in expected.machines.items()}
+    assert all(counts.pop("duplicates") <= duplicates[name] for name, counts in sink.machines.items())
+    assert sink.machines == expected.machines
+
+
+@given(streams.filter(len), st.data())
+def test_a_lost_log_is_settled_with_all_that_is_stored_of_it(records: list[Record], data: st.DataObject) -> None:
+    w, e = sorted(data.draw(st.tuples(*[st.integers(0, len(records))] * 2), label="w, e"))
+    expected, state = MemorySink(), PartitionState()
+    fold_some(state, records, 0, e, expected)
+    merge(state, expected, e)
+    sink, state = MemorySink(), PartitionState()
+    fold_some(state, records, 0, w, sink)
+    merge(state, sink, w)
+    fold_some(state, records, w, e, sink)
+
+    taken = Acquired("new", "old", e, w, None, {}, settle_first=True)
+    loaded = load(SOURCE, taken, 0, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True)
+    unit = loaded.take_all(RULES)
+    if unit is not None:
+        assert unit.effects == []
+        sink.merge(unit.projections)
+
+    assert loaded.position == e
+    assert_same_windows(expected.window_rows(), sink.window_rows())
+
+
+def test_a_partition_that_nobody_had_before_is_not_looked_for() -> None:
+    def stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+        raise AssertionError("looked for")
+
+    taken = Acquired("new", None, 7, 7, None, {})
+
+    assert load(SOURCE, taken, 7, RULES, stored, lambda: True).position == 7
+
+
+def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
+    wanted = iter([True, False])
+
+    with pytest.raises(NotOwner):
+        load(
+            SOURCE,
+            Acquired("new", "old", 9, 9, None, {}),
+            9,
+            RULES,
+            lambda *_: [[StoredEvent(n, 0, BASE_MS, b"{}")] for n in range(5)],
+            lambda: next(wanted),
+        )
