@@ -34,6 +34,7 @@ _PROGRESS = "tests/store/test_progress.py::"
 _LOG = "tests/store/test_log_range.py::"
 _FLUSH = "tests/agents/test_flush.py::"
 _PARTITIONS = "tests/tables/test_partitions.py::"
+_LOADING = "tests/tables/test_loading.py::"
 _READING = "tests/broker/test_reading.py::"
 _SIMULATION = "tests/simulation/test_simulation.py::test_whatever_happens_every_record_has_its_effect_once"
 _SOME_SEEDS = ("--seeds=150",)
@@ -252,6 +253,34 @@ BUGS = [
         "evidence.checksum not in {None, seen.checksum}",
         "evidence.checksum not in {evidence.checksum}",
         _LOG + "test_a_log_with_another_record_in_place_of_the_last_is_another_log",
+    ),
+    Bug(
+        "a state that the log cannot give any more is not rebuilt",
+        "tables.loading",
+        "if position < end and taken.previous_owner is not None:",
+        "if position < 0:",
+        _LOADING + "test_a_rebuilt_partition_answers_as_one_that_was_never_lost",
+    ),
+    Bug(
+        "windows of a lost log are given up",
+        "pipeline.core.marks",
+        "    if seen.windows < seen.effects:\n",
+        "    if seen.windows < 0:\n",
+        _LOG + "test_a_lost_log_keeps_its_marks_until_its_windows_are_merged",
+    ),
+    Bug(
+        "a state that is behind goes on in a log that cannot bring it further",
+        "tables.partitions",
+        " and parked.position >= readable_from(taken, begins):",
+        ":",
+        _PARTITIONS + "test_a_state_that_was_still_being_folded_again_is_not_kept_when_its_log_is_lost",
+    ),
+    Bug(
+        "events of a lost log are taken for the present one's",
+        "pipeline.store.history",
+        "  AND stored_time >= COALESCE((SELECT log_since FROM source_progress WHERE {KEY}), '-infinity')\n",
+        "",
+        "tests/store/test_history.py::test_what_was_stored_of_a_lost_log_is_not_read_for_the_present_one",
     ),
     # -- records that are refused --------------------------------------------------------------------------------------
     Bug(

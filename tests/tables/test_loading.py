@@ -96,6 +96,11 @@ def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Re
     for key, numbers in expected.anomalies.items():
         assert sink.anomalies[key] == pytest.approx(numbers, rel=1e-9)
     assert_same_windows(expected.window_rows(), sink.window_rows())
+    lasts = [
+        {key: (window["last_offset"], window["last_index"]) for key, window in each.windows.items()}
+        for each in (expected, sink)
+    ]
+    assert lasts[0] == lasts[1]
     duplicates = {name: counts.pop("duplicates") for name, counts in expected.machines.items()}
     assert all(counts.pop("duplicates") <= duplicates[name] for name, counts in sink.machines.items())
     assert sink.machines == expected.machines
