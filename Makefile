@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 PEERS := .venv-peers
 FOR ?= 0
+# Test processes, each with a broker and a database of its own: most tests wait for services most of the time
+PROCESSES ?= 3
 
 .PHONY: setup demo test check bench chaos peers clean
 
@@ -23,7 +25,8 @@ demo: setup
 
 # Every check: style, types, imports, and all tests against a real broker and a real database.
 test: check
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/python -c "from agents.worker import warm_up; warm_up()"
+	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=load --maxschedchunk=1 $(PYTEST)
 
 check: setup
 	$(BIN)/ruff check .
