@@ -7,6 +7,7 @@ Written against faust-streaming 0.15.3 and aiokafka 0.14. The agent's event valu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, cast
@@ -58,6 +59,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = self._ensure_consumer()._coordinator
         if self.app.conf.consumer_group_instance_id:
             keep_member_id(coordinator, cast(BatchConsumer, self.consumer).displaced)
+
+    async def on_thread_stop(self) -> None:
+        # The client awaits the fetches that it cancels, and one that was about to be tried again raises that: left to rise,
+        # this thread would end without a word, and a stopping worker would wait a minute for it
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
+        await self._ensure_consumer()._client.close()
 
 
 class BatchConsumer(driver.Consumer):

@@ -55,7 +55,7 @@ class Stand:
         client, direct, controller = free_port(), free_port(), free_port()
         self.broker_proxy = Proxy(client).start()
         self.broker = EmbeddedBroker(
-            folder / "kafka", port=client, settings=_two_doors(client, direct, controller, self.broker_proxy.port)
+            folder / "kafka", port=client, settings=two_doors(client, direct, controller, self.broker_proxy.port)
         )
         self.direct = f"127.0.0.1:{direct}"
         self.postgres = EmbeddedPostgres(
@@ -266,7 +266,7 @@ def plant(stand: Stand, ledger: Path, rate: float, machines: int, seed: int) -> 
     )  # fmt: skip
 
 
-def _two_doors(client: int, direct: int, controller: int, proxy: int) -> dict[str, str]:
+def two_doors(client: int, direct: int, controller: int, proxy: int) -> dict[str, str]:
     """Return the broker's settings for a listener that sends its clients to the proxy, and one that does not."""
     return {
         "listeners": f"CLIENT://127.0.0.1:{client},DIRECT://127.0.0.1:{direct},CONTROLLER://127.0.0.1:{controller}",

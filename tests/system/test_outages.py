@@ -11,9 +11,13 @@ import psycopg
 import pytest
 
 from pipeline.broker import topics
+from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
+from pipeline.processes import free_port
 from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
+from tests.chaos.proxy import Proxy, Trouble
+from tests.chaos.stand import two_doors
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
@@ -125,3 +129,27 @@ def test_a_frozen_worker_inside_a_transaction_loses_its_connection_and_not_a_row
     at.wait(lambda: machines(database.dsn) == {"press-00001": 200})
     assert second.stop() == 0
     at.wait(lambda: machines(database.dsn) == {"press-00001": 200})
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_that_is_told_to_stop_while_the_broker_is_deaf_ends_when_its_connections_do(
+    tmp_path: Path, database
+) -> None:
+    client, direct = free_port(), free_port()
+    proxy = Proxy(client).start()
+    settings = two_doors(client, direct, free_port(), proxy.port)
+    with EmbeddedBroker(tmp_path / "kafka", port=client, settings=settings):
+        topics.create_topics(f"127.0.0.1:{direct}", BrokerSecurity(), ["t"], 2)
+        at = Site(tmp_path, f"127.0.0.1:{proxy.port}", database.dsn, ["t"])
+        try:
+            worker = at.worker("worker")
+            at.wait(lambda: worker.said("partition.acquired"))
+            proxy.begin(Trouble.HALF_OPEN)
+            worker.signal(signal.SIGTERM)
+            time.sleep(3)
+            proxy.heal()
+
+            assert worker.wait(20) == 0
+        finally:
+            at.end()
+            proxy.stop()
