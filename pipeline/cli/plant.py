@@ -43,12 +43,15 @@ def simulate(
     ] = None,
     topic: Annotated[str, typer.Option(help="Topic; default: the first of the settings. {factory} is replaced.")] = "",
     codec: Annotated[str, typer.Option(help="Compression: none, gzip, snappy, lz4 or zstd.")] = "lz4",
+    patience: Annotated[
+        float, typer.Option(min=1, help="How long a record may wait for the broker before the plant gives up, s.")
+    ] = 30.0,
     json: Json = False,
 ) -> None:
     """Run a simulated plant against the broker. For example with --plant late_share=0.01 --plant garbage_share=0.001."""
     how = Drive.BACKFILL if backfill else Drive.REAL_TIME
     options = plant_options(plant or (), machines=machines, rate=rate, messages=messages, drive=how)
-    result = _send(options, ledger, topic, codec, duration)
+    result = _send(options, ledger, topic, codec, duration, patience)
     if json:
         print_json(asdict(result))
     else:
@@ -81,11 +84,15 @@ def plant_options(pairs: Sequence[str], **given: Any) -> PlantOptions:
         raise SettingsError(f"--plant {first['loc'][0]}: {first['msg'].lower()}") from None
 
 
-def _send(options: PlantOptions, ledger: Path, topic: str, codec: str, duration: float) -> drive.SimulationResult:
+def _send(
+    options: PlantOptions, ledger: Path, topic: str, codec: str, duration: float, patience: float
+) -> drive.SimulationResult:
     settings = load()
     logs.configure(settings.log.level, settings.log.format)
     name, security = topic or settings.source_topics[0], connections.broker_security(settings)
-    publisher = Publisher(settings.broker.address, name, codec=codec, security=security.for_librdkafka())
+    publisher = Publisher(
+        settings.broker.address, name, codec=codec, delivery_timeout_s=patience, security=security.for_librdkafka()
+    )
     # The client would wait for a topic that is missing, and say only that time ran out
     topics.require(settings.broker.address, security, [name.replace("{factory}", each) for each in options.factories])
     stopped = threading.Event()

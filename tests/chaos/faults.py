@@ -111,8 +111,9 @@ def storm(scene: Scene) -> float:
 def kill_broker(scene: Scene) -> float:
     scene.stand.broker.kill()
     away = scene.pause(0.2, 3)
+    began = time.monotonic()
     scene.stand.broker.start()
-    scene.note(f"away for {away:.1f} s and its own start")
+    scene.note(f"away for {away:.1f} s and its start of {time.monotonic() - began:.1f} s")
     return time.monotonic()
 
 

@@ -258,6 +258,7 @@ def plant(stand: Stand, ledger: Path, rate: float, machines: int, seed: int) -> 
     """Start a plant that misbehaves and sends until it is told to stop."""
     return stand.plants.start(
         "plant", "simulate", f"--ledger={ledger}", f"--rate={rate}", f"--machines={machines}", f"--topic={MAIN}",
+        "--patience=600",
         f"--plant=seed={seed}", "--plant=spike_share=0.01", "--plant=dip_share=0.01", "--plant=duplicate_share=0.01",
         "--plant=late_share=0.01", "--plant=late_max_ms=20000", "--plant=lab_share=0.05", "--plant=garbage_share=0.002",
         "--plant=out_of_order_share=0.01", "--plant=array_share=0.02", "--plant=offline_share=0.0002",
