@@ -24,6 +24,10 @@ FROZEN_S = (6.5, 9.5)
 """Longer than the session timeout of 6 s."""
 
 SETTLE_S = 60.0
+"""In which everything must be caught up once the plant has stopped."""
+
+PATIENCE_S = 120.0
+"""How long a fault waits for what it needs to go on, while others are at work."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Scene:
         time.sleep(duration_s)
         return duration_s
 
-    def wait(self, until: Callable[[], bool], what: str, within_s: float = SETTLE_S) -> None:
+    def wait(self, until: Callable[[], bool], what: str, within_s: float = PATIENCE_S) -> None:
         """Wait for a condition; what the services do not answer counts as not yet."""
         deadline = time.monotonic() + within_s
         while True:
@@ -69,7 +73,7 @@ def worker_dies_inside(scene: Scene) -> float:
     """A worker kills itself in the middle of its work: at any of the places where that could do most harm."""
     place = scene.random.randint(1, 150)
     worker = scene.pool.extra(f"--die-at={place}")
-    scene.wait(lambda: worker.exit_code is not None, f"the worker's death at its place {place}", 45)
+    scene.wait(lambda: worker.exit_code is not None, f"the worker's death at its place {place}")
     scene.note(f"at its place {place}, exit code {worker.exit_code}")
     return time.monotonic()
 
@@ -204,7 +208,7 @@ def _failing_worker(scene: Scene, *more: str) -> float:
     worker = scene.pool.extra(f"--fail-after={scene.random.randint(1, 6)}", *more)
     word = "record.poisoned" if more else "fold.failed"
     try:
-        scene.wait(lambda: worker.said(word) or worker.exit_code is not None, f"{word} in {worker.log.name}", 45)
+        scene.wait(lambda: worker.said(word) or worker.exit_code is not None, f"{word} in {worker.log.name}")
     finally:
         scene.pause(0.5, 3)
         code = worker.stop() if worker.exit_code is None else worker.exit_code
