@@ -10,6 +10,7 @@ from agents.vault import Connection, DatabaseVault
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.marks import Evidence, StoredMarks
+from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.metrics import Metrics
 from pipeline.store.progress import Progress
@@ -47,8 +48,9 @@ class ObservedVault(DatabaseVault):
         progress: Progress,
         metrics: Metrics,
         clock: Callable[[], float],
+        alerts: AlertRules | None = None,
     ) -> None:
-        super().__init__(connect, progress)
+        super().__init__(connect, progress, alerts)
         self._metrics = metrics
         self._clock = clock
         self._asked: dict[object, float] = {}

@@ -11,6 +11,7 @@ import psycopg
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
+from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.store import controls, snapshots, takeover
 from pipeline.store.failures import failure
@@ -32,14 +33,18 @@ class DatabaseVault:
     ----------
     connect
         Opens a connection in autocommit mode or not; raises :class:`DatabaseUnavailable`.
+    alerts
+        Where anomalies are to be published; ``None``: nowhere.
     """
 
-    def __init__(self, connect: Callable[[bool], Connection], progress: Progress) -> None:
+    def __init__(
+        self, connect: Callable[[bool], Connection], progress: Progress, alerts: AlertRules | None = None
+    ) -> None:
         self._connect = connect
         self._progress = progress
-        self._sink = Sink(lambda: connect(False), progress)
-        self._leasing = _Line(lambda: connect(True))
-        self._keeping = _Line(lambda: connect(True))
+        self._sink = Sink(lambda: connect(False), progress, alerts)
+        self._leasing = Line(lambda: connect(True))
+        self._keeping = Line(lambda: connect(True))
 
     async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
         """Store units in one transaction; see :meth:`Sink.store`."""
@@ -90,7 +95,7 @@ class DatabaseVault:
         self._keeping.close()
 
 
-class _Line:
+class Line:
     """A connection that is opened when it is needed and forgotten when it breaks."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:

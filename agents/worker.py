@@ -16,6 +16,7 @@ import structlog
 from agents.flush import Flusher, FlushRules
 from agents.leases import PartitionLeases
 from agents.observed import ObservedVault
+from agents.relay import DatabaseOutbox, Relay, RelayRules
 from agents.telemetry import Telemetry
 from agents.vault import Connection
 from agents.vitals import Vitals
@@ -23,11 +24,13 @@ from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
 from pipeline.broker.ownership import Ownership
+from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.codec import CodecRules
 from pipeline.core.errors import PipelineError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
+from pipeline.core.outbox import AlertRules
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -53,6 +56,11 @@ def fold_rules(settings: Settings) -> FoldRules:
     )
 
 
+def alert_rules(settings: Settings) -> AlertRules | None:
+    """Return where anomalies are published; ``None``: nowhere."""
+    return AlertRules(settings.alert_topic, settings.outbox.expiry_s * 1000) if settings.alert_topic else None
+
+
 PARTITIONS_INTERVAL_S = 3600.0
 """How often a worker sees to the days ahead of ``event``."""
 
@@ -76,7 +84,8 @@ class Worker:
         rules = fold_rules(settings)
         progress = Progress(subscriber, FOLD_VERSION, fingerprint(rules))
         self.metrics = Metrics()
-        self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic)
+        alerts = alert_rules(settings)
+        self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic, alerts)
         self.partitions = Partitions(self._vault.take_over, self._vault.stored_events, rules, flush.max_pending_records)
         self.ownership = Ownership(PartitionLeases(self.partitions, self._vault.peek))
         when = FlushRules(
@@ -86,6 +95,7 @@ class Worker:
         self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
+        self._relay = self._new_relay(progress) if alerts is not None else None
         self.app = create_app(member, self.ownership)
         self.vitals = Vitals(
             settings, self.app, self.partitions, self.ownership, self._vault, self.metrics, time.monotonic
@@ -94,6 +104,12 @@ class Worker:
 
     def _connect(self, autocommit: bool) -> Connection:
         return connections.database(self._settings, "pipeline worker", autocommit=autocommit)
+
+    def _new_relay(self, progress: Progress) -> Relay:
+        publisher = Publisher(self._settings.broker.address, connections.broker_security(self._settings))
+        rules = RelayRules(keep_s=self._settings.outbox.retention_s)
+        box = DatabaseOutbox(self._connect, progress)
+        return Relay(self.partitions, box, publisher, rules, self.metrics, time.monotonic)
 
     def _register(self) -> None:
         app = self.app
@@ -108,6 +124,9 @@ class Worker:
         app.task(lambda: self._guard(self._publish_marks()))
         app.task(lambda: self._guard(self._make_partitions()))
         app.task(lambda: self._guard(cast(BatchConsumer, app.consumer).until_displaced()))
+        if self._relay is not None:
+            relay = self._relay
+            app.task(lambda: self._guard(relay.run()))
         app.task(self.vitals.beat)
 
     async def _guard(self, work: Any) -> None:
@@ -132,6 +151,8 @@ class Worker:
         try:
             reached(CrashPoint.DRAINING)
             async with asyncio.timeout(FINISH_S):
+                if self._relay is not None:
+                    await self._relay.finish()
                 await self._flusher.finish()
         except (PipelineError, TimeoutError) as error:
             log.warning("worker.not_drained", reason=str(error) or f"not done within {FINISH_S:.0f} s")

@@ -51,6 +51,8 @@ class CrashPoint(StrEnum):
     """A record is known to be unfit, and nobody has noted it."""
     CONTROL_RECORD_WRITTEN = auto()
     """The control record is stored, and the worker does not know it yet."""
+    MESSAGES_PUBLISHED = auto()
+    """The broker has messages of ours, and the outbox does not say so yet."""
     PUBLISHING_MARKS = auto()
     """The marks are about to be committed to the broker."""
     DRAINING = auto()

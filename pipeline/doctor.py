@@ -46,7 +46,7 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _examine_broker(settings: Settings) -> Iterator[Finding]:
-    broker, names = settings.broker.address, settings.source_topics
+    broker, names = settings.broker.address, settings.all_topics
     try:
         present = topics.list_topics(broker, connections.broker_security(settings))
     except PipelineError as error:
@@ -61,7 +61,8 @@ def _examine_broker(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 "wrong",
                 f"topic {name}",
-                "is not there: run `pipeline topics --create`, or correct broker.topics and broker.topic_prefix",
+                "is not there: run `pipeline topics --create`, or correct broker.topics, broker.alert_topic and"
+                " broker.topic_prefix",
             )
 
 

@@ -6,7 +6,7 @@ are topic, partition and reason; never a machine, of which there are too many.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -14,11 +14,13 @@ from prometheus_client import (
     PROCESS_COLLECTOR,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
 )
 
 from pipeline.core.effects import UnitOfWork
+from pipeline.core.outbox import Outcome
 from pipeline.core.records import SourcePartition
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -54,6 +56,17 @@ class Metrics:
         self._acquisition_s = self._histogram("acquisition_seconds", "Time to take a partition over", _SECONDS)
         self.loop_delay_s = self._histogram("event_loop_delay_seconds", "How late the event loop came round", _SECONDS)
         self._acquisitions = counter("acquisitions", "Partitions taken over")
+        self._messages = Counter(
+            "pipeline_outbox_messages",
+            "Messages of our own by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.outbox_waiting = Gauge(
+            "pipeline_outbox_waiting",
+            "Messages that waited when last looked at, at most about 1000",
+            registry=self.registry,
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"pipeline_{name}", meaning, [*_SOURCE, *labels], registry=self.registry)
@@ -97,6 +110,11 @@ class Metrics:
             self._gaps.labels(*source).inc()
         self._acquisitions.labels(*source).inc()
         self._acquisition_s.observe(took_s)
+
+    def relayed(self, outcomes: Mapping[Outcome, int]) -> None:
+        """Count messages of our own that were done with."""
+        for outcome, number in outcomes.items():
+            self._messages.labels(outcome).inc(number)
 
     def _count(self, unit: UnitOfWork) -> int:
         source = unit.source

@@ -31,6 +31,7 @@ class Broker(Group):
     address: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, separated by commas")
     group: Name = Field("pipeline", description="Consumer group")
     topics: tuple[Name, ...] = Field(("telemetry.machine",), description="Source topics", min_length=1)
+    alert_topic: Prefix = Field("", description="Topic that anomalies are published to; empty: none")
     topic_prefix: Prefix = Field("", description="Put before every topic, for example `test.`")
     partitions: int = Field(
         8, ge=1, le=10_000, description="Partitions of a topic that `pipeline topics --create` makes"
@@ -78,6 +79,17 @@ class Flush(Group):
     snapshot_interval_s: float = Field(30.0, gt=0, le=86_400, description="How often a partition's state is kept, s")
     offset_commit_interval_s: float = Field(
         5.0, ge=1, le=3600, description="How often marks are committed to the broker for lag tools, s"
+    )
+
+
+class Outbox(Group):
+    """Messages of our own."""
+
+    expiry_s: int = Field(
+        0, ge=0, le=10**9, description="Age from the event on, beyond which an alert is not published, s; 0: never"
+    )
+    retention_s: int = Field(
+        604_800, ge=60, le=10**9, description="How long messages stay in the outbox after they were published, s"
     )
 
 

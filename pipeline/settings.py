@@ -23,6 +23,7 @@ from pipeline.setting_groups import (
     Health,
     Ingest,
     Log,
+    Outbox,
     Postgres,
     Site,
     Spikes,
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     broker: Broker = Broker()
     postgres: Postgres = Postgres()
     flush: Flush = Flush()
+    outbox: Outbox = Outbox()
     ingest: Ingest = Ingest()
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
@@ -73,8 +75,21 @@ class Settings(BaseSettings):
     @property
     def source_topics(self) -> list[str]:
         """Source topics by their full names."""
+        return [self._full_name(topic) for topic in self.broker.topics]
+
+    @property
+    def alert_topic(self) -> str:
+        """Topic that anomalies are published to by its full name; empty: none."""
+        return self._full_name(self.broker.alert_topic) if self.broker.alert_topic else ""
+
+    @property
+    def all_topics(self) -> list[str]:
+        """Topics that are read and topics that are written, by their full names."""
+        return self.source_topics + ([self.alert_topic] if self.alert_topic else [])
+
+    def _full_name(self, topic: str) -> str:
         factory = f"{self.site.factory}." if self.site.factory else ""
-        return [f"{self.broker.topic_prefix}{factory}{topic}" for topic in self.broker.topics]
+        return f"{self.broker.topic_prefix}{factory}{topic}"
 
     @property
     def admin_dsn(self) -> str:
@@ -107,6 +122,11 @@ def load(factory: str | None = None) -> Settings:
         origin = _origin("broker", "heartbeat_interval_s", from_file, path)
         raise SettingsError(
             f"broker.heartbeat_interval_s (from {origin}) must be at most half of broker.session_timeout_s"
+        )
+    if settings.broker.alert_topic in settings.broker.topics:
+        origin = _origin("broker", "alert_topic", from_file, path)
+        raise SettingsError(
+            f"broker.alert_topic (from {origin}) is one of broker.topics: alerts would be read as telemetry"
         )
     return settings if factory is None else _serving(settings, factory)
 

@@ -44,7 +44,7 @@ def wait_for_services(settings: Settings, longest_s: float) -> None:
 
 
 def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> None:
-    """Check that the broker answers and has the source topics.
+    """Check that the broker answers and has the topics that are read and written.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> No
     PipelineError
         Which address does not answer, or which topic is missing.
     """
-    topics.require(settings.broker.address, connections.broker_security(settings), settings.source_topics, timeout_s)
+    topics.require(settings.broker.address, connections.broker_security(settings), settings.all_topics, timeout_s)
 
 
 def _prepare_database(settings: Settings) -> None:

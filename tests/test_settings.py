@@ -87,9 +87,13 @@ def test_factory_and_prefix_stand_before_topics_and_the_factory_after_the_group(
     monkeypatch.setenv("PIPELINE_SITE__FACTORY", "aurora")
 
     assert load().source_topics == ["test.aurora.telemetry.machine"]
+    assert load().alert_topic == ""
     assert load().group == "pipeline-aurora"
     assert load("borealis").source_topics == ["test.borealis.telemetry.machine"]
     assert load("").group == "pipeline"
+
+    monkeypatch.setenv("PIPELINE_BROKER__ALERT_TOPIC", "alert")
+    assert load().all_topics == ["test.aurora.telemetry.machine", "test.aurora.alert"]
 
 
 def test_migrations_run_under_the_workers_login_unless_there_is_another(monkeypatch) -> None:
@@ -122,6 +126,8 @@ WRONG_VARIABLES = [
     ("PIPELINE_BROKER__TOPICS", '["a b"]', "broker.topics", "pattern"),
     ("PIPELINE_BROKER__SECURITY_PROTOCOL", "TLS", "broker.security_protocol", "SASL_SSL"),
     ("PIPELINE_BROKER__HEARTBEAT_INTERVAL_S", "20", "broker.heartbeat_interval_s", "half"),
+    ("PIPELINE_BROKER__ALERT_TOPIC", "telemetry.machine", "broker.alert_topic", "read as telemetry"),
+    ("PIPELINE_OUTBOX__RETENTION_S", "1", "outbox.retention_s", "60"),
     ("PIPELINE_SPIKES__FADING", "nan", "spikes.fading", "finite"),
     ("PIPELINE_LOG__LEVEL", "loud", "log.level", "debug"),
 ]

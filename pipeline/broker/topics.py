@@ -271,7 +271,7 @@ def _partitions_of(admin: Admin, names: Sequence[str]) -> list[SourcePartition]:
     if missing:
         raise SettingsError(
             f"the broker has no topic {', '.join(missing)}; create it with `pipeline topics --create`, or correct "
-            "broker.topics and broker.topic_prefix"
+            "broker.topics, broker.alert_topic and broker.topic_prefix"
         )
     return [
         SourcePartition(name, partition)

@@ -39,7 +39,7 @@ def migrate(
 
 
 def topics(
-    create: Annotated[bool, typer.Option("--create", help="Make the source topics that are missing.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Make the topics that are missing.")] = False,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Partitions of a new topic; default: the setting.")
     ] = None,
@@ -47,14 +47,14 @@ def topics(
     factory: Annotated[str | None, typer.Option(help="This factory's topics.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the source topics, or make missing ones. Event Hubs lets no client make them: do it in Azure."""
+    """Show the topics, or make missing ones. Event Hubs lets no client make them: do it in Azure."""
     settings = load(factory)
     broker, security = settings.broker.address, connections.broker_security(settings)
     if create:
         broker_topics.create_topics(
-            broker, security, settings.source_topics, partitions or settings.broker.partitions, replication
+            broker, security, settings.all_topics, partitions or settings.broker.partitions, replication
         )
-    ranges = broker_topics.log_ranges(broker, security, settings.source_topics)
+    ranges = broker_topics.log_ranges(broker, security, settings.all_topics)
     rows = [
         {"topic": source.topic, "partition": source.partition, "start": start, "end": end}
         for source, (start, end) in sorted(ranges.items())

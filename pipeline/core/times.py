@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,24 @@ def parse_times(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     instants = np.empty(len(texts), np.int64)
     _parse_all(np.frombuffer(joined.encode(), np.uint8), ends, instants)
     return instants
+
+
+def iso(at_ms: int) -> str:
+    """Return an instant as text, to the millisecond.
+
+    Parameters
+    ----------
+    at_ms
+        Ms since the epoch, UTC.
+
+    Examples
+    --------
+    >>> iso(1500)
+    '1970-01-01T00:00:01.500Z'
+    """
+    return (
+        f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+    )
 
 
 @njit(cache=True, nogil=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.effects import Anomaly, Events, MachineRow, WindowRows
+from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
+from pipeline.core.times import iso
 from pipeline.store import copy_binary as copy
 from pipeline.store.dead_letters import readable_headers
 from pipeline.store.identity import Uuids, event_ids, seed, source_id
@@ -32,6 +36,10 @@ ANOMALY = (
 MACHINE_STATE = (
     "machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
     " unverified"
+)
+OUTBOX = (
+    "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, ordinal, id, target_topic,"
+    " event_time, ingest_time, message_key, body"
 )
 DEAD_LETTER = (
     "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, reason, detail, key, body,"
@@ -91,7 +99,8 @@ class AnomalyRows:
         place = (self._times_ms, self._offsets, self._indexes)
         self._ids = event_ids(own, *place)
         self._event_id = copy.uuids(*self._ids)
-        self._message_id = copy.uuids(*event_ids(messages, *place))
+        self._message_ids = event_ids(messages, *place)
+        self._message_id = copy.uuids(*self._message_ids)
 
     def events(self) -> bytes:
         """Return the derived events as rows of ``event``, with the measured values as their body."""
@@ -99,7 +108,7 @@ class AnomalyRows:
         return copy.rows(
             [
                 self._event_id,
-                copy.texts([f"{a.sensor.replace('_', ' ').title()} Anomaly" for a in anomalies]),
+                copy.texts([_event_type(a) for a in anomalies]),
                 copy.constant(b"machine", n),
                 self._message_id,
                 copy.timestamps(self._times_ms),
@@ -110,7 +119,7 @@ class AnomalyRows:
                 copy.fixed(self._indexes, ">i4"),
                 copy.texts([a.machine_id for a in anomalies]),
                 copy.texts([a.factory_id for a in anomalies]),
-                copy.raw([_anomaly_body(a) for a in anomalies]),
+                copy.raw([orjson.dumps(_measured(a)) for a in anomalies]),
             ]
         )
 
@@ -140,26 +149,73 @@ class AnomalyRows:
             ]
         )
 
-    def event_ids(self) -> list[uuid.UUID]:
-        """Return the ids of the derived events."""
-        return [
-            uuid.UUID(int=high << 64 | low)
-            for high, low in zip(self._ids.high.tolist(), self._ids.low.tolist(), strict=True)
-        ]
+    def alerts(self, rules: AlertRules) -> bytes:
+        """Return the anomalies as rows of ``outbox``; see :func:`outbox_columns`."""
+        anomalies, n = self._anomalies, len(self._anomalies)
+        messages = zip(anomalies, _texts(self._ids), _texts(self._message_ids), strict=True)
+        expiry = [copy.timestamps(self._times_ms + rules.expiry_ms)] if rules.expiry_ms else []
+        return copy.rows(
+            [
+                copy.constant(self._subscriber.cluster.encode(), n),
+                copy.constant(self._subscriber.group.encode(), n),
+                copy.constant(self._source.topic.encode(), n),
+                copy.constant(copy.int4(self._source.partition), n),
+                copy.fixed(self._offsets, ">i8"),
+                copy.fixed(self._indexes, ">i4"),
+                copy.fixed(_ordinals(self._offsets, self._indexes), ">i4"),
+                self._event_id,
+                copy.constant(rules.topic.encode(), n),
+                copy.timestamps(self._times_ms),
+                copy.timestamps(np.array([a.ingest_ms for a in anomalies], np.int64)),
+                copy.texts([a.machine_id for a in anomalies]),
+                copy.raw([_alert_body(*message) for message in messages]),
+                *expiry,
+            ]
+        )
 
 
-def _anomaly_body(anomaly: Anomaly) -> bytes:
-    return orjson.dumps(
-        {
-            "sensor": anomaly.sensor,
-            "kind": anomaly.kind,
-            "value": anomaly.value,
-            "expected": anomaly.expected,
-            "score": anomaly.score,
-            "detector": DETECTOR,
-            "detector_version": DETECTOR_VERSION,
-        }
-    )
+def outbox_columns(rules: AlertRules) -> str:
+    """Return the columns that are written; what never expires is stored without a time for it."""
+    return f"{OUTBOX}, expires_at" if rules.expiry_ms else OUTBOX
+
+
+def _ordinals(offsets: npt.NDArray[np.int64], indexes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return the place of each row among those of the same message, which follow one another; shape (n,)."""
+    first = np.flatnonzero(np.r_[True, (np.diff(offsets) != 0) | (np.diff(indexes) != 0)])
+    return np.arange(len(offsets)) - np.repeat(first, np.diff(np.r_[first, len(offsets)]))
+
+
+def _texts(ids: Uuids) -> list[str]:
+    return [str(uuid.UUID(int=high << 64 | low)) for high, low in zip(ids.high.tolist(), ids.low.tolist(), strict=True)]
+
+
+def _event_type(anomaly: Anomaly) -> str:
+    return f"{anomaly.sensor.replace('_', ' ').title()} Anomaly"
+
+
+def _measured(anomaly: Anomaly) -> dict[str, Any]:
+    return {
+        "sensor": anomaly.sensor,
+        "kind": anomaly.kind,
+        "value": anomaly.value,
+        "expected": anomaly.expected,
+        "score": anomaly.score,
+        "detector": DETECTOR,
+        "detector_version": DETECTOR_VERSION,
+    }
+
+
+def _alert_body(anomaly: Anomaly, event_id: str, message_id: str) -> bytes:
+    whose = {
+        "event_id": event_id,
+        "event_type": _event_type(anomaly),
+        "message_id": message_id,
+        "machine_id": anomaly.machine_id,
+        "factory_id": anomaly.factory_id,
+        "event_time": iso(anomaly.time_ms),
+        "ingest_time": iso(anomaly.ingest_ms),
+    }
+    return orjson.dumps(whose | _measured(anomaly))
 
 
 def windows(cluster: str, source: SourcePartition, merged: WindowRows) -> bytes:

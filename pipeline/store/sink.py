@@ -3,7 +3,7 @@
 In order, inside one transaction:
 
 1. compare-and-set the marks of every partition, in (topic, partition) order; a partition that is not hit is left out,
-2. COPY events, and merge anomalies and dead letters, of the partitions that were hit,
+2. COPY events and what is to be published, and merge anomalies and dead letters, of the partitions that were hit,
 3. merge window deltas and machine states of those that bring them,
 4. COMMIT.
 
@@ -21,6 +21,7 @@ import psycopg
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
+from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store import merges, rows
@@ -46,11 +47,14 @@ class Sink:
         Opens a connection; raises :class:`DatabaseUnavailable`.
     progress
         Whose marks are moved.
+    alerts
+        Where anomalies are to be published; ``None``: nowhere.
     """
 
-    def __init__(self, connect: Callable[[], Connection], progress: Progress) -> None:
+    def __init__(self, connect: Callable[[], Connection], progress: Progress, alerts: AlertRules | None = None) -> None:
         self._connect = connect
         self._progress = progress
+        self._alerts = alerts
         self._connection: Connection | None = None
         self._backend: Backend | None = None
         self._not_new: dict[SourcePartition, str] = {}
@@ -157,7 +161,7 @@ class Sink:
     def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         """Write what the effects mark stands for."""
         subscriber = self._progress.subscriber
-        events, anomalies, letters = [], [], []
+        events, anomalies, alerts, letters = [], [], [], []
         for unit in units:
             for effects in unit.effects:
                 events.append(rows.telemetry(subscriber.cluster, unit.source, effects.events))
@@ -165,12 +169,16 @@ class Sink:
                     found = rows.AnomalyRows(subscriber, unit.source, effects.anomalies)
                     events.append(found.events())
                     anomalies.append(found.rows())
+                    if self._alerts is not None:
+                        alerts.append(found.alerts(self._alerts))
                 if effects.dead_letters:
                     letters.append(rows.dead_letters(subscriber, unit.source, effects.dead_letters))
         if any(events):
             reached(CrashPoint.BEFORE_EVENTS)
             merges.copy_in(cursor, "event", rows.EVENT, events)
         merges.merge(cursor, merges.ANOMALY, [b"".join(anomalies)])
+        if self._alerts is not None and alerts:
+            merges.copy_in(cursor, "outbox", rows.outbox_columns(self._alerts), alerts)
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
         for unit in units:
             for effects in unit.effects:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_topics_are_made_once(site: Callable[..., Site]) -> None:
 
     assert [done.returncode for done in made] == [0, 0]
     assert [row["partition"] for row in json.loads(made[1].stdout)] == [0, 1, 2]
+
+
+def test_the_topic_of_alerts_is_made_with_the_others_and_a_worker_asks_for_it(site: Callable[..., Site]) -> None:
+    at = site(partitions=1, settings={"BROKER__ALERT_TOPIC": f"alert-{uuid.uuid4().hex[:8]}"})
+    name = at.environment["PIPELINE_BROKER__ALERT_TOPIC"]
+
+    one_line(at.run("worker", "--wait=1"), 78, name)
+    made = at.run("topics", "--create", "--partitions=2", "--json")
+
+    assert [row["topic"] for row in json.loads(made.stdout)] == [name, name, at.topics[0]]
 
 
 def test_config_says_where_each_value_comes_from_and_no_secret(site: Callable[..., Site], tmp_path: Path) -> None:

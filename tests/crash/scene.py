@@ -12,6 +12,7 @@ import psycopg
 
 from pipeline.crash_points import CrashPoint
 from tests.forks import Forked, Forks
+from tests.system.consuming import order, published
 from tests.system.independent import compare
 from tests.system.processes import Site
 from tests.system.producing import message, produce
@@ -33,6 +34,9 @@ OF_THE_SCHEMA = {CrashPoint.MAKING_EVENT_PARTITIONS, CrashPoint.BEFORE_MIGRATION
 
 AT_START = {CrashPoint.TOKEN_WRITTEN, CrashPoint.LOADING_SNAPSHOT, CrashPoint.BEFORE_SEEK}
 AT_STOP = {CrashPoint.DRAINING, CrashPoint.DRAINED}
+ON_ALERTS = {CrashPoint.MESSAGES_PUBLISHED}
+"""Points that are met once per alert."""
+
 ON_POISON = {CrashPoint.BEFORE_CONTROL_RECORD, CrashPoint.CONTROL_RECORD_WRITTEN}
 
 
@@ -44,6 +48,11 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.point}"
+
+
+def alert_topic(topic: str) -> str:
+    """Return where the alerts about a topic go."""
+    return f"{topic}-alerts"
 
 
 class Scene:
@@ -59,7 +68,9 @@ class Scene:
 
     def __init__(self, case: Case, folder: Path, broker: str, dsn: str, topic: str, forks: Forks) -> None:
         self._case, self._folder, self._broker, self._topic, self._forks = case, folder, broker, topic, forks
-        self._environment = Site(folder, broker, dsn, [topic], SETTINGS).environment
+        self._alerts = alert_topic(topic) if case.point in ON_ALERTS else ""
+        settings = SETTINGS | {"BROKER__ALERT_TOPIC": self._alerts}
+        self._environment = Site(folder, broker, dsn, [topic], settings).environment
         self._connection = psycopg.connect(dsn, options="-c search_path=telemetry", autocommit=True)
         self._started: list[Forked] = []
         self._sent = 0
@@ -105,6 +116,8 @@ class Scene:
         if at_start:
             self._stop([first])
             first = self._start("armed", self._case)
+        if self._case.point in ON_ALERTS:
+            (self._folder / "go").touch()
         self._send(poisoned=self._case.point in ON_POISON)
         (self._folder / "go").touch()
         if self._case.point in AT_STOP:
@@ -122,6 +135,8 @@ class Scene:
         for partition in range(PARTITIONS):
             machine = f"{self._topic}-{partition}"
             bodies = [message(machine, seq=n) for n in range(self._sent, self._sent + STEP)]
+            if self._alerts:
+                bodies[-1]["readings"]["pressure"] = 100.0
             if poisoned:
                 bodies[STEP // 2]["machine_id"] = POISON
             produce(self._broker, self._topic, bodies, partition=partition)
@@ -155,7 +170,8 @@ class Scene:
             "SELECT count(*) FROM source_progress WHERE topic = %(topic)s AND effects_next = %(end)s"
             " AND windows_next = %(end)s"
         )
-        return self._count(done, end=self._sent) == PARTITIONS
+        waits = "SELECT count(*) FROM outbox WHERE source_topic = %(topic)s AND outcome IS NULL"
+        return self._count(done, end=self._sent) == PARTITIONS and not self._count(waits)
 
     def _has_taken_over(self, worker: str) -> bool:
         taken = (
@@ -185,3 +201,13 @@ class Scene:
         wrong = compare(self._connection)
         assert {name: rows for name, (rows, _) in wrong.items()} == {"windows": 0, "anomalies": 0}
         assert wrong["windows"][1] >= 2 * PARTITIONS
+        if self._alerts:
+            self._judge_alerts()
+
+    def _judge_alerts(self) -> None:
+        """Every anomaly is in the topic; what a worker published that could note nothing more was found by the next one."""
+        found = published(self._broker, self._alerts)
+        anomalies = self._connection.execute("SELECT event_id::text FROM anomaly").fetchall()
+        assert len(anomalies) >= PARTITIONS * self._sent // STEP
+        assert sorted(each.id for each in found) == sorted(id_ for (id_,) in anomalies)
+        assert all(places == sorted(places) for places in order(found).values())

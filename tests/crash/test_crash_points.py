@@ -1,4 +1,4 @@
-"""R35, R50, R52: whatever happens at the worst places, every record is stored once and the windows say the same."""
+"""R35, R50, R52, R62: whatever happens at the worst places, every record is stored once and the windows say the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
 from pipeline.crash_points import CrashPoint
-from tests.crash.scene import OF_THE_SCHEMA, PARTITIONS, POISON, Case, Scene
+from tests.crash.scene import OF_THE_SCHEMA, ON_ALERTS, PARTITIONS, POISON, Case, Scene, alert_topic
 from tests.forks import Forks
 from tests.together import asked_for, together
 
@@ -34,6 +34,7 @@ IN_A_THREAD = {
     CrashPoint.SNAPSHOT_STORED,
     CrashPoint.BEFORE_CONTROL_RECORD,
     CrashPoint.CONTROL_RECORD_WRITTEN,
+    CrashPoint.MESSAGES_PUBLISHED,
 }
 """Points at which a thread can hang while the worker goes on; at the others it is the whole worker, and that is a freeze."""
 
@@ -58,7 +59,8 @@ def outcomes(
     folder = tmp_path_factory.mktemp("crash")
     run = uuid.uuid4().hex[:8]
     names = {case: f"{case}-{run}" for case in cases}
-    topics.create_topics(broker_address, BrokerSecurity(), list(names.values()), PARTITIONS)
+    alerts = [alert_topic(names[case]) for case in cases if case.point in ON_ALERTS]
+    topics.create_topics(broker_address, BrokerSecurity(), [*names.values(), *alerts], PARTITIONS)
     with new_database() as database:
         with psycopg.connect(database.admin_dsn) as admin:
             admin.execute(f"ALTER TABLE telemetry.event ADD CHECK (machine_id <> '{POISON}')")

@@ -21,6 +21,7 @@ VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter
         "DELETE FROM source_progress",
         "DELETE FROM control_record",
         "UPDATE control_record SET reason = 'x'",
+        "UPDATE outbox SET body = '{}'",
         "DROP TABLE anomaly",
         "CREATE TABLE telemetry.mine (x int)",
     ],
