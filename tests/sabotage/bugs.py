@@ -35,6 +35,7 @@ _LOG = "tests/store/test_log_range.py::"
 _FLUSH = "tests/agents/test_flush.py::"
 _PARTITIONS = "tests/tables/test_partitions.py::"
 _LOADING = "tests/tables/test_loading.py::"
+_RELAY = "tests/agents/test_relay.py::"
 _READING = "tests/broker/test_reading.py::"
 _SIMULATION = "tests/simulation/test_simulation.py::test_whatever_happens_every_record_has_its_effect_once"
 _SOME_SEEDS = ("--seeds=150",)
@@ -369,5 +370,34 @@ BUGS = [
         "* (old.count::float8 * excluded.count / (old.count + excluded.count)) END,",
         "* (old.count::float8 * excluded.count) END,",
         _MERGES,
+    ),
+    # -- what we publish -----------------------------------------------------------------------------------------------
+    Bug(
+        "the outbox is published from its end",
+        "pipeline.store.outbox",
+        "ORDER BY o.seq\n",
+        "ORDER BY o.seq DESC\n",
+        _RELAY + "test_anomalies_are_published_once_in_the_order_of_their_source_with_the_ids_of_their_events",
+    ),
+    Bug(
+        "the topic is not asked what it has already",
+        "agents.relay",
+        "there |= await",
+        "_ = await",
+        _RELAY + "test_what_was_published_and_not_noted_is_found_in_the_topic",
+    ),
+    Bug(
+        "whoever comes may note what was published",
+        "pipeline.store.outbox",
+        "  AND p.cluster = %(cluster)s AND p.consumer_group = %(group)s AND p.owner = ANY(%(owners)s)",
+        "  AND p.cluster = %(cluster)s AND p.consumer_group = %(group)s",
+        _RELAY + "test_only_the_owner_publishes_and_only_the_owner_notes_it",
+    ),
+    Bug(
+        "an alert is published however old it is",
+        "agents.relay",
+        "Outcome.EXPIRED if message.expired else Outcome.PUBLISHED",
+        "Outcome.PUBLISHED",
+        _RELAY + "test_what_is_too_old_when_its_turn_comes_is_passed_and_counted",
     ),
 ]
