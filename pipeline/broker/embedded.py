@@ -18,7 +18,7 @@ from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable, PipelineError
 from pipeline.processes import Child, free_port, is_free, wait_until
 
-_READY_S = 60.0
+_READY_S = 180.0
 _RACES = 5
 _HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true")
 # Java's own notes about native access, which would look like trouble in the log

@@ -23,7 +23,7 @@ from pipeline.processes import Child, free_port, group_of, is_free, wait_until
 
 SUPERUSER = "postgres"
 
-_READY_S = 60.0
+_READY_S = 180.0
 _RACES = 5
 _UNPRIVILEGED = "nobody"
 _MISSING = (

@@ -14,7 +14,7 @@ from pipeline.verify import behind, ledger_ends, verify
 from tests.system.independent import compare
 from tests.system.processes import Site
 
-RATE, SECONDS = 7_500, 32
+RATE, MESSAGES = 7_500, 240_000
 FROZEN_S = 9.0  # longer than the session timeout of 6 s
 
 
@@ -24,7 +24,7 @@ def test_kill_term_and_freeze_leave_every_message_once(site: Callable[..., Site]
     ledger = tmp_path / "ledger.csv"
     first, second = at.worker("first"), at.worker("second")
     plant = at.start(
-        "plant", "simulate", f"--ledger={ledger}", f"--rate={RATE}", "--machines=900", f"--for={SECONDS}",
+        "plant", "simulate", f"--ledger={ledger}", f"--rate={RATE}", "--machines=900", f"--messages={MESSAGES}",
         "--plant=duplicate_share=0.01", "--plant=late_share=0.01", "--plant=late_max_ms=10000", "--plant=lab_share=0.05",
         "--plant=out_of_order_share=0.01", "--plant=garbage_share=0.002", "--plant=array_share=0.02",
         f"--topic={at.topics[0]}",
@@ -43,7 +43,7 @@ def test_kill_term_and_freeze_leave_every_message_once(site: Callable[..., Site]
     time.sleep(FROZEN_S)
     third.signal(signal.SIGCONT)
 
-    assert plant.wait(120) == 0
+    assert plant.wait(200) == 0
     ends = ledger_ends(ledger)
     at.wait(lambda: behind(ends, database.admin_dsn, at.group) == 0, within_s=120)
     assert [third.stop(), fourth.stop()] == [0, 0]
