@@ -54,8 +54,10 @@ class World:
         self.ownership = Ownership(self.leases, retry_s=0.001)
         self.generation = 1
         self.silent_broker = 0
+        self.asked: list[Mapping[SourcePartition, StoredMarks | None]] = []
 
     async def ask(self, seen: Mapping[SourcePartition, StoredMarks | None]) -> dict[SourcePartition, Evidence]:
+        self.asked.append(seen)
         if self.silent_broker > 0:
             self.silent_broker -= 1
             raise BrokerUnavailable("silent")
@@ -98,10 +100,9 @@ async def test_the_log_is_asked_about_the_marks_that_were_seen_before(world: Wor
 
     await world.settle()
 
-    assert {source: evidence.seen for source, evidence in world.leases.evidence.items()} == {
-        A: None,
-        B: world.leases.marks[B],
-    }
+    seen = {A: None, B: world.leases.marks[B]}
+    assert world.asked == [seen]
+    assert {source: evidence.seen for source, evidence in world.leases.evidence.items()} == seen
 
 
 async def test_what_cannot_be_acquired_is_tried_again_and_holds_up_nothing_else(world: World) -> None:

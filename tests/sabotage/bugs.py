@@ -192,8 +192,7 @@ BUGS = [
         "            found = await ask(dict.fromkeys(wanted))\n"
         "            seen = await self._leases.peek(wanted)\n"
         "            found = {source: each._replace(seen=seen.get(source)) for source, each in found.items()}\n",
-        _SIMULATION,
-        _SOME_SEEDS,
+        "tests/broker/test_ownership.py::test_the_log_is_asked_about_the_marks_that_were_seen_before",
     ),
     Bug(
         "a batch that does not follow is folded all the same",
