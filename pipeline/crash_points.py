@@ -23,6 +23,8 @@ class CrashPoint(StrEnum):
     """In a take-over: the new owner's token is written and not committed."""
     LOADING_SNAPSHOT = auto()
     """A partition is taken over, its state not loaded yet."""
+    REBUILDING_STATE = auto()
+    """The log has lost what the state lacks; some of it is folded from the stored events."""
     BEFORE_SEEK = auto()
     """A partition is taken over and loaded, and nothing of it is read yet."""
     FOLDING = auto()

@@ -106,6 +106,7 @@ def _rebuild(
     lenient = replace(rules, codec=codec)
     for records in _batches(as_records(wanted())):
         fold(state, RecordBatch(source, "", first, records[-1].offset + 1, records), lenient, marks)
+        reached(CrashPoint.REBUILDING_STATE)
     log.warning(
         "state.rebuilt",
         source=str(source),

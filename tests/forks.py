@@ -42,9 +42,13 @@ class Forked:
         return None
 
     def wait(self, timeout_s: float = 30.0) -> int:
+        """Wait for its end; if that does not come, it is asked by ``SIGUSR1`` what it does."""
         deadline = time.monotonic() + timeout_s
         while (code := self.poll()) is None:
-            assert time.monotonic() < deadline, f"{self.log.name} goes on: {self.last_words()}"
+            if time.monotonic() > deadline:
+                self.signal(signal.SIGUSR1)
+                time.sleep(0.5)
+                raise AssertionError(f"{self.log.name} goes on: {self.last_words(10_000)}")
             time.sleep(_POLL_S)
         return code
 

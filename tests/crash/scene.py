@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipeline.crash_points import CrashPoint
 from tests.forks import Forked, Forks
@@ -32,7 +34,12 @@ SETTINGS = {
 OF_THE_SCHEMA = {CrashPoint.MAKING_EVENT_PARTITIONS, CrashPoint.BEFORE_MIGRATION, CrashPoint.INSIDE_MIGRATION}
 """Points that no batch meets; see ``test_schema_points.py``."""
 
-AT_START = {CrashPoint.TOKEN_WRITTEN, CrashPoint.LOADING_SNAPSHOT, CrashPoint.BEFORE_SEEK}
+AT_START = {
+    CrashPoint.TOKEN_WRITTEN,
+    CrashPoint.LOADING_SNAPSHOT,
+    CrashPoint.REBUILDING_STATE,
+    CrashPoint.BEFORE_SEEK,
+}
 AT_STOP = {CrashPoint.DRAINING, CrashPoint.DRAINED}
 ON_ALERTS = {CrashPoint.MESSAGES_PUBLISHED}
 """Points that are met once per alert."""
@@ -115,6 +122,8 @@ class Scene:
         self._wait(self._is_done, "the first records are stored")
         if at_start:
             self._stop([first])
+            if self._case.point == CrashPoint.REBUILDING_STATE:
+                self._lose_what_was_read()
             first = self._start("armed", self._case)
         if self._case.point in ON_ALERTS:
             (self._folder / "go").touch()
@@ -124,6 +133,14 @@ class Scene:
             first.signal(signal.SIGTERM)
             self._told_to_stop = first
         return first
+
+    def _lose_what_was_read(self) -> None:
+        """Leave neither snapshots nor the beginning of the logs."""
+        self._connection.execute("UPDATE partition_snapshot SET fold_version = 0 WHERE topic = %s", [self._topic])
+        client = AdminClient({"bootstrap.servers": self._broker})
+        gone = [TopicPartition(self._topic, partition, self._sent) for partition in range(PARTITIONS)]
+        for answer in client.delete_records(gone).values():
+            answer.result(30)
 
     def _start(self, name: str, case: Case | None = None) -> Forked:
         armed = {"point": case.point, "kind": case.kind} if case else {}

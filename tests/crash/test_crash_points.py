@@ -24,6 +24,7 @@ AT_ONCE = 12
 IN_A_THREAD = {
     CrashPoint.TOKEN_WRITTEN,
     CrashPoint.LOADING_SNAPSHOT,
+    CrashPoint.REBUILDING_STATE,
     CrashPoint.MARKS_MOVED,
     CrashPoint.BEFORE_EVENTS,
     CrashPoint.AMID_COPY,

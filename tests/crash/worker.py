@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
 import signal
@@ -25,6 +26,7 @@ _BUG = RuntimeError("a fault of the program")
 
 ERRORS: dict[CrashPoint, Exception] = {
     CrashPoint.LOADING_SNAPSHOT: ValueError("a damaged snapshot"),
+    CrashPoint.REBUILDING_STATE: _BUG,
     CrashPoint.BEFORE_SEEK: IllegalStateError("the partition is not assigned any more"),
     CrashPoint.FOLDING: _BUG,
     CrashPoint.BEFORE_SETTLING: _BUG,
@@ -77,6 +79,9 @@ def prepare() -> None:
 
 def work(name: str, point: str = "", kind: str = "") -> NoReturn:
     """Run a worker until it is told to stop."""
+    # A fault outside Python says where it was, and so does whoever hangs when it is asked
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     if point:
         crash_points.arm(Crash(point, kind, Path.cwd()))
     sys.argv = ["pipeline", "worker", f"--name={name}"]
