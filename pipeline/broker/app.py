@@ -64,6 +64,9 @@ def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
         ssl_context=ssl_context,
         broker_session_timeout=member.session_timeout_s,
         broker_heartbeat_interval=member.heartbeat_interval_s,
+        # A member that is gone or hangs in the middle of a rebalance holds the others up no longer than a silent one does;
+        # and a worker that is told to stop while it joins has to wait for the end of that
+        broker_rebalance_timeout=member.session_timeout_s,
         broker_request_timeout=max(90.0, 3 * member.session_timeout_s),
         broker_max_poll_records=member.batch_records,
         # A worker that waits for its database must keep its place in the group
