@@ -21,6 +21,8 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from hypothesis import HealthCheck, settings
 from psycopg.conninfo import make_conninfo
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
@@ -29,6 +31,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.system.processes import Site
+from tests.together import MODULES
 
 # Property tests are judged by what they find, not by how long a shared machine takes
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,6 +71,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return float(marker.args[0]) if marker is not None else 0.0
 
     items.sort(key=allowed_s, reverse=True)
+
+
+class _Scheduling(LoadScopeScheduling):
+    """Gives the processes one test at a time, but all tests of a module that plays its cases side by side to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, _ = nodeid.partition("::")
+        return module if module in MODULES else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
+MODULES = ("tests/crash/test_crash_points.py", "tests/sabotage/test_sabotage.py")
+"""Whose cases are played side by side."""
+
 
 @contextmanager
 def together(
     request: pytest.FixtureRequest, parameter: str, play: Callable[[Any], Any], at_once: int
 ) -> Iterator[dict[Any, Future[Any]]]:
     """Play every case of the requesting module that this run asks for; each test then has to look at its own outcome.
+
+    All tests of the module run in one process, or others would play all of them once more: see :data:`MODULES`.
 
     Parameters
     ----------

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 _HEAVY = (
     "_hypothesis_pytestplugin", "_pytest.doctest", "aiokafka", "confluent_kafka.admin", "cramjam", "cryptography",
     "faust.app.base", "faust.transport.drivers.aiokafka", "msgspec", "numba", "orjson", "psycopg", "pydantic_settings",
-    "pytest_asyncio.plugin", "pytest_timeout", "river.base", "structlog", "trustme", "typer", "yoyo",
+    "pytest_asyncio.plugin", "pytest_timeout", "river.base", "structlog", "trustme", "typer", "xdist.scheduler",
+    "yoyo",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from tests.together import asked_for, together
 ROOT = Path(__file__).parents[2]
 
 AT_ONCE = 3
+"""Bugs that are looked at at the same time: most of that is work."""
 
 
 @pytest.fixture(scope="module")
