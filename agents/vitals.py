@@ -90,6 +90,7 @@ class Vitals:
     def close(self) -> None:
         """Watch and answer no more."""
         self._watchdog.close()
+        self._inspector.close()
         if self._server is not None:
             self._server.close()
 

@@ -142,6 +142,10 @@ class Witnesses(Protocol):
         """End the process."""
 
 
+CLOSE_S = 12.0
+"""How long the last look may take."""
+
+
 class Watchdog(threading.Thread):
     """Looks at the worker for as long as the process lives.
 
@@ -173,8 +177,10 @@ class Watchdog(threading.Thread):
                 log.exception("watchdog.failed")
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; waits for the look that is under way, which a broker that is away may draw out."""
         self._ended.set()
+        if self.is_alive():
+            self.join(CLOSE_S)
 
     def look(self) -> None:
         """Look once, and end the process if it has to be."""

@@ -77,6 +77,10 @@ class Inspector:
         finally:
             reader.close()
 
+    def close(self) -> None:
+        """End the connections, and the client's own thread: it must not call into an interpreter that is going down."""
+        self._admin = None
+
     def _connected(self) -> Admin:
         # Kept: its connections are made once, and asking costs one small request per broker
         if self._admin is None:
