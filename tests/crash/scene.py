@@ -125,10 +125,9 @@ class Scene:
             if self._case.point == CrashPoint.REBUILDING_STATE:
                 self._lose_what_was_read()
             first = self._start("armed", self._case)
-        if self._case.point in ON_ALERTS:
-            (self._folder / "go").touch()
-        self._send(poisoned=self._case.point in ON_POISON)
+        # Before the records are sent that lead there: a worker is done with them in no time
         (self._folder / "go").touch()
+        self._send(poisoned=self._case.point in ON_POISON)
         if self._case.point in AT_STOP:
             first.signal(signal.SIGTERM)
             self._told_to_stop = first
