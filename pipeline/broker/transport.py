@@ -177,6 +177,10 @@ class BatchConsumer(driver.Consumer):
 
     async def publish_marks(self, marks: Mapping[SourcePartition, int]) -> None:
         """Commit the sink's marks as the group's offsets, for lag tools; a failure is only noted, they decide nothing."""
+        if not self.flow_active:
+            # In the middle of a rebalance it would be refused, and the client answers that with one rebalance more: again and
+            # again, if the next marks come before that is over
+            return
         assigned = self.assignment()
         offsets = {
             TopicPartition(source.topic, source.partition): OffsetAndMetadata(mark, "")
