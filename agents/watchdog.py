@@ -63,6 +63,10 @@ class Sight(NamedTuple):
     ends: Mapping[SourcePartition, int] | None
 
 
+STOP_S = 30.0
+"""How long a stop may take whatever the limit is, s: ten to store what waits, and some for each goodbye to broker and group."""
+
+
 class Watch:
     """Since when what should move does not.
 
@@ -117,9 +121,12 @@ class Watch:
         """Return what has stood still for too long."""
         if not self.limit_s:
             return []
-        late = [subject for subject in self._since if self.stood_still_s(subject) >= self.limit_s]
+        late = [subject for subject in self._since if self.stood_still_s(subject) >= self._limit_s(subject)]
         # While the loop is blocked, that is why everything else stands still
         return [subject for subject in late if subject is Part.LOOP] if Part.LOOP in self._since else late
+
+    def _limit_s(self, subject: Subject) -> float:
+        return max(self.limit_s, STOP_S) if subject is Part.STOP else self.limit_s
 
 
 def _stands(source: SourcePartition, before: Sight, sight: Sight, ends: Mapping[SourcePartition, int]) -> bool:

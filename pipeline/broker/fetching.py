@@ -1,24 +1,71 @@
-"""aiokafka's fetch results without a Python object per record.
+"""aiokafka's fetch results without Python code per record.
 
-The client unpacks a record into a C object and then copies that, field by field, into a frozen dataclass: 1.6 µs, a tenth of
-all that a worker does with a message. What the fold wants of a record (:class:`pipeline.core.records.SourceRecord`) the
-C object has already. Written against aiokafka 0.14.
+The client unpacks a record into a C object, copies that, field by field, into a frozen dataclass, and hands it on through
+three Python calls: 1.9 µs, a tenth of all that a worker does with a message. What the fold wants of a record
+(:class:`pipeline.core.records.SourceRecord`) the C object has already. Written against aiokafka 0.14.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
 
 
 class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka publishes no types
     """Records as the client's C code unpacked them: no topic, no partition, no deserialised copies."""
 
+    def take(self, count: int | None) -> list[Any]:
+        """Return the next ``count`` records, fewer at the end; ``None``: all."""
+        records = list(islice(self._records_iterator, count))
+        if count is not None and len(records) == count:
+            self.next_fetch_offset = records[-1].offset + 1
+        return records
+
+    def _unpack_records(self) -> Iterator[Any]:
+        if self._isolation_level == fetcher.READ_COMMITTED:
+            return super()._unpack_records()  # type: ignore[no-any-return]
+        return chain.from_iterable(self._batches())
+
+    def _batches(self) -> Iterator[Iterable[Any]]:
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"Invalid CRC - {self._tp}")
+            if not batch.is_control_batch:
+                yield self._asked_for(batch)
+            # The batch says where it ended also when compaction took its last record
+            self.next_fetch_offset = batch.next_offset
+
+    def _asked_for(self, batch: Any) -> Iterable[Any]:
+        """Leave out what comes before the offset that was asked for: a broker sends whole batches."""
+        first = self.next_fetch_offset
+        if getattr(batch, "base_offset", -1) >= first:
+            return batch  # type: ignore[no-any-return]
+        return [record for record in batch if record.offset >= first]
+
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record
 
 
+class WholeFetches(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka publishes no types
+    """What one fetch brought of a partition, taken many records at a time."""
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return the next ``max_records`` records, fewer at the end; none if the partition was taken or moved meanwhile."""
+        if not self.has_more() or not self.check_assignment(self._topic_partition):
+            return []
+        records: list[Any] = self._partition_records.take(max_records)
+        self._update_position()
+        if max_records is None or len(records) < max_records:
+            self._partition_records = None
+        return records
+
+
 def deliver_raw_records() -> None:
-    """Let every consumer of this process that is made from now on deliver raw records."""
+    """Let every consumer of this process that is made from now on deliver raw records, a fetch at a time."""
     fetcher.PartitionRecords = RawRecords
+    fetcher.FetchResult = WholeFetches

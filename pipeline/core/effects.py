@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import compress
 
 import numpy as np
@@ -86,7 +87,7 @@ class Anomaly:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Effects:
     """What the fold of one batch wants stored at once, exactly once.
 
@@ -109,7 +110,7 @@ class Effects:
         """How many rows this is in the sink."""
         return len(self.events) + len(self.anomalies) + len(self.dead_letters)
 
-    @property
+    @cached_property
     def weight(self) -> int:
         """How many rows this counts as where memory and transactions are bounded: a large body counts as several."""
         held = sum(map(len, self.events.bodies)) + sum(len(letter.body or b"") for letter in self.dead_letters)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agents.watchdog import Part, Sight, Standing, Subject, Watch, Watchdog
+from agents.watchdog import STOP_S, Part, Sight, Standing, Subject, Watch, Watchdog
 from pipeline.core.records import SourcePartition
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
@@ -137,7 +137,15 @@ def test_an_excuse_holds_for_one_limit() -> None:
 def test_a_stop_that_does_not_end_ends_the_worker_and_nothing_else_counts_meanwhile() -> None:
     worker = Worker(stopping=True, blocked=True, assigned=set())
 
-    assert "stopping" in (worker.live(2 * LIMIT_S) or "")
+    assert worker.live(max(LIMIT_S, STOP_S) - STEP_S) is None
+    assert "stopping" in (worker.live(4 * STEP_S) or "")
+
+
+def test_a_short_limit_leaves_a_stop_the_time_to_store_what_waits() -> None:
+    worker = Worker(stopping=True)
+    worker.watch.limit_s = STOP_S / 4
+
+    assert worker.live(STOP_S - STEP_S) is None
 
 
 def test_time_in_which_the_whole_process_was_stopped_does_not_count() -> None:
