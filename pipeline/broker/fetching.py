@@ -54,11 +54,14 @@ class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka pu
 class WholeFetches(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka publishes no types
     """What one fetch brought of a partition, taken many records at a time."""
 
+    _partition_records: RawRecords | None
+
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return the next ``max_records`` records, fewer at the end; none if the partition was taken or moved meanwhile."""
-        if not self.has_more() or not self.check_assignment(self._topic_partition):
+        source = self._partition_records
+        if source is None or not self.check_assignment(self._topic_partition):
             return []
-        records: list[Any] = self._partition_records.take(max_records)
+        records = source.take(max_records)
         self._update_position()
         if max_records is None or len(records) < max_records:
             self._partition_records = None
