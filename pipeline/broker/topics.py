@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -144,7 +145,7 @@ def create_topics(
                     f"the broker does not create topic {name}: {_text(error)}; create it with your provider's tools"
                 ) from error
             created.append(name)
-        _wait_for_leaders(admin, created, timeout_s)
+        _wait_for_logs(admin, created, timeout_s)
     return created
 
 
@@ -254,14 +255,17 @@ class Admin:
         )
 
 
-def _wait_for_leaders(admin: Admin, names: Sequence[str], timeout_s: float) -> None:
-    """Wait until new topics can be used, which is later than the answer that they are made."""
+def _wait_for_logs(admin: Admin, names: Sequence[str], timeout_s: float) -> None:
+    """Wait until the logs of new topics answer: later than the answer that they are made, and than their leaders are named."""
     ends = time.monotonic() + timeout_s
-    while time.monotonic() < ends:
-        found = admin.metadata().topics if names else {}
+    while names and time.monotonic() < ends:
+        found = admin.metadata().topics
         leaders = [found[name].partitions.values() if name in found else () for name in names]
         if all(each and all(partition.leader >= 0 for partition in each) for each in leaders):
-            return
+            # A leader that is named may not know yet that it is one
+            with contextlib.suppress(KafkaException):
+                offsets(admin, _partitions_of(admin, names), LATEST)
+                return
         time.sleep(0.05)
 
 

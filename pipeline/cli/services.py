@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import stamina
 import typer
 
 from pipeline import connections
 from pipeline.broker import topics as broker_topics
 from pipeline.cli.terminal import Json, print_json, print_table
-from pipeline.core.errors import BrokerUnavailable
 from pipeline.settings import load
 from pipeline.store.connect import address, connect
 from pipeline.store.migrate import migrate as apply
@@ -56,12 +54,7 @@ def topics(
         broker_topics.create_topics(
             broker, security, settings.all_topics, partitions or settings.broker.partitions, replication
         )
-    # A topic that was just made has no leader for a moment
-    for attempt in stamina.retry_context(
-        on=BrokerUnavailable, attempts=8 if create else 1, wait_initial=0.3, wait_max=2
-    ):
-        with attempt:
-            ranges = broker_topics.log_ranges(broker, security, settings.all_topics)
+    ranges = broker_topics.log_ranges(broker, security, settings.all_topics)
     rows = [
         {"topic": source.topic, "partition": source.partition, "start": start, "end": end}
         for source, (start, end) in sorted(ranges.items())
