@@ -7,13 +7,11 @@ fails them.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import psycopg
 import pytest
@@ -30,6 +28,7 @@ from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import PipelineError
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
+from tests.absent import absent
 from tests.system.processes import Site
 from tests.together import MODULES
 
@@ -94,14 +93,14 @@ def broker_address(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         try:
             topics.check_reachable(given, BrokerSecurity())
         except PipelineError as error:
-            _missing(error)
+            absent(error)
         yield given
         return
     broker = EmbeddedBroker(tmp_path_factory.mktemp("kafka"))
     try:
         broker.start()
     except PipelineError as error:
-        _missing(error)
+        absent(error)
     yield broker.address
     broker.remove()
 
@@ -114,14 +113,14 @@ def postgres_dsn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         try:
             psycopg.connect(given, connect_timeout=5).close()
         except psycopg.OperationalError as error:
-            _missing(error)
+            absent(error)
         yield given
         return
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     try:
         server.start()
     except PipelineError as error:
-        _missing(error)
+        absent(error)
     yield server.dsn
     server.remove()
 
@@ -202,7 +201,7 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[..., EmbeddedBroker]]:
         try:
             return made[-1].start()
         except PipelineError as error:
-            _missing(error)
+            absent(error)
 
     yield start
     for each in made:
@@ -219,7 +218,7 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
         try:
             return made[-1].start()
         except PipelineError as error:
-            _missing(error)
+            absent(error)
 
     yield start
     for each in made:
@@ -261,9 +260,3 @@ def tls(tmp_path: Path) -> SaslSsl:
 def _drop(postgres_dsn: str, name: str) -> None:
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-def _missing(reason: Exception) -> NoReturn:
-    if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(f"REQUIRE_SERVICES=1, and {reason}")
-    pytest.skip(str(reason))
