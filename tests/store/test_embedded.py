@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from pipeline.core.errors import DatabaseUnavailable, SettingsError
 from pipeline.processes import command_line, free_port, wait_until
+from pipeline.store import embedded
 from pipeline.store.embedded import EmbeddedPostgres
 
 _STARTS_AND_WAITS = """
@@ -25,6 +27,20 @@ server = EmbeddedPostgres(Path(sys.argv[1])).start()
 print(server.pid, server.dsn, flush=True)
 time.sleep(600)
 """
+
+
+def test_programs_run_from_the_copy_that_is_made_for_a_user_who_may_not_enter_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(embedded, "_may_enter", lambda folder: False)
+
+    programs = embedded._binaries("nobody")
+
+    assert programs.is_relative_to(tmp_path)
+    for program in ("initdb", "postgres", "pg_basebackup"):
+        assert "PostgreSQL" in subprocess.check_output([programs / program, "--version"], text=True)
+    assert embedded._binaries("nobody") == programs
 
 
 def test_what_was_committed_outlives_kill_and_stop(own_postgres: Callable[..., EmbeddedPostgres]) -> None:
