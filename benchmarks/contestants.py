@@ -118,7 +118,8 @@ CONTESTANTS = (
     PIPELINE,
     Contestant("custom consumer", _peer("consumer"), share=0.24),
     Contestant("quix streams", _peer("quix_app"), share=0.24),
-    Contestant("bytewax", _peer("bytewax_flow"), share=0.24),
+    Contestant("bytewax recoverable", _peer("bytewax_flow", "recoverable"), share=0.24),
+    Contestant("bytewax forgetful", _peer("bytewax_flow", "forgetful"), share=0.24),
     Contestant("tuned faust", _peer("faust_app", "tuned"), share=0.12),
     Contestant("textbook faust", _peer("faust_app", "textbook"), share=0.06),
 )

@@ -9,7 +9,8 @@ Chosen, and why:
 * ``stateful_flat_map`` for the scores: one state per machine;
 * 1,000 messages a batch of the source, the default, and 10 s epochs, the default;
 * sinks that write each batch by COPY in one transaction;
-* no recovery store: with one, every epoch pickles the state of all machines into SQLite;
+* ``recoverable``: with the recovery store, its way to keep windows and scores over a restart, on local disk, a snapshot per epoch.
+  ``forgetful``: without, which is its default; a restart loses the offsets too;
 * two processes form a cluster (``-i``, ``-a``), as its documentation says, and exchange items by key.
 """
 
@@ -17,8 +18,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -28,6 +31,7 @@ import psycopg
 from bytewax.connectors.kafka import KafkaSource, KafkaSourceMessage
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.recovery import init_db_dir
 
 from benchmarks.peers import plain
 
@@ -127,9 +131,24 @@ def flow(address: str, topic: str, dsn: str) -> Dataflow:
     return dataflow
 
 
-def main(address: str, topic: str, _: str, dsn: str, number: str, count: str, __: str) -> None:
+def recovery_store(folder: Path, number: int, count: int) -> Path:
+    """Return the folder of the cluster's recovery partitions; the first process creates it."""
+    ready = folder / "recovery"
+    if number == 0:
+        created = folder / "recovery.new"
+        created.mkdir()
+        init_db_dir(created, count)
+        created.rename(ready)
+    while not ready.exists():
+        time.sleep(0.05)
+    return ready
+
+
+def main(kind: str, address: str, topic: str, _: str, dsn: str, number: str, count: str, folder: str) -> None:
     """Become bytewax's own runner, with this process's place in the cluster."""
     command = [sys.executable, "-m", "bytewax.run", f"{__spec__.name}:flow({address!r}, {topic!r}, {dsn!r})"]
+    if kind == "recoverable":
+        command += ["-r", str(recovery_store(Path(folder), int(number), int(count))), "-s", "10", "-b", "0"]
     if int(count) > 1:
         addresses = ";".join(f"127.0.0.1:{FIRST_PORT + each}" for each in range(int(count)))
         command += ["-i", number, "-a", addresses]
