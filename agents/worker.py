@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -194,6 +195,17 @@ def warm_up() -> None:
     rows.telemetry("", source, effects.events)
 
 
+def spare_collector() -> None:
+    """Let the garbage collector look for cycles once in 100,000 new objects, not in 700, and never among what was there before.
+
+    A fetch has some 10,000 records, all of which live until it is folded, and none of which is in a cycle: with the defaults
+    a third of a worker's CPU went into looking through them. The cycles that do come about are of the client's requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
 class _Process(faust.Worker):
     """The process around the app: it drains the worker while the app still owns its partitions, then stops the app."""
 
@@ -226,6 +238,7 @@ def run(settings: Settings, name: str | None = None) -> None:
     """
     worker = Worker(settings, name or worker_name())
     warm_up()
+    spare_collector()
     log.info("worker.starting", group=settings.group, topics=settings.source_topics)
     worker.vitals.start()
     try:

@@ -16,7 +16,7 @@ MACHINES = (1_000, 10_000, 50_000)
 
 def run(services: Services, *, messages: int) -> dict[str, Any]:
     """Run the job with one worker for every number of machines; return the figures."""
-    job.warm_up(services)
+    job.warm_up(services, Job(MACHINES[-1], messages))
     runs = []
     for machines in MACHINES:
         each = Job(machines, messages)

@@ -9,8 +9,8 @@ Chosen, and why:
 * ``stateful_flat_map`` for the scores: one state per machine;
 * 1,000 messages a batch of the source, the default, and 10 s epochs, the default;
 * sinks that write each batch by COPY in one transaction;
-* ``recoverable``: with the recovery store, its way to keep windows and scores over a restart, on local disk, a snapshot per epoch.
-  ``forgetful``: without, which is its default; a restart loses the offsets too;
+* ``recoverable``: with the recovery store, its way to keep windows and scores over a restart, on local disk, a snapshot per
+  epoch. ``forgetful``: without, which is its default; a restart loses the offsets too;
 * two processes form a cluster (``-i``, ``-a``), as its documentation says, and exchange items by key.
 """
 
