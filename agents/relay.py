@@ -168,16 +168,20 @@ class Relay:
                 if not done:
                     await asyncio.sleep(pause)
 
-    async def finish(self) -> None:
+    def close(self) -> None:
         """Publish no more; what waits, the next owner publishes."""
         self._closing = True
         self._outlet.close()
+
+    async def finish(self) -> None:
+        """Publish no more, and wait until what is under way is over."""
+        self.close()
         async with self._busy:
             self._outbox.close()
 
     async def relay(self) -> int:
         """Publish some of what waits, and note it; return how many messages were done with."""
-        owners = {partition.owner for partition in self._partitions.owned.values()}
+        owners = self._owners()
         self._there = {owner: ids for owner, ids in self._there.items() if owner in owners}
         waiting = await self._outbox.waiting(owners, self._rules.max_messages) if owners else []
         self._metrics.outbox_waiting.set(len(waiting))
@@ -186,6 +190,9 @@ class Relay:
         await self._look(waiting)
         outcomes = {each.seq: self._outcome(each) for each in waiting}
         fresh = [each for each in waiting if outcomes[each.seq] is Outcome.PUBLISHED]
+        if not owners <= self._owners():
+            # Looking took a while, and a partition went elsewhere: what its new owner has published was not seen
+            return 0
         if fresh:
             await asyncio.to_thread(self._outlet.publish, fresh)
         noted = await self._outbox.mark(owners, outcomes)
@@ -194,6 +201,9 @@ class Relay:
         say = log.debug if len(fresh) == len(waiting) else log.info
         say("outbox.relayed", noted=noted, **{str(outcome): number for outcome, number in counts.items()})
         return noted
+
+    def _owners(self) -> set[str]:
+        return {partition.owner for partition in self._partitions.owned.values()}
 
     async def _look(self, waiting: Sequence[Outgoing]) -> None:
         """Find out what the topics have of partitions whose lease is new."""

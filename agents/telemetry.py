@@ -75,12 +75,16 @@ class Telemetry:
     async def _failed(self, batch: RecordBatch, error: Exception) -> None:
         # Half folded, it must not be stored; and it is acquired anew only when the control record is there to be read
         self._partitions.revoke(batch.source)
-        if len(batch.records) > 1:
-            log.error("fold.failed", source=str(batch.source), start=batch.start, next=batch.next, error=repr(error))
-            self._suspect[batch.source] = batch.next
-        else:
-            await self._poison(batch, error)
-        self._ownership.want_again(batch.source)
+        try:
+            if len(batch.records) > 1:
+                log.error(
+                    "fold.failed", source=str(batch.source), start=batch.start, next=batch.next, error=repr(error)
+                )
+                self._suspect[batch.source] = batch.next
+            else:
+                await self._poison(batch, error)
+        finally:
+            self._ownership.want_again(batch.source)
 
     async def _poison(self, batch: RecordBatch, error: Exception) -> None:
         offset = batch.records[0].offset

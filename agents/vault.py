@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -96,21 +97,23 @@ class DatabaseVault:
 
 
 class Line:
-    """A connection that is opened when it is needed and forgotten when it breaks."""
+    """A connection that is opened when it is needed and forgotten when it breaks; for one thread after the other."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
+        self._in_use = threading.Lock()
 
     def use(self, work: Callable[[Connection], T]) -> T:
         """Do some work with the connection; whatever the database says becomes a ``PipelineError``."""
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        try:
-            return work(self._connection)
-        except psycopg.Error as error:
-            self.close()
-            raise failure(error, "the database did not answer") from error
+        with self._in_use:
+            if self._connection is None or self._connection.closed:
+                self._connection = self._connect()
+            try:
+                return work(self._connection)
+            except psycopg.Error as error:
+                self.close()
+                raise failure(error, "the database did not answer") from error
 
     @property
     def pid(self) -> int | None:

@@ -16,7 +16,7 @@ import structlog
 from agents import stacks
 from agents.gauges import Gauges
 from agents.observed import ObservedVault
-from agents.watchdog import Part, Sight, Standing, Subject, Watch, Watchdog, name
+from agents.watchdog import Part, Sight, Standing, Subject, Watch, Watchdog
 from pipeline import connections
 from pipeline.broker.inspector import Inspector
 from pipeline.broker.ownership import Ownership
@@ -115,9 +115,9 @@ class Vitals:
         """Say whether the watchdog lets the worker live."""
         longest = self._watch.longest()
         still_s = round(longest[1], 1) if longest is not None else 0.0
-        overdue = self._watch.overdue()
-        reason = f"{name(overdue[0])} stands still" if overdue else "nothing stands still for long"
-        return Verdict(not overdue, reason, {"no_progress_s": still_s, "limit_s": self._watch.limit_s})
+        verdict = self._watchdog.verdict
+        reason = verdict or "nothing stands still for long"
+        return Verdict(verdict is None, reason, {"no_progress_s": still_s, "limit_s": self._watch.limit_s})
 
     def ready(self) -> Verdict:
         """Say whether the worker is in its group, owns what it was given, and is answered by the database."""

@@ -173,6 +173,8 @@ class Watchdog(threading.Thread):
         self._looked_at = clock()
         self._awake_s = 0.0
         self._ended = threading.Event()
+        self.verdict: str | None = None
+        """Why the process is about to end; ``None`` while it is not."""
 
     def run(self) -> None:
         """Look at the worker again and again."""
@@ -199,7 +201,8 @@ class Watchdog(threading.Thread):
         for subject in self._watch.overdue():
             excuse = self._witnesses.excuse(subject, sight)
             if excuse is None:
-                self._witnesses.end(reason(subject, sight, self._watch.stood_still_s(subject)))
+                self.verdict = reason(subject, sight, self._watch.stood_still_s(subject))
+                self._witnesses.end(self.verdict)
                 return
             log.info("watchdog.excused", subject=name(subject), reason=excuse)
             self._watch.excuse(subject)

@@ -28,7 +28,7 @@ from pipeline.broker.ownership import Ownership
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.codec import CodecRules
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import NoProgress, PipelineError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.outbox import AlertRules
@@ -135,9 +135,17 @@ class Worker:
         try:
             await work
         except PipelineError as error:
-            self.failure = error
-            log.error("worker.failed", reason=str(error))
-            await self.app.crash(error)
+            await self._fail(error)
+        except asyncio.CancelledError:
+            if self.app.should_stop:
+                raise
+            # Whatever raised it, nobody cancelled this part: it would be missing from now on, without a word
+            await self._fail(NoProgress("a part of the worker ended though nobody had stopped it"))
+
+    async def _fail(self, error: PipelineError) -> None:
+        self.failure = error
+        log.error("worker.failed", reason=str(error))
+        await self.app.crash(error)
 
     async def _acquire(self) -> None:
         await self.ownership.acquire_for_ever(lambda: self.app.consumer_generation_id, self._witness.ask)
@@ -153,8 +161,11 @@ class Worker:
             reached(CrashPoint.DRAINING)
             async with asyncio.timeout(FINISH_S):
                 if self._relay is not None:
-                    await self._relay.finish()
+                    self._relay.close()
+                # First: the relay may be waiting for a broker that is away
                 await self._flusher.finish()
+                if self._relay is not None:
+                    await self._relay.finish()
         except (PipelineError, TimeoutError) as error:
             log.warning("worker.not_drained", reason=str(error) or f"not done within {FINISH_S:.0f} s")
         except Exception as error:  # the app must be stopped all the same, or the process never ends

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.broker.security import BrokerSecurity
+from pipeline.broker.stopping import stop
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.marks import Evidence, LogRange, StoredMarks
 from pipeline.core.records import SourcePartition
@@ -65,7 +66,7 @@ class Witness:
         except (KafkaError, TimeoutError, OSError) as error:
             raise BrokerUnavailable(f"the broker does not say what its logs hold: {error!r}") from error
         finally:
-            await consumer.stop()
+            await stop(consumer)
         return {source: Evidence(seen[source], ranges[source], checksums.get(source)) for source in seen}
 
 

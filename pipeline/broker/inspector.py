@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from pipeline.broker.complaints import SILENT
 from pipeline.broker.security import BrokerSecurity
-from pipeline.broker.topics import LATEST, SILENT, Admin, offsets
+from pipeline.broker.topics import LATEST, Admin, offsets
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.records import SourcePartition
 

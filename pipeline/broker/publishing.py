@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from pipeline.broker.complaints import SILENT, text
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.outbox import Outgoing, read_headers
@@ -30,9 +30,6 @@ CLOCKS_APART_MS = 60_000
 
 _STEP_S = 0.2
 _ANSWER_S = 10.0
-# The client library writes what it retries to standard error, unless somebody takes it
-_NOWHERE = logging.Logger("librdkafka", logging.CRITICAL + 1)
-_NOWHERE.addHandler(logging.NullHandler())
 
 
 class Publisher:
@@ -54,7 +51,7 @@ class Publisher:
         self._address = address
         self._common: dict[str, Any] = {
             "bootstrap.servers": address,
-            "logger": _NOWHERE,
+            "logger": SILENT,
             # Azure cuts idle connections at 240 s
             "connections.max.idle.ms": 180_000,
             "metadata.max.age.ms": 180_000,
@@ -202,6 +199,4 @@ class Publisher:
         try:
             yield
         except KafkaException as error:
-            cause = error.args[0] if error.args else error
-            said = cause.str() if isinstance(cause, KafkaError) else str(cause)
-            raise BrokerUnavailable(f"the broker at {self._address} cannot be published to: {said}") from error
+            raise BrokerUnavailable(f"the broker at {self._address} cannot be published to: {text(error)}") from error

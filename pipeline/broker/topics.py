@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
+from pipeline.broker.complaints import SILENT, text
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable, PipelineError, SettingsError
 from pipeline.core.records import SourcePartition
@@ -25,9 +25,6 @@ ANSWER_S = 15.0
 
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # not annotated in the library
 LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # not annotated in the library
-# The client library writes what it retries to standard error, unless somebody takes it
-SILENT = logging.Logger("librdkafka", logging.CRITICAL + 1)
-SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +139,7 @@ def create_topics(
                 if _code(error) == KafkaError.TOPIC_ALREADY_EXISTS:
                     continue
                 raise PipelineError(
-                    f"the broker does not create topic {name}: {_text(error)}; create it with your provider's tools"
+                    f"the broker does not create topic {name}: {text(error)}; create it with your provider's tools"
                 ) from error
             created.append(name)
         _wait_for_logs(admin, created, timeout_s)
@@ -251,7 +248,7 @@ class Admin:
                     f"no TLS with the broker at {self._address}; correct broker.ca_file: {' '.join(said.str().split())}"
                 )
         return BrokerUnavailable(
-            f"the broker at {self._address} does not answer; start it or correct broker.address: {_text(error)}"
+            f"the broker at {self._address} does not answer; start it or correct broker.address: {text(error)}"
         )
 
 
@@ -293,8 +290,3 @@ def offsets(admin: Admin, sources: Sequence[SourcePartition], which: OffsetSpec)
 
 def _code(error: KafkaException) -> object:
     return error.args[0].code() if error.args and isinstance(error.args[0], KafkaError) else None
-
-
-def _text(error: KafkaException) -> str:
-    cause = error.args[0] if error.args else error
-    return " ".join((cause.str() if isinstance(cause, KafkaError) else str(cause)).split())

@@ -333,3 +333,20 @@ async def test_a_running_relay_tidies_up(database, admin, broker_address: str, a
         await reached(lambda: site.count("pipeline_outbox_messages_total", outcome="published") == 40)
         await reached(lambda: outcomes(admin) == {})
     await site.close()
+
+
+async def test_a_partition_that_goes_elsewhere_while_the_topic_is_looked_through_is_left_to_its_new_owner(
+    site: Site, admin, broker_address: str, alert_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.store(A, 3)
+    look = site.publisher.tail
+
+    def slow(*asked: object) -> set[str]:
+        site.partitions.release(())
+        return look(*asked)
+
+    monkeypatch.setattr(site.publisher, "tail", slow)
+    await site.relay.relay()
+
+    assert outcomes(admin) == {None: 6}
+    assert published(broker_address, alert_topic) == []

@@ -167,3 +167,17 @@ def test_single_records_cover_the_same_positions() -> None:
     whole = RecordBatch(SOURCE, "mine", 0, 12, [Record(n, 0, b"") for n in (2, 3, 9)])
 
     assert [(each.start, each.next) for each in single_records(whole)] == [(0, 3), (3, 4), (4, 12)]
+
+
+async def test_a_partition_is_asked_for_again_whatever_goes_wrong_while_its_record_is_set_aside(world) -> None:
+    telemetry, partitions, ownership, controls = world
+    partitions.poisoned = {0}
+
+    async def broken(*_: object) -> None:
+        raise AttributeError("not foreseen")
+
+    controls.skip = broken
+    with pytest.raises(AttributeError):
+        await run(telemetry, [batch(0, 1)])
+
+    assert (partitions.revoked, ownership.wanted_again) == ([SOURCE], [SOURCE])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agents.vault import DatabaseVault
+from agents.vault import DatabaseVault, Line
 from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition
@@ -69,3 +71,24 @@ def test_a_login_without_its_rights_is_told_which_role_it_needs(vault: DatabaseV
 
     with pytest.raises(SchemaOutdated, match="grant the login the role pipeline_worker"):
         vault.take_over(SOURCE, NEW)
+
+
+def test_threads_that_need_the_same_connection_come_one_after_the_other(database) -> None:
+    opened: list[Connection] = []
+    inside, most = threading.Semaphore(1), []
+
+    def open_one() -> Connection:
+        opened.append(connect(database.dsn, autocommit=True))
+        return opened[-1]
+
+    def work(connection: Connection) -> None:
+        most.append(inside.acquire(blocking=False))
+        connection.execute("SELECT pg_sleep(0.01)")
+        inside.release()
+
+    line = Line(open_one)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: line.use(work), range(12)))
+    line.close()
+
+    assert (len(opened), all(most)) == (1, True)

@@ -163,3 +163,13 @@ def test_without_a_limit_nothing_ends_the_worker() -> None:
 
     assert worker.live(100 * LIMIT_S) is None
     assert worker.watch.longest() is not None
+
+
+def test_what_is_excused_is_no_verdict_and_what_ends_the_worker_is() -> None:
+    worker = Worker(excuses={A: "the database is at work"})
+    worker.live(3 * LIMIT_S)
+    assert worker.watchdog.verdict is None
+
+    worker.excuses.clear()
+
+    assert worker.live(3 * LIMIT_S) == worker.watchdog.verdict is not None

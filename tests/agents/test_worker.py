@@ -1,14 +1,20 @@
-"""The worker's start."""
+"""The worker's start and its end."""
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from numba.core.dispatcher import Dispatcher
 
-from agents.worker import warm_up
+from agents import worker as agent
+from agents.worker import Worker, warm_up
 from pipeline.core import kernel, windows
+from pipeline.core.errors import NoProgress
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
+from pipeline.settings import Settings
 from pipeline.store import copy_binary, rows
 from simulator.options import PlantOptions
 from simulator.plant import Plant
@@ -33,3 +39,38 @@ def test_after_the_warm_up_nothing_is_left_to_compile() -> None:
 
     assert len(effects.events) > 2000
     assert compiled() == before
+
+
+async def test_a_worker_that_stops_stores_what_it_has_though_its_alerts_cannot_be_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker(Settings(broker={"alert_topic": "alert"}), "w")
+    stored = []
+
+    async def finish() -> None:
+        stored.append("all")
+
+    monkeypatch.setattr(agent, "FINISH_S", 0.05)
+    monkeypatch.setattr(worker._flusher, "finish", finish)
+    monkeypatch.setattr(worker._relay, "finish", lambda: asyncio.sleep(60))
+
+    await worker.drain()
+
+    assert stored == ["all"]
+
+
+async def test_a_part_that_is_cancelled_by_nobody_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(Settings(), "w")
+    crashed = []
+
+    async def crash(error: BaseException) -> None:
+        crashed.append(error)
+
+    async def part() -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(worker.app, "crash", crash)
+    await worker._guard(part())
+
+    assert crashed == [worker.failure]
+    assert isinstance(worker.failure, NoProgress)
