@@ -59,8 +59,10 @@ def load(
     state, position = _from_snapshot(source, taken)
     marks = Marks(taken.effects, taken.windows)
     end = readable_from(taken, log_start)
-    if position < end and taken.previous_owner is not None:
-        _rebuild(state, source, (position, end), marks, rules, stored, is_wanted)
+    # What nobody had read before it was gone is stored nowhere, and to look for it takes long in a large table
+    stored_to = min(end, taken.gap.first) if taken.gap is not None else end
+    if position < stored_to and taken.previous_owner is not None:
+        _rebuild(state, source, (position, stored_to), marks, rules, stored, is_wanted)
     position = max(position, end)
     return OwnedPartition(source, taken.owner, state, position, marks, taken.effects, taken.windows, taken.skip)
 

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from pipeline.core.errors import NotOwner
 from pipeline.core.fold import Marks, fold, project
+from pipeline.core.marks import Gap, GapReason
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
 from pipeline.core.state import PartitionState
 from pipeline.store.takeover import Acquired
@@ -78,7 +79,8 @@ def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Re
     fold_some(state, records, w, e, sink)
 
     sink.marks = Marks(after_gap, w)
-    taken = Acquired("new", "old", after_gap, w, snapshot, {})
+    gap = Gap(e, begins, GapReason.LOG_START_MOVED) if begins > e else None
+    taken = Acquired("new", "old", after_gap, w, snapshot, {}, gap)
     loaded = load(SOURCE, taken, begins, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True)
     readable = snapshot is not None and snapshot[1] != b"unreadable"
     assert loaded.position == (max(s, begins) if readable else begins)
@@ -149,3 +151,20 @@ def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
             lambda *_: [[StoredEvent(n, 0, BASE_MS, b"{}")] for n in range(5)],
             lambda: next(wanted),
         )
+
+
+def test_nothing_is_looked_for_that_nobody_can_have_stored() -> None:
+    asked = []
+
+    def stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+        asked.append((first, end))
+        return []
+
+    snapshot = 40, snapshots.encode(PartitionState().to_arrays())[0]
+    gap = Gap(40, 70, GapReason.LOG_START_MOVED)
+
+    loaded = load(SOURCE, Acquired("new", "old", 70, 40, snapshot, {}, gap), 70, RULES, stored, lambda: True)
+    behind = load(SOURCE, Acquired("new", "old", 70, 30, None, {}, gap), 70, RULES, stored, lambda: True)
+
+    assert (loaded.position, behind.position) == (70, 70)
+    assert asked == [(0, 40)]
