@@ -21,7 +21,12 @@ class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka pu
 
     def take(self, count: int | None) -> list[Any]:
         """Return the next ``count`` records, fewer at the end; ``None``: all."""
-        records = list(islice(self._records_iterator, count))
+        try:
+            records = list(islice(self._records_iterator, count))
+        except BaseException:
+            # What was taken before it is fetched again; the iterator would go on behind it
+            self._records_iterator = iter(())
+            raise
         if count is not None and len(records) == count:
             self.next_fetch_offset = records[-1].offset + 1
         return records
@@ -44,7 +49,7 @@ def _batches(fetched: Any) -> Iterator[Iterable[Any]]:
         if not batch.is_control_batch:
             yield _asked_for(batch, fetched.next_fetch_offset)
         # The batch says where it ended also when compaction took its last record
-        fetched.next_fetch_offset = batch.next_offset
+        fetched.next_fetch_offset = max(fetched.next_fetch_offset, batch.next_offset)
 
 
 def _asked_for(batch: Any, first: int) -> Iterable[Any]:

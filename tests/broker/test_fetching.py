@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from aiokafka.record.control_record import ABORT_MARKER, COMMIT_MARKER
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.broker.fetching import RawRecords, WholeFetches, deliver_raw_records
+from tests.broker.record_batches import RECORDS, compacted, damaged, legacy, marker, record_batch, sealed
 
 TP = TopicPartition("t", 0)
-RECORDS = [
-    (b"press-1", b'{"seq":1}', [("type", b"machine"), ("empty", None)]),
-    (None, b"[]", []),
-    (b"press-2", None, []),
-]
-MS = 1_790_000_000_000
-
-
-def record_batch(first: int, count: int, *, is_transactional: int = 0) -> bytes:
-    """Return a record batch of so many records, from offset ``first`` on."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2, compression_type=3, is_transactional=is_transactional, producer_id=9 if is_transactional else -1,
-        producer_epoch=-1, base_sequence=-1, batch_size=10_000,
-    )  # fmt: skip
-    for number in range(count):
-        builder.append(number, MS + number, *RECORDS[number % len(RECORDS)])
-    return first.to_bytes(8, "big") + bytes(builder.build())[8:]
-
-
-def legacy(count: int) -> bytes:
-    builder = LegacyRecordBatchBuilder(magic=1, compression_type=0, batch_size=10_000)
-    for number in range(count):
-        builder.append(number, MS + number, *RECORDS[number % len(RECORDS)][:2])
-    return bytes(builder.build())
 
 
 def unpack(kind: type[fetcher.PartitionRecords], raw: bytes, fetch_offset: int, aborted=None, level=None):
@@ -49,6 +28,10 @@ def unpack(kind: type[fetcher.PartitionRecords], raw: bytes, fetch_offset: int, 
 def say(record) -> tuple:
     """Return the fields of SourceRecord."""
     return record.offset, record.timestamp, record.key, record.value, list(record.headers)
+
+
+def offsets(records) -> list[int]:
+    return [record.offset for record in records]
 
 
 def same(raw: bytes, fetch_offset: int, **more) -> list:
@@ -78,7 +61,9 @@ def test_records_taken_in_pieces_are_all_records_in_order_and_the_position_follo
     raw, at = b"", 0
     for count, hole in zip(counts, holes, strict=False):
         at += hole
-        raw += record_batch(at, count)
+        # A broker sends from the batch on that has the record
+        if at + count > ask:
+            raw += record_batch(at, count)
         at += count
     expected = same(raw, min(ask, at))
 
@@ -95,24 +80,54 @@ def test_records_taken_in_pieces_are_all_records_in_order_and_the_position_follo
     assert records.next_fetch_offset == at
 
 
-def test_records_of_an_old_message_format_come_from_where_they_were_asked() -> None:
-    assert [offset for offset, *_ in same(legacy(1), 0)] == [0]
+@pytest.mark.parametrize("fetch_offset", range(10, 16))
+@pytest.mark.parametrize(("magic", "compression"), [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (1, 3)])
+def test_records_of_an_old_message_format_come_from_where_they_were_asked(
+    magic: int, compression: int, fetch_offset: int
+) -> None:
+    raw, first = b"", 10
+    for count in [4, 2] if compression else [1] * 6:
+        if first + count > fetch_offset:
+            raw += legacy(first, count, magic, compression)
+        first += count
+
+    assert [offset for offset, *_ in same(raw, fetch_offset)] == list(range(fetch_offset, 16))
+
+    records = unpack(RawRecords, raw, fetch_offset)
+    assert offsets(records.take(1)) == [fetch_offset]
+    assert records.next_fetch_offset == fetch_offset + 1
+
+
+def test_what_an_old_message_format_has_before_the_record_that_was_asked_for_is_left_out() -> None:
+    assert [offset for offset, *_ in same(legacy(0, 1, 1, 0) + legacy(1, 1, 1, 0), 1)] == [1]
+
+    whole_log = b"".join(legacy(offset, 1, 1, 0) for offset in range(6))
+    assert offsets(unpack(RawRecords, whole_log, 4).take(None)) == [4, 5]
 
 
 def test_transactions_that_were_taken_back_are_left_out_where_only_committed_ones_are_read() -> None:
-    raw = record_batch(0, 2) + record_batch(2, 2, is_transactional=1) + record_batch(4, 1)
+    taken_back = record_batch(2, 2, is_transactional=1) + marker(4, ABORT_MARKER)
+    committed = record_batch(5, 1, is_transactional=1) + marker(6, COMMIT_MARKER)
+    raw = record_batch(0, 2) + taken_back + committed
 
-    committed = same(raw, 0, aborted=[(9, 2)], level=fetcher.READ_COMMITTED)
+    only_committed = same(raw, 0, aborted=[(9, 2)], level=fetcher.READ_COMMITTED)
 
-    assert [offset for offset, *_ in committed] == [0, 1, 4]
-    assert [offset for offset, *_ in same(raw, 0)] == [0, 1, 2, 3, 4]
+    assert [offset for offset, *_ in only_committed] == [0, 1, 5]
+    assert [offset for offset, *_ in same(raw, 0)] == [0, 1, 2, 3, 5]
 
 
-def test_a_record_batch_that_was_damaged_on_its_way_is_refused() -> None:
-    whole = record_batch(0, 3)
+def test_a_fetch_that_is_dropped_before_its_end_is_freed_without_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        untouched, half_read = (unpack(RawRecords, record_batch(0, 5), 0) for _ in range(2))
+        half_read.take(2)
+        left = [weakref.ref(untouched), weakref.ref(half_read)]
 
-    with pytest.raises(CorruptRecordException, match="CRC"):
-        unpack(RawRecords, whole[:-1] + bytes([whole[-1] ^ 1]), 0).take(None)
+        del untouched, half_read
+
+        assert [fetch() for fetch in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 class _Position:
@@ -137,20 +152,95 @@ class _Assignment:
         return self.at
 
 
-def fetched(assignment: _Assignment) -> WholeFetches:
-    records = unpack(RawRecords, record_batch(0, 5), 0)
+def fetched(assignment: _Assignment, raw: bytes = record_batch(0, 5)) -> WholeFetches:
+    records = unpack(RawRecords, raw, assignment.at.position)
     return WholeFetches(TP, assignment=assignment, partition_records=records, backoff=0)
+
+
+def drain(fetch: WholeFetches, step: int | None, into: list[int]) -> None:
+    while fetch.has_more():
+        into += offsets(fetch.getall(step))
 
 
 def test_a_fetch_is_taken_many_records_at_a_time_and_the_client_notes_how_far() -> None:
     assignment = _Assignment(0)
     fetch = fetched(assignment)
 
-    assert [record.offset for record in fetch.getall(3)] == [0, 1, 2]
+    assert offsets(fetch.getall(3)) == [0, 1, 2]
     assert (assignment.at.position, fetch.has_more()) == (3, True)
-    assert [record.offset for record in fetch.getall(3)] == [3, 4]
+    assert offsets(fetch.getall(3)) == [3, 4]
     assert (assignment.at.position, fetch.has_more()) == (5, False)
     assert fetch.getall(3) == []
+
+
+def test_one_record_asked_for_by_its_offset_is_the_first_to_come() -> None:
+    record = fetched(_Assignment(3)).getone()
+
+    assert (record.offset, record.value) == (3, RECORDS[0][1])
+
+
+def test_the_mark_where_a_transaction_ends_is_no_record_and_the_position_goes_past_it() -> None:
+    assignment = _Assignment(0)
+    batches = [record_batch(first, 2, is_transactional=1) for first in (0, 3)]
+    fetch = fetched(assignment, batches[0] + marker(2, ABORT_MARKER) + batches[1] + marker(5, COMMIT_MARKER))
+
+    assert offsets(fetch.getall(3)) == [0, 1, 3]
+    assert (assignment.at.position, fetch.has_more()) == (4, True)
+    assert offsets(fetch.getall(3)) == [4]
+    assert (assignment.at.position, fetch.has_more()) == (6, False)
+
+    assert fetched(assignment, marker(6, COMMIT_MARKER)).getall() == []
+    assert assignment.at.position == 7
+
+
+@pytest.mark.parametrize(("kept", "fetch_offset"), [(3, 0), (3, 2), (3, 4), (0, 0)])
+def test_the_position_goes_past_records_that_compaction_took_from_the_end_of_a_batch(
+    kept: int, fetch_offset: int
+) -> None:
+    assignment = _Assignment(fetch_offset)
+    fetch = fetched(assignment, compacted(0, kept, 5))
+
+    assert offsets(fetch.getall()) == list(range(fetch_offset, kept))
+    assert (assignment.at.position, fetch.has_more()) == (5, False)
+    same(compacted(0, kept, 5), fetch_offset)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 7, None])
+@pytest.mark.parametrize("bad", range(4))
+def test_a_fetch_ends_before_a_damaged_batch_and_the_next_one_goes_on_without_a_hole_or_a_repeat(
+    bad: int, step: int | None
+) -> None:
+    batches = [record_batch(first, 3) for first in range(0, 12, 3)]
+    on_its_way = [*batches[:bad], damaged(batches[bad]), *batches[bad + 1 :]]
+    assignment, taken = _Assignment(0), list[int]()
+    fetch = fetched(assignment, b"".join(on_its_way))
+
+    with pytest.raises(CorruptRecordException, match="CRC"):
+        drain(fetch, step, taken)
+
+    # A piece in which the damage shows is not handed over, so that it has to be fetched again from its beginning
+    at = bad * 3 // step * step if step else 0
+    assert (taken, assignment.at.position) == (list(range(at)), at)
+    assert (fetch.getall(step), fetch.has_more(), assignment.at.position) == ([], False, at)
+
+    drain(fetched(assignment, b"".join(batches[at // 3 :])), step, taken)
+
+    assert (taken, assignment.at.position) == (list(range(12)), 12)
+
+
+def test_a_batch_that_cannot_be_unpacked_is_fetched_again_from_where_it_was_taken_up_to() -> None:
+    named = [(b"k", b"v", [("name", b"x")])]
+    good, bad = (record_batch(first, 3, compression=0, records=named) for first in (0, 3))
+    at = bad.rindex(b"name")
+    assignment = _Assignment(0)
+    fetch = fetched(assignment, good + sealed(bytearray(bad[:at] + b"\xff" + bad[at + 1 :])))
+
+    assert offsets(fetch.getall(3)) == [0, 1, 2]
+    with pytest.raises(UnicodeDecodeError):
+        fetch.getall(3)
+
+    assert (fetch.getall(3), assignment.at.position) == ([], 3)
+    assert offsets(fetched(assignment, bad).getall(3)) == [3, 4, 5]
 
 
 def test_nothing_is_taken_of_a_partition_that_was_moved_paused_or_taken_away() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.forks import Forks
-from tests.sabotage.bugs import BUGS, Bug
+from tests.sabotage.bug import Bug
+from tests.sabotage.bugs import BUGS
 from tests.together import asked_for, together
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,111 @@
+"""Bugs in the fold and its rules."""
+
+from __future__ import annotations
+
+from tests.sabotage.bug import LOG, SIMULATION, SOME_SEEDS, Bug
+
+_LAWS = "tests/core/test_fold_laws.py::"
+_AGREES = _LAWS + "test_the_fold_agrees_with_the_rules_written_plainly"
+_RESTARTS = _LAWS + "test_law_3_a_restart_from_a_snapshot_gives_the_same_tables"
+
+CORE_BUGS = [
+    # -- the marks -----------------------------------------------------------------------------------------------------
+    Bug(
+        "effects from before the mark are stored again",
+        "pipeline.core.fold",
+        "fresh = kept & (columns.offsets >= marks.effects)",
+        "fresh = kept",
+        _RESTARTS,
+    ),
+    Bug(
+        "readings from before the windows mark are counted again",
+        "pipeline.core.fold",
+        "        marks.windows,\n",
+        "        0,\n",
+        _RESTARTS,
+    ),
+    # -- ownership -----------------------------------------------------------------------------------------------------
+    Bug(
+        "what the log was seen to hold before the marks moved is believed",
+        "pipeline.core.marks",
+        "        if present == seen:\n",
+        "        if present.owner is not None:\n",
+        SIMULATION,
+        SOME_SEEDS,
+    ),
+    # -- snapshots and logs --------------------------------------------------------------------------------------------
+    Bug(
+        "another record in place of the last one is not noticed",
+        "pipeline.core.marks",
+        "evidence.checksum not in {None, seen.checksum}",
+        "evidence.checksum not in {evidence.checksum}",
+        LOG + "test_a_log_with_another_record_in_place_of_the_last_is_another_log",
+    ),
+    Bug(
+        "windows of a lost log are given up",
+        "pipeline.core.marks",
+        "    if seen.windows < seen.effects:\n",
+        "    if seen.windows < 0:\n",
+        LOG + "test_a_lost_log_keeps_its_marks_until_its_windows_are_merged",
+    ),
+    # -- records that are refused --------------------------------------------------------------------------------------
+    Bug(
+        "dead letters are dropped",
+        "pipeline.core.fold",
+        "dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects]",
+        "dead_letters=[]",
+        _LAWS + "test_law_8_every_record_is_an_event_a_duplicate_or_a_dead_letter",
+    ),
+    # -- the rules of the plant ----------------------------------------------------------------------------------------
+    Bug(
+        "late readings are not counted",
+        "pipeline.core.kernel",
+        "        if counted:\n            entry, used",
+        "        if counted and not late:\n            entry, used",
+        _AGREES,
+    ),
+    Bug(
+        "a reading is learned before it is scored",
+        "pipeline.core.kernel",
+        "    expected = sensor.mean\n",
+        "    sensor.mean, sensor.variance, sensor.seen, sensor.streak = spike_learn(\n"
+        "        sensor.mean, sensor.variance, sensor.seen, sensor.streak, value, 0.0, rules.threshold, rules.fading\n"
+        "    )\n    expected = sensor.mean\n",
+        _AGREES,
+    ),
+    Bug(
+        "a flagged reading is learned",
+        "pipeline.core.spikes",
+        "    if abs(score) > threshold:\n        streak += 1",
+        "    if abs(score) > 1e6 * threshold:\n        streak += 1",
+        "tests/core/test_spikes.py::test_a_flagged_reading_teaches_nothing_until_it_is_the_new_level",
+    ),
+    Bug(
+        "the memory of duplicates is not asked",
+        "pipeline.core.kernel",
+        "            return True, False\n",
+        "            return False, False\n",
+        _AGREES,
+    ),
+    Bug(
+        "the watermark goes back",
+        "pipeline.core.watermark",
+        "return max(watermark_ms, min(event_ms, ingest_ms) - delay_ms)",
+        "return min(event_ms, ingest_ms) - delay_ms",
+        _AGREES,
+    ),
+    Bug(
+        "the watermark believes a clock that runs ahead",
+        "pipeline.core.watermark",
+        "min(event_ms, ingest_ms) - delay_ms)",
+        "event_ms - delay_ms)",
+        _AGREES,
+    ),
+    Bug(
+        "the last reading is the one that came last",
+        "pipeline.core.windows",
+        "    if (at_ms, offset, index) >= (entry.last_time_ms, entry.last_offset, entry.last_index):\n",
+        "    if at_ms > 0:\n",
+        _AGREES,
+    ),
+]

@@ -1,0 +1,78 @@
+"""Bugs in the partitions that a worker holds."""
+
+from __future__ import annotations
+
+from tests.sabotage.bug import FLUSH, SIMULATION, SOME_SEEDS, Bug
+
+_PARTITIONS = "tests/tables/test_partitions.py::"
+_LOADING = "tests/tables/test_loading.py::"
+
+TABLES_BUGS = [
+    # -- the marks -----------------------------------------------------------------------------------------------------
+    Bug(
+        "effects and windows marks are swapped when a partition is loaded",
+        "tables.loading",
+        "Marks(taken.effects, taken.windows)",
+        "Marks(taken.windows, taken.effects)",
+        FLUSH + "test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset",
+    ),
+    Bug(
+        "the mark that is published is what was folded and not what is stored",
+        "tables.partitions",
+        "return {source: partition.effects_mark for",
+        "return {source: partition.position for",
+        _PARTITIONS + "test_what_is_folded_counts_as_stored_when_its_transaction_is",
+    ),
+    # -- ownership -----------------------------------------------------------------------------------------------------
+    Bug(
+        "a batch may begin anywhere",
+        "tables.partitions",
+        "return self.owned[batch.source].position == batch.start",
+        "return self.owned[batch.source].position <= batch.start",
+        _PARTITIONS + "test_batches_of_a_former_lease_or_from_elsewhere_are_told_apart",
+    ),
+    Bug(
+        "a batch of a former lease is folded",
+        "tables.partitions",
+        "return partition is not None and partition.owner == batch.owner",
+        "return partition is not None",
+        _PARTITIONS + "test_batches_of_a_former_lease_or_from_elsewhere_are_told_apart",
+    ),
+    Bug(
+        "a state that was kept aside goes on though somebody came between",
+        "tables.partitions",
+        "if parked is not None and _still_right(parked, taken) and",
+        "if parked is not None and",
+        _PARTITIONS + "test_what_was_folded_is_dropped_if_somebody_came_between",
+    ),
+    Bug(
+        "a partition is taken over while its own transaction is under way",
+        "tables.partitions",
+        "await self._until(lambda: all(source != busy for busy, _ in self._in_flight))",
+        "await self._until(lambda: True)",
+        _PARTITIONS + "test_a_partition_is_not_acquired_while_its_unit_is_under_way",
+    ),
+    Bug(
+        "a refused unit counts as stored",
+        "tables.partitions",
+        "            if unit.source in hit:\n",
+        "            if held or unit.source in hit:\n",
+        SIMULATION,
+        SOME_SEEDS,
+    ),
+    # -- snapshots and logs --------------------------------------------------------------------------------------------
+    Bug(
+        "a state that the log cannot give any more is not rebuilt",
+        "tables.loading",
+        "if position < stored_to and taken.previous_owner is not None:",
+        "if position < 0:",
+        _LOADING + "test_a_rebuilt_partition_answers_as_one_that_was_never_lost",
+    ),
+    Bug(
+        "a state that is behind goes on in a log that cannot bring it further",
+        "tables.partitions",
+        " and parked.position >= readable_from(taken, begins):",
+        ":",
+        _PARTITIONS + "test_a_state_that_was_still_being_folded_again_is_not_kept_when_its_log_is_lost",
+    ),
+]
