@@ -15,6 +15,17 @@ from benchmarks.services import Services
 
 RATE_BY_DAY = 10_000 * 86_400
 """Messages of a day at the design load, 10,000 a second."""
+_MEASURED = {
+    "messages/s": "per_second",
+    "messages/s to last window": "per_second_to_last_window",
+    "µs CPU": "cpu_us",
+    "database": "database_cpu_us",
+    "broker": "broker_cpu_us",
+    "peak MB": "resident_mb",
+    "windows after s": "windows_after_s",
+    "anomalies": "anomalies",
+}
+"""Columns of the table, and what of a run they show."""
 
 
 def run(
@@ -126,29 +137,19 @@ def costs(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _show(runs: Sequence[Run], absent: dict[str, str]) -> None:
-    measured = (
-        "per_second",
-        "cpu_us",
-        "database_cpu_us",
-        "broker_cpu_us",
-        "resident_mb",
-        "windows_after_s",
-        "anomalies",
-    )
     rows = [
         (
             each.what,
             each.processes,
             each.messages,
-            *(getattr(each, name) for name in measured),
+            *(getattr(each, name) for name in _MEASURED.values()),
             each.problem or "complete",
         )
         for each in runs
     ]
-    names = ("job J", "processes", "messages", "messages/s", "µs CPU", "database", "broker")
-    report.show("", (*names, "peak MB", "windows after s", "anomalies", "checked"), rows)
-    names = ("the pipeline to", "rate ×", "CPU per message ÷")
-    report.show("", names, [(what, *pair) for what, pair in ratios(runs).items()])
+    report.show("", ("job J", "processes", "messages", *_MEASURED, "checked"), rows)
+    compared = [(what, *pair) for what, pair in ratios(runs).items()]
+    report.show("", ("the pipeline to", "rate ×", "CPU per message ÷"), compared)
     report.show("", ("cost, 1 worker", ""), list(costs(runs).items()))
     for name, reason in absent.items():
         print(f"{name}: not run, {reason}")

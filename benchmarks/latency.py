@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, LiteralString
 
 import psycopg
@@ -23,11 +22,13 @@ WARM_UP_S = 5.0
 _PATIENCE_S = 60.0
 _PERCENTILES: LiteralString = """
 SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99, 1]) WITHIN GROUP (
-           ORDER BY extract(epoch FROM pg_xact_commit_timestamp(xmin) - ingest_time)::float8 * 1000),
+           ORDER BY extract(epoch FROM pg_xact_commit_timestamp(event.xmin) - ingest_time)::float8 * 1000),
        count(*)
-FROM event
-WHERE event_type = 'Telemetry Ingest' AND ingest_time >= to_timestamp(%s) AND ingest_time < to_timestamp(%s)
+FROM event JOIN unnest(%s::int[], %s::bigint[], %s::bigint[]) AS log (place, begin_at, end_at)
+  ON source_partition = place AND source_offset >= begin_at AND source_offset < end_at
+WHERE event_type = 'Telemetry Ingest'
 """
+_MARKS: LiteralString = "SELECT partition, effects_next FROM source_progress"
 _COMMITS: LiteralString = """
 SELECT source_partition, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS at FROM event
 WHERE event_type = 'Telemetry Ingest' GROUP BY source_partition, xmin ORDER BY source_partition, at
@@ -44,7 +45,7 @@ class Stretch:
     Parameters
     ----------
     rate, sent_rate
-        Messages per second that were wanted, and that came: a machine that is too busy for the rate shows here.
+        Messages per second that were wanted, and that the log got: a machine that is too busy for the rate shows here.
     """
 
     what: str
@@ -55,6 +56,22 @@ class Stretch:
     p95_ms: float
     p99_ms: float
     max_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a stretch begins or ends.
+
+    Parameters
+    ----------
+    at_s
+        The time, s since the epoch.
+    ends
+        The offset that the next message of each partition had then.
+    """
+
+    at_s: float
+    ends: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +88,42 @@ class Site:
     connection: psycopg.Connection
     rate: float
     idle_mb: float
+    services: Services
+    topic: str
 
-    def stretch(self, what: str, begin_s: float, end_s: float) -> Stretch:
-        """Return the latency of what was appended in [begin, end), s since the epoch."""
-        percentiles, messages = self.connection.execute(_PERCENTILES, [begin_s, end_s]).fetchone()
-        return Stretch(what, self.rate, messages / (end_s - begin_s), messages, *(percentiles or [float("nan")] * 4))
+    def now(self) -> Moment:
+        """Return how far the log has come."""
+        ends = self.services.ends(self.topic)
+        return Moment(time.time(), ends)
+
+    def stretch(self, what: str, begin: Moment, end: Moment) -> Stretch:
+        """Return the latency of all that was appended between two moments, once it is stored.
+
+        What is not there yet is what took longest, so that figures without it would be too good.
+        """
+        wait(f"all messages of the stretch {what!r} in the table", lambda: self._stored(end.ends))
+        begins = [begin.ends[partition] for partition in end.ends]
+        sent = sum(end.ends.values()) - sum(begins)
+        found = self.connection.execute(_PERCENTILES, [list(end.ends), begins, list(end.ends.values())])
+        ((percentiles, messages),) = found
+        if messages != sent:
+            raise SystemExit(f"{messages:,} rows for the {sent:,} messages of the stretch {what!r}")
+        sent_rate = sent / (end.at_s - begin.at_s)
+        return Stretch(what, self.rate, sent_rate, messages, *(percentiles or [float("nan")] * 4))
+
+    def _stored(self, ends: Mapping[int, int]) -> bool:
+        return all(mark >= ends[partition] for partition, mark in self.connection.execute(_MARKS))
 
     def owned(self, number: int, since_s: float = 0.0) -> set[int]:
         """Return the partitions that a worker owns and has acquired since a moment, s since the epoch."""
         return {partition for (partition,) in self.connection.execute(_OWNED, [f"bench-{number}", since_s])}
 
-    def longest_pauses(self, begin_s: float, partitions: set[int]) -> list[tuple[float, float]]:
-        """Return when each partition's longest pause between two commits began and ended, s since the epoch.
-
-        Parameters
-        ----------
-        begin_s
-            Pauses that ended before are left out.
-        """
-        commits: dict[int, list[float]] = {partition: [] for partition in partitions}
+    def commits(self) -> dict[int, list[float]]:
+        """Return when transactions stored events of each partition, in order, s since the epoch."""
+        found: dict[int, list[float]] = {partition: [] for partition in range(PARTITIONS)}
         for partition, at_s in self.connection.execute(_COMMITS):
-            # The pause may begin with the last commit before
-            if partition in commits and at_s >= begin_s - 1:
-                commits[partition].append(at_s)
-        return [max(pairwise(found), key=lambda pause: pause[1] - pause[0]) for found in commits.values()]
+            found[partition].append(at_s)
+        return found
 
 
 @contextmanager
@@ -114,8 +143,8 @@ def under_load(
         connect(dsn, autocommit=True) as connection,
         processes(PIPELINE, count, services, topic, dsn, variables) as workers,
     ):
-        wait(lambda: _all_owned(connection, count))
-        site = Site(workers, connection, rate, resident_mb(workers.all[0].pid))
+        wait("workers that own all partitions", lambda: _all_owned(connection, count))
+        site = Site(workers, connection, rate, resident_mb(workers.all[0].pid), services, topic)
         load = start_steady(services.address, topic, machines, rate, warm_up_s + seconds)
         try:
             time.sleep(warm_up_s)
@@ -125,12 +154,12 @@ def under_load(
             load.wait()
 
 
-def wait(reached: Callable[[], bool], every_s: float = 0.1) -> None:
+def wait(what: str, reached: Callable[[], object], every_s: float = 0.1) -> None:
     """Wait until something is reached, or give up."""
     deadline = time.monotonic() + _PATIENCE_S
     while not reached():
         if time.monotonic() > deadline:
-            raise SystemExit(f"not reached within {_PATIENCE_S:.0f} s")
+            raise SystemExit(f"waited {_PATIENCE_S:.0f} s in vain for {what}")
         time.sleep(every_s)
 
 
@@ -157,13 +186,11 @@ def run(
     seconds = seconds or 30.0
     stretches = []
     for rate in rates:
+        # Load goes on while what was appended last is on its way
         with under_load(services, 1, machines, rate, seconds + 2, warm_up_s=warm_up_s) as site:
-            began_s = time.time()
+            began = site.now()
             time.sleep(seconds)
-            ended_s = time.time()
-            # What was appended last is still on its way
-            time.sleep(2)
-            stretches.append(site.stretch("steady, 1 worker", began_s, ended_s))
+            stretches.append(site.stretch("steady, 1 worker", began, site.now()))
     show(stretches)
     return {"stretches": stretches}
 

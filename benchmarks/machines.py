@@ -7,11 +7,19 @@ from typing import Any
 
 from benchmarks import job, report
 from benchmarks.contestants import PIPELINE
-from benchmarks.load import Job
+from benchmarks.load import SENSORS, Job
 from benchmarks.measure import measure
 from benchmarks.services import Services
 
 MACHINES = (1_000, 10_000, 50_000)
+_MEASURED = {
+    "messages/s": "per_second",
+    "messages/s to last window": "per_second_to_last_window",
+    "µs CPU": "cpu_us",
+    "database": "database_cpu_us",
+    "peak MB": "resident_mb",
+}
+"""Columns of the table, and what of a run they show."""
 
 
 def run(services: Services, *, messages: int) -> dict[str, Any]:
@@ -23,10 +31,14 @@ def run(services: Services, *, messages: int) -> dict[str, Any]:
         topic = services.topic()
         each.fill(services.address, topic)
         runs.append((machines, measure(PIPELINE, 1, services, topic, each)))
-    names = ("machines, 1 worker", "sensors", "messages/s", "µs CPU", "database", "peak MB", "checked")
     rows = [
-        (f"{n:,}", n * 5, r.per_second, r.cpu_us, r.database_cpu_us, r.resident_mb, r.problem or "complete")
-        for n, r in runs
+        (
+            f"{machines:,}",
+            machines * SENSORS,
+            *(getattr(each, name) for name in _MEASURED.values()),
+            each.problem or "complete",
+        )
+        for machines, each in runs
     ]
-    report.show("", names, rows)
+    report.show("", ("machines, 1 worker", "sensors", *_MEASURED, "checked"), rows)
     return {"runs": [{"machines": machines, **asdict(each)} for machines, each in runs]}

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -29,8 +29,11 @@ class Run:
         Messages stored, each once.
     per_second
         Event rows committed between the first commit and the last, by the database's commit timestamps.
+    per_second_to_last_window
+        The same rows, but the time goes on to the commit of the last window, if that came later.
     cpu_us, database_cpu_us, broker_cpu_us
-        CPU per message of the processes, of the database server and of the broker, µs.
+        CPU per message of the processes, of the database server and of the broker, until all events and windows are
+        stored, µs.
     resident_mb
         Largest resident set of one process, MB.
     event_bytes, index_bytes, window_bytes, topic_bytes
@@ -47,6 +50,7 @@ class Run:
     processes: int
     messages: int
     per_second: float
+    per_second_to_last_window: float
     cpu_us: float
     database_cpu_us: float
     broker_cpu_us: float
@@ -72,14 +76,16 @@ class Processes:
     def __init__(
         self, contestant: Contestant, tasks: Sequence[Task], variables: Mapping[str, str] | None = None
     ) -> None:
-        self._contestant, self._tasks, self._variables = contestant, tasks, variables
+        self._contestant, self._tasks, self._variables = contestant, list(tasks), variables
         self.resident_mb = 0.0
         self.all: list[subprocess.Popen[bytes]] = []
         for number in range(len(tasks)):
             self.start(number)
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
-        """Start the process of a number; the one that had it has ended."""
+        """Start the process of a number; the one that had it has ended. The next number is one more of the group."""
+        if number == len(self._tasks):
+            self._tasks.append(replace(self._tasks[0], number=number))
         process = self._contestant.start(self._tasks[number], self._variables)
         self.all[number : number + 1] = [process]
         return process
@@ -133,22 +139,27 @@ def processes(
 def measure(contestant: Contestant, count: int, services: Services, topic: str, job: Job) -> Run:
     """Run a job once."""
     marks = contestant is PIPELINE
-
-    def spent(started: Processes) -> list[float]:
-        return [started.cpu_s(), server_cpu_s(services.postgres_pid), server_cpu_s(services.broker_pid)]
-
     with services.database(ours=contestant.ours) as dsn, connect(dsn, autocommit=True) as connection:
+        # A helper's CPU could not be told from a contestant's
+        connection.execute("SET max_parallel_workers_per_gather = 0")
+
+        def spent() -> list[float]:
+            # Watching is no part of the job
+            database_s = server_cpu_s(services.postgres_pid) - cpu_s(connection.info.backend_pid)
+            return [started.cpu_s(), database_s, server_cpu_s(services.broker_pid)]
+
         with processes(contestant, count, services, topic, dsn) as started:
             problem = _wait("the first event", lambda: outcome.any_stored(connection), started)
             # What a process needs to start is not what a message costs
-            began = spent(started)
+            began = spent()
             stored = outcome.Stored(connection, marks=marks)
             problem = problem or _wait("all events", lambda: stored() >= job.records, started, stored)
-            used_s = [end - begin for begin, end in zip(began, spent(started), strict=True)]
             if contestant.windows and not problem:
                 problem = _wait(
                     "all windows", lambda: outcome.readings_short(connection, job) <= 0, started, every_s=0.5
                 )
+            # Whoever stores windows later than events pays for them too; to wait for them costs next to nothing
+            used_s = [end - begin for begin, end in zip(began, spent(), strict=True)]
         return _left(connection, contestant, started, used_s, services.topic_bytes(topic), job, problem)
 
 
@@ -162,6 +173,7 @@ def _left(
     problem: str,
 ) -> Run:
     found = outcome.committed(connection, ours=contestant.ours)
+    last_window_s = outcome.last_window_s(connection, job)
     if not problem and (found.rows, found.distinct) != (job.records, job.records):
         problem = f"{found.rows:,} rows of {found.distinct:,} messages for {job.records:,} sent"
     if not problem and contestant.windows and (short := outcome.readings_short(connection, job)):
@@ -171,10 +183,11 @@ def _left(
         len(started.all),
         found.rows,
         found.per_second,
+        found.per_second_until(last_window_s),
         *(each_s / max(1, found.rows - found.first_rows) * 1e6 for each_s in used_s),
         started.resident_mb,
         *(size / max(1, found.rows) for size in (*outcome.sizes(connection), topic_bytes)),
-        outcome.windows_after_s(connection, found.last_s),
+        max(0.0, last_window_s - found.last_s),
         outcome.anomalies(connection),
         problem,
     )

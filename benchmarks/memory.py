@@ -1,20 +1,22 @@
-"""Resident set of one worker that owns everything, over time, under steady load."""
+"""Resident set of one worker over time, under steady load, while a second one comes and goes."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks import report
-from benchmarks.latency import under_load
+from benchmarks.latency import Site, under_load, wait
 from benchmarks.load import SENSORS
-from benchmarks.services import Services, resident_mb
+from benchmarks.services import PARTITIONS, Services, resident_mb
 
 RATE = 10_000
 LIMIT_MB, LIMIT_KB_PER_SENSOR = 300, 4
+VISIT_EVERY_S, VISIT_S = 60.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Growth:
 
     Parameters
     ----------
+    visits
+        How often a second worker took half of the partitions and gave them back.
     idle_mb, begin_mb, end_mb, peak_mb
         Before the first message, after a few seconds of load, at the end, and at most.
     limit_mb
@@ -35,6 +39,7 @@ class Growth:
 
     sensors: int
     seconds: float
+    visits: int
     idle_mb: float
     begin_mb: float
     end_mb: float
@@ -50,23 +55,19 @@ def run(services: Services, *, machines: int, seconds: float, rate: float = RATE
     Parameters
     ----------
     seconds
-        How long, s; 0: 120. The slope means something from ten minutes on.
+        How long, s; 0: 180. The slope means something from ten minutes on.
     """
-    seconds = seconds or 120.0
-    samples: list[tuple[float, float]] = []
+    seconds = seconds or 180.0
     with under_load(services, 1, machines, rate, seconds) as site:
-        pid = site.workers.all[0].pid
-        began_s = time.monotonic()
-        while (at_s := time.monotonic() - began_s) < seconds:
-            samples.append((at_s, resident_mb(pid)))
-            time.sleep(1)
-        peak_mb = resident_mb(pid, peak=True)
+        samples, visits = watch(site, seconds)
+        peak_mb = resident_mb(site.workers.all[0].pid, peak=True)
     at_s, mb = np.array(samples).T
     settled = at_s >= seconds / 3
     sensors = machines * SENSORS
     growth = Growth(
         sensors,
         seconds,
+        visits,
         site.idle_mb,
         float(mb[0]),
         float(mb[-1]),
@@ -75,5 +76,29 @@ def run(services: Services, *, machines: int, seconds: float, rate: float = RATE
         float(mb[-1] - site.idle_mb) * 1000 / sensors,
         float(np.polyfit(at_s[settled], mb[settled], 1)[0] * 60),
     )
-    report.show("", (f"memory of 1 worker, {rate:,} messages/s", ""), list(asdict(growth).items()))
+    report.show("", (f"memory of the first worker, {rate:,} messages/s", ""), list(asdict(growth).items()))
     return {"growth": growth, "samples": samples}
+
+
+def watch(site: Site, seconds: float) -> tuple[list[tuple[float, float]], int]:
+    """Return the first worker's resident set over time, s and MB, and how many visits it had; none in the last minute."""
+    pid, began_s = site.workers.all[0].pid, time.monotonic()
+    samples: list[tuple[float, float]] = []
+
+    def sample_until(end_s: float) -> None:
+        while (at_s := time.monotonic() - began_s) < end_s:
+            samples.append((at_s, resident_mb(pid)))
+            time.sleep(1)
+
+    visits = range(1, int(seconds / VISIT_EVERY_S))
+    for number in visits:
+        sample_until(number * VISIT_EVERY_S)
+        came_s = time.time()
+        visitor = site.workers.start(1)
+        wait("partitions of the second worker", partial(site.owned, 1, came_s))
+        sample_until(time.monotonic() - began_s + VISIT_S)
+        visitor.terminate()
+        visitor.wait(30)
+        wait("the first worker to own all partitions again", lambda: len(site.owned(0)) == PARTITIONS)
+    sample_until(seconds)
+    return samples, len(visits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -49,7 +50,14 @@ class Committed:
     @property
     def per_second(self) -> float:
         """Rows committed between the first commit and the last, per second."""
-        took_s = self.last_s - self.first_s
+        return self._per_second(self.last_s)
+
+    def per_second_until(self, end_s: float) -> float:
+        """Return the same with the time up to a later end, s since the epoch; one that is not later changes nothing."""
+        return self._per_second(max(self.last_s, end_s))
+
+    def _per_second(self, end_s: float) -> float:
+        took_s = end_s - self.first_s
         return (self.rows - self.first_rows) / took_s if took_s else 0.0
 
 
@@ -92,14 +100,19 @@ class Stored:
 def readings_short(connection: psycopg.Connection, job: Job) -> int:
     """Return how many of the job's readings are missing in the windows; negative: there are too many."""
     total: LiteralString = "SELECT sum(count) FROM reading_window WHERE window_start < to_timestamp(%s)"
-    row = connection.execute(total, [job.closing_ms / 1000]).fetchone()
-    return SENSORS * job.messages - int(row[0] or 0)
+    return SENSORS * job.messages - int(_number(connection, total, [job.closing_ms / 1000]))
 
 
-def windows_after_s(connection: psycopg.Connection, last_s: float) -> float:
-    """Return how long after a time the last window was committed, s."""
-    last: LiteralString = "SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)))::float8 FROM reading_window"
-    return max(0.0, _number(connection, last) - last_s)
+def last_window_s(connection: psycopg.Connection, job: Job) -> float:
+    """Return when the last of the job's windows was committed, s since the epoch; 0 if there is none.
+
+    Those of the closing messages are left out: who is told to end may store what it has of them.
+    """
+    last: LiteralString = """
+    SELECT extract(epoch FROM max(pg_xact_commit_timestamp(xmin)))::float8 FROM reading_window
+    WHERE window_start < to_timestamp(%s)
+    """
+    return _number(connection, last, [job.closing_ms / 1000])
 
 
 def anomalies(connection: psycopg.Connection) -> int:
@@ -116,6 +129,6 @@ def sizes(connection: psycopg.Connection) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(_number(connection, "SELECT pg_total_relation_size('reading_window')"))
 
 
-def _number(connection: psycopg.Connection, query: LiteralString) -> float:
-    row = connection.execute(query).fetchone()
-    return row[0] or 0
+def _number(connection: psycopg.Connection, query: LiteralString, parameters: Sequence[float] | None = None) -> float:
+    ((number,),) = connection.execute(query, parameters)
+    return float(number or 0)

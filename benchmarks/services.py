@@ -54,6 +54,11 @@ class Services:
         topics.create_topics(self.address, BrokerSecurity(), [name], PARTITIONS)
         return name
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the offset that the next message of each partition will have."""
+        ranges = topics.log_ranges(self.address, BrokerSecurity(), [topic])
+        return {source.partition: end for source, (_, end) in ranges.items()}
+
     def topic_bytes(self, topic: str) -> int:
         """Return what a topic's log takes on disk."""
         return sum(log.stat().st_size for log in (self.folder / "kafka").rglob(f"{topic}-*/*.log"))

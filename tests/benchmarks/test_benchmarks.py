@@ -48,6 +48,20 @@ def test_a_run_of_the_pipeline_counts_every_message_and_every_reading_once(ours:
     assert ours.anomalies > 0
 
 
+def test_what_is_spent_is_read_when_the_windows_are_stored_too(
+    services: Services, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    answers = iter([5, 0, 0])
+    monkeypatch.setattr(outcome, "readings_short", lambda *_: seen.append("windows") or next(answers))
+    monkeypatch.setattr("benchmarks.measure.server_cpu_s", lambda _: seen.append("spent") or 0.0)
+
+    measure(replace(BARE, windows=True), 1, services, filled, JOB)
+
+    # Of two servers each time; whether readings are missing is asked once more at the end
+    assert seen == ["spent", "spent", "windows", "windows", "spent", "spent", "windows"]
+
+
 def test_ratios_and_costs_come_from_complete_runs_only(services: Services, filled: str, ours: Run) -> None:
     bare = measure(BARE, 1, services, filled, JOB)
     assert (bare.problem, bare.messages) == ("", JOB.records)
@@ -91,4 +105,5 @@ def test_latency_is_taken_from_what_was_appended_in_the_stretch(services: Servic
 
     (stretch,) = figures["stretches"]
     assert 200 <= stretch.messages <= 600
+    assert 0 < stretch.sent_rate <= stretch.messages / 2
     assert 0 < stretch.p50_ms <= stretch.p95_ms <= stretch.p99_ms <= stretch.max_ms
