@@ -19,7 +19,8 @@ import orjson
 
 from tests.chaos.faults import KINDS
 from tests.chaos.figures import table
-from tests.chaos.run import Options, Report, Run
+from tests.chaos.report import Options, Report, counted
+from tests.chaos.run import Run
 
 FOLDER = Path("build/chaos")
 
@@ -63,7 +64,7 @@ def _run(line: str, failed: FailedSeeds, folder: Path, go: Go) -> int:
     report = go(options, folder / f"seed-{options.seed}")
     (folder / f"report-{options.seed}.json").write_bytes(orjson.dumps(report.summary, option=orjson.OPT_INDENT_2))
     print(table(report))
-    print(orjson.dumps(report.summary | {"faults": len(report.faults)}).decode())
+    print(orjson.dumps(report.summary | {"faults": len(counted(report.faults))}).decode())
     for text in report.trouble:
         print(f"TROUBLE: {text}")
     print(f"seed {options.seed} {'holds' if report.holds else f'FAILS: python -m tests.chaos {line}'}", flush=True)

@@ -62,6 +62,9 @@ class Comparison:
         Rows of the ledger, by what should become of them.
     lost, doubled
         Messages that should be in ``event`` or ``dead_letter`` and are not; rows that are there too often.
+    skips, skips_otherwise
+        Records that the workers decided to set aside, and those of them not because the fold failed. The ledger cannot tell
+        whether they are due: whoever poisoned records must know how many.
     """
 
     messages: int
@@ -72,6 +75,8 @@ class Comparison:
     undecided: int
     lost: int
     doubled: int
+    skips: int
+    skips_otherwise: int
     tables: dict[str, Compared]
     seconds: float
 
@@ -183,6 +188,9 @@ def _differing(duck: duckdb.DuckDBPyConnection, query: str) -> Compared:
 
 
 def _numbers(duck: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    names: Sequence[str] = ("messages", "accepted", "garbage", "poisoned", "duplicates", "undecided", "lost", "doubled")
+    names: Sequence[str] = (
+        "messages", "accepted", "garbage", "poisoned", "duplicates", "undecided", "lost", "doubled",
+        "skips", "skips_otherwise",
+    )  # fmt: skip
     (row,) = duck.execute(NUMBERS).fetchall()
     return dict(zip(names, map(int, row), strict=True))

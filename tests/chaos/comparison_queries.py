@@ -37,9 +37,9 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
         {**_KEY, "reason": "VARCHAR"},
     ),
     "skip": (
-        'SELECT DISTINCT partition, "offset" FROM control_record'
-        " WHERE kind = 'skip' AND consumer_group = {group} AND topic = {topic}",
-        {"partition": "INT", "pos": "BIGINT"},
+        """SELECT partition, "offset", string_agg(DISTINCT reason, ' ') FROM control_record"""
+        " WHERE kind = 'skip' AND consumer_group = {group} AND topic = {topic} GROUP BY 1, 2",
+        {"partition": "INT", "pos": "BIGINT", "reason": "VARCHAR"},
     ),
     "window": (
         f"SELECT machine_id, sensor, {_TIME.format('window_start')}, factory_id, count, mean, m2, min, max, last, late_count"
@@ -136,7 +136,8 @@ SELECT (SELECT count(*) FROM ledger),
        (SELECT count(*) FROM event_judged WHERE wrong = 'lost')
        + (SELECT count(*) FROM letter_judged WHERE wrong = 'lost'),
        (SELECT coalesce(sum(copies - 1), 0) FROM stored_telemetry)
-       + (SELECT count(*) FROM event_judged WHERE wrong = 'unexpected')
+       + (SELECT count(*) FROM event_judged WHERE wrong = 'unexpected'),
+       (SELECT count(*) FROM stored_skip), (SELECT count(*) FROM stored_skip WHERE reason <> 'fold_failed')
 FROM decided
 """
 EVENT = "SELECT * FROM event_judged"

@@ -28,7 +28,9 @@ class Injected(Exception):
 
 
 class FailingFold:
-    """A fold that raises after it has changed the state: once, or for ever on one record.
+    """A fold that raises after it has changed the state: once on a batch, or for ever on one record.
+
+    Once is on a batch of several records only: of a single one the worker cannot tell it from for ever, and sets it aside.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class FailingFold:
     """
 
     def __init__(self, after: int, for_ever: bool) -> None:
-        self._left, self._for_ever = after, for_ever
+        self._left, self._for_ever, self._least = after, for_ever, 1 if for_ever else 2
         self._poison: tuple[SourcePartition, int] | None = None
 
     def __call__(
@@ -47,7 +49,7 @@ class FailingFold:
     ) -> Effects:
         effects = fold(state, batch, rules, marks, skip)
         # While records are folded again nothing fails: their effects are there already
-        if batch.start >= marks.effects and batch.records:
+        if batch.start >= marks.effects and len(batch.records) >= self._least:
             self._left -= 1
             if self._left == 0:
                 self._poison = batch.source, batch.records[len(batch.records) // 2].offset

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -27,7 +24,6 @@ from tests.system.processes import PIPELINE, Process, Site
 
 MAIN, SIDE = "telemetry.chaos", "telemetry.side"
 LOGIN = "chaos_worker"
-FAULTY = (str(Path(__file__).with_name("faulty_worker.py")),)
 
 # A power cut is not among the faults: what processes wrote is there after their death also without fsync
 _SERVER = {"fsync": "off", "max_wal_size": "2GB", "shared_buffers": "256MB"}
@@ -144,116 +140,6 @@ class Stand:
             return False
 
 
-class Pool:
-    """The workers, and who starts them again when they end: what Kubernetes does in a factory.
-
-    Parameters
-    ----------
-    wanted
-        How many there should be.
-    note
-        Told when a worker ended that nobody had told to.
-    """
-
-    def __init__(self, stand: Stand, wanted: int, note: Callable[[str], None]) -> None:
-        self._stand, self._wanted, self._note = stand, wanted, note
-        self._living: list[Process] = []
-        self._lock = threading.Lock()
-        self._count = 0
-        self._stopping = threading.Event()
-        self.keeping = threading.Event()
-        self.ended: Counter[str] = Counter()
-        self._read: dict[Path, int] = {}
-        self._thread = threading.Thread(target=self._supervise, daemon=True)
-        self.keeping.set()
-
-    def start(self) -> None:
-        """Start the workers."""
-        for _ in range(self._wanted):
-            self.add()
-        self._thread.start()
-
-    def add(self) -> Process:
-        """Start one more worker."""
-        with self._lock:
-            process = self.extra()
-            self._living.append(process)
-            return process
-
-    def extra(self, *options: str) -> Process:
-        """Start a worker that is not kept alive; with options, a faulty one."""
-        self._count += 1
-        name = f"worker-{self._count:03}"
-        if options:
-            return self._stand.site.start(name, *options, f"--name={name}", program=FAULTY)
-        return self._stand.site.worker(name)
-
-    def take(self, nth: float) -> Process:
-        """Take a worker out, to be treated badly; ``nth`` in [0, 1) says which."""
-        while True:
-            with self._lock:
-                if self._living:
-                    return self._living.pop(int(nth * len(self._living)))
-            time.sleep(0.1)
-
-    def give_back(self, process: Process) -> None:
-        """Keep a worker again."""
-        with self._lock:
-            self._living.append(process)
-
-    def drain(self) -> list[int]:
-        """Stop all workers in order and start none; return their exit codes."""
-        self.keeping.clear()
-        with self._lock:
-            living, self._living = self._living, []
-        for process in living:
-            process.signal(signal.SIGTERM)
-        return [process.wait(90) for process in living]
-
-    def refill(self) -> None:
-        """Start workers again after :meth:`drain`."""
-        for _ in range(self._wanted):
-            self.add()
-        self.keeping.set()
-
-    def stop(self) -> None:
-        """Keep nothing alive any more."""
-        self._stopping.set()
-        self._thread.join()
-
-    def count(self, words: str) -> int:
-        """Return how often the workers' logs say something."""
-        return sum(log.read_text(errors="replace").count(words) for log in self._stand.folder.glob("worker-*.log"))
-
-    def warnings(self) -> Counter[str]:
-        """Return what the workers warned of since this was asked last, by event."""
-        found: Counter[str] = Counter()
-        for log in self._stand.folder.glob("worker-*.log"):
-            with log.open("rb") as file:
-                file.seek(self._read.get(log, 0))
-                whole, _, _ = file.read().rpartition(b"\n")
-            self._read[log] = self._read.get(log, 0) + len(whole) + bool(whole)
-            for line in whole.splitlines():
-                with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                    said = orjson.loads(line)
-                    # Words of the client library about its connections would drown ours
-                    if said["level"] in {"warning", "error", "critical"} and " " not in said["event"]:
-                        found[said["event"]] += 1
-        return found
-
-    def _supervise(self) -> None:
-        while not self._stopping.wait(0.3):
-            if not self.keeping.is_set():
-                continue
-            with self._lock:
-                gone = [process for process in self._living if process.exit_code is not None]
-                self._living = [process for process in self._living if process not in gone]
-            for process in gone:
-                self.ended[f"exit code {process.exit_code}"] += 1
-                self._note(f"ended by itself with {process.exit_code}: {_last_line(process.log)}")
-                self.add()
-
-
 def plant(stand: Stand, ledger: Path, rate: float, machines: int, seed: int) -> Process:
     """Start a plant that misbehaves and sends until it is told to stop."""
     return stand.plants.start(
@@ -282,8 +168,3 @@ def _is_zombie(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else ""

@@ -12,7 +12,8 @@ import pytest
 from tests.chaos.disk import can_mount
 from tests.chaos.faults import KINDS
 from tests.chaos.figures import table
-from tests.chaos.run import Options, Run, by_kind
+from tests.chaos.report import Options, by_kind
+from tests.chaos.run import Run
 
 # Making a file system, to fill it up, is root's right
 POSSIBLE = set(KINDS) if can_mount() else set(KINDS) - {"database_disk_full"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import FailedSeeds, main
-from tests.chaos.run import Options, Report
+from tests.chaos.report import Options, Report
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ class Runs:
     def __call__(self, options: Options, folder: Path) -> Report:
         self.seen.append(options)
         trouble = ["the tables differ from the ledger"] if options.seed in self.bad else []
-        return Report(options, [], {}, [], 0.0, None, None, {}, 0.0, trouble)
+        return Report(options, [], [], [], 0.0, None, None, {}, 0.0, trouble)
 
 
 def test_a_run_that_holds_leaves_nothing_behind_but_its_report(tmp_path: Path) -> None:
