@@ -19,6 +19,8 @@ from aiokafka.errors import CorruptRecordException
 class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka publishes no types
     """Records as the client's C code unpacked them: no topic, no partition, no deserialised copies."""
 
+    _records_iterator: Iterator[Any]
+
     def take(self, count: int | None) -> list[Any]:
         """Return the next ``count`` records, fewer at the end; ``None``: all."""
         try:
