@@ -75,7 +75,8 @@ def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
         consumer_connections_max_idle_ms=_EVENT_HUBS_IDLE_MS,
         # New partitions, and a topic that was away, are seen after so long
         consumer_metadata_max_age_ms=_METADATA_AGE_MS,
-        consumer_max_fetch_size=4 * 1024**2,
+        # Of one partition: thousands of messages, compressed. What is fetched ahead of all partitions takes memory
+        consumer_max_fetch_size=1024**2,
         # Positions come from leases; "none" would stop the worker before its first seek
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=member.instance_id or None,
