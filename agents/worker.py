@@ -14,47 +14,32 @@ from typing import Any, cast
 import faust
 import structlog
 
-from agents.flush import Flusher, FlushRules
-from agents.leases import PartitionLeases
 from agents.observed import ObservedVault
 from agents.relay import DatabaseOutbox, Relay, RelayRules
-from agents.telemetry import Telemetry
+from agents.stages import fold_rules, stages
 from agents.vault import Connection
 from agents.vitals import Vitals
 from pipeline import connections
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
-from pipeline.broker.ownership import Ownership
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
-from pipeline.core.codec import CodecRules
 from pipeline.core.errors import NoProgress, PipelineError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import Record, RecordBatch, SourcePartition
-from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from pipeline.store import rows
 from pipeline.store.progress import Progress, Subscriber
-from tables.partitions import Partitions
 
 log = structlog.get_logger(__name__)
 
 FINISH_S = 10.0
 """How long a stopping worker may take to store what it has; what is left, the next owner folds again."""
-
-
-def fold_rules(settings: Settings) -> FoldRules:
-    """Return the fold's rules as the settings have them."""
-    return FoldRules(
-        codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
-        spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
-        watermark_delay_ms=settings.windows.watermark_delay_ms,
-    )
 
 
 def alert_rules(settings: Settings) -> AlertRules | None:
@@ -80,20 +65,14 @@ class Worker:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self.failure: PipelineError | None = None
-        flush = settings.flush
         subscriber = Subscriber(settings.site.cluster, settings.group, name)
-        rules = fold_rules(settings)
-        progress = Progress(subscriber, FOLD_VERSION, fingerprint(rules))
+        progress = Progress(subscriber, FOLD_VERSION, fingerprint(fold_rules(settings)))
         self.metrics = Metrics()
         alerts = alert_rules(settings)
         self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic, alerts)
-        self.partitions = Partitions(self._vault.take_over, self._vault.stored_events, rules, flush.max_pending_records)
-        self.ownership = Ownership(PartitionLeases(self.partitions, self._vault.peek))
-        when = FlushRules(
-            flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
-        )
-        self._flusher = Flusher(self.partitions, self.ownership, self._vault, when, time.monotonic)
-        self._telemetry = Telemetry(self.partitions, self.ownership, self._vault)
+        wired = stages(settings, self._vault)
+        self.partitions, self.ownership = wired.partitions, wired.ownership
+        self._telemetry, self._flusher = wired.telemetry, wired.flusher
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
         self._relay = self._new_relay(progress) if alerts is not None else None

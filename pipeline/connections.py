@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.broker.app import GroupMember
 from pipeline.broker.security import BrokerSecurity
 from pipeline.settings import Settings
-from pipeline.store.connect import Connection, connect
+from pipeline.store.connect import SCHEMA, Connection, connect
 
 
 def broker_security(settings: Settings) -> BrokerSecurity:
@@ -37,8 +37,13 @@ def group_member(settings: Settings) -> GroupMember:
     )
 
 
-def database(settings: Settings, application_name: str, *, autocommit: bool = True) -> Connection:
+def database(settings: Settings, application_name: str, *, autocommit: bool = True, schema: str = SCHEMA) -> Connection:
     """Open a connection under the workers' login.
+
+    Parameters
+    ----------
+    schema
+        Where tables are looked for.
 
     Raises
     ------
@@ -52,4 +57,5 @@ def database(settings: Settings, application_name: str, *, autocommit: bool = Tr
         application_name=application_name,
         connect_timeout_s=postgres.connect_timeout_s,
         lock_timeout_s=postgres.lock_timeout_s,
+        schema=schema,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.core.errors import DatabaseUnavailable, SettingsError
@@ -12,7 +13,7 @@ from pipeline.core.errors import DatabaseUnavailable, SettingsError
 Connection = psycopg.Connection[Any]
 
 SCHEMA = "telemetry"
-"""Where the tables are; every connection looks there first."""
+"""Where the live tables are."""
 
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
@@ -24,8 +25,9 @@ def connect(
     application_name: str = "pipeline",
     connect_timeout_s: float = 10.0,
     lock_timeout_s: float = 0.0,
+    schema: str = SCHEMA,
 ) -> Connection:
-    """Open a connection that looks into :data:`SCHEMA` first and speaks UTC.
+    """Open a connection that looks into a schema first and speaks UTC.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def connect(
         Longest wait for the server's answer, s; at least 2.
     lock_timeout_s
         Longest wait for a lock, s; 0: for ever.
+    schema
+        Where tables are looked for; a plain identifier.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def connect(
         reason = " ".join(str(error).split()).removeprefix("connection failed: ")
         raise DatabaseUnavailable(f"the database at {address(dsn)} does not answer: {reason}") from error
     try:
-        connection.execute(f"SET search_path TO {SCHEMA}, public")
+        connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
         connection.execute("SET timezone TO 'UTC'")
         connection.execute(f"SET lock_timeout TO {round(lock_timeout_s * 1000)}")
         connection.autocommit = autocommit

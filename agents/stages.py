@@ -1,0 +1,67 @@
+"""The stages between a record batch and its commit: lease, fold, flush; wired together once for whoever drives the fold."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from agents.flush import Flusher, FlushRules
+from agents.leases import PartitionLeases
+from agents.telemetry import Telemetry
+from agents.vault import DatabaseVault
+from pipeline.broker.ownership import Ownership
+from pipeline.core.codec import CodecRules
+from pipeline.core.fold import FoldRules
+from pipeline.core.spikes import SpikeRules
+from pipeline.settings import Settings
+from tables.loading import Stored
+from tables.partitions import Partitions
+
+
+def fold_rules(settings: Settings) -> FoldRules:
+    """Return the fold's rules as the settings have them."""
+    return FoldRules(
+        codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
+        spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
+        watermark_delay_ms=settings.windows.watermark_delay_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What a batch passes through.
+
+    Parameters
+    ----------
+    partitions, ownership
+        What is owned, and who decides that.
+    telemetry, flusher
+        Folds, and stores.
+    """
+
+    partitions: Partitions
+    ownership: Ownership
+    telemetry: Telemetry
+    flusher: Flusher
+
+
+def stages(settings: Settings, vault: DatabaseVault, stored: Stored | None = None) -> Stages:
+    """Wire the stages together.
+
+    Parameters
+    ----------
+    vault
+        Where effects, leases, snapshots and control records are kept.
+    stored
+        Gives what is stored already of a range of offsets; by default the vault.
+    """
+    flush = settings.flush
+    partitions = Partitions(
+        vault.take_over, stored or vault.stored_events, fold_rules(settings), flush.max_pending_records
+    )
+    ownership = Ownership(PartitionLeases(partitions, vault.peek))
+    when = FlushRules(
+        flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s
+    )
+    flusher = Flusher(partitions, ownership, vault, when, time.monotonic)
+    return Stages(partitions, ownership, Telemetry(partitions, ownership, vault), flusher)
