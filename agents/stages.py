@@ -10,21 +10,10 @@ from agents.leases import PartitionLeases
 from agents.telemetry import Telemetry
 from agents.vault import DatabaseVault
 from pipeline.broker.ownership import Ownership
-from pipeline.core.codec import CodecRules
-from pipeline.core.fold import FoldRules
-from pipeline.core.spikes import SpikeRules
+from pipeline.rules import fold_rules
 from pipeline.settings import Settings
 from tables.loading import Stored
 from tables.partitions import Partitions
-
-
-def fold_rules(settings: Settings) -> FoldRules:
-    """Return the fold's rules as the settings have them."""
-    return FoldRules(
-        codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
-        spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
-        watermark_delay_ms=settings.windows.watermark_delay_ms,
-    )
 
 
 @dataclass(frozen=True, slots=True)

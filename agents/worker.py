@@ -16,35 +16,28 @@ import structlog
 
 from agents.observed import ObservedVault
 from agents.relay import DatabaseOutbox, Relay, RelayRules
-from agents.stages import fold_rules, stages
+from agents.stages import stages
 from agents.vault import Connection
 from agents.vitals import Vitals
-from pipeline import connections
+from pipeline import connections, rules
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.errors import NoProgress, PipelineError
-from pipeline.core.fingerprint import fingerprint
-from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
-from pipeline.core.outbox import AlertRules
+from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from pipeline.store import rows
-from pipeline.store.progress import Progress, Subscriber
+from pipeline.store.progress import Progress
 
 log = structlog.get_logger(__name__)
 
 FINISH_S = 10.0
 """How long a stopping worker may take to store what it has; what is left, the next owner folds again."""
-
-
-def alert_rules(settings: Settings) -> AlertRules | None:
-    """Return where anomalies are published; ``None``: nowhere."""
-    return AlertRules(settings.alert_topic, settings.outbox.expiry_s * 1000) if settings.alert_topic else None
 
 
 PARTITIONS_INTERVAL_S = 3600.0
@@ -65,10 +58,9 @@ class Worker:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self.failure: PipelineError | None = None
-        subscriber = Subscriber(settings.site.cluster, settings.group, name)
-        progress = Progress(subscriber, FOLD_VERSION, fingerprint(fold_rules(settings)))
+        progress = rules.progress(settings, name)
         self.metrics = Metrics()
-        alerts = alert_rules(settings)
+        alerts = rules.alert_rules(settings)
         self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic, alerts)
         wired = stages(settings, self._vault)
         self.partitions, self.ownership = wired.partitions, wired.ownership
@@ -87,9 +79,9 @@ class Worker:
 
     def _new_relay(self, progress: Progress) -> Relay:
         publisher = Publisher(self._settings.broker.address, connections.broker_security(self._settings))
-        rules = RelayRules(keep_s=self._settings.outbox.retention_s)
+        when = RelayRules(keep_s=self._settings.outbox.retention_s)
         box = DatabaseOutbox(self._connect, progress)
-        return Relay(self.partitions, box, publisher, rules, self.metrics, time.monotonic)
+        return Relay(self.partitions, box, publisher, when, self.metrics, time.monotonic)
 
     def _register(self) -> None:
         app = self.app

@@ -12,7 +12,7 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import letters, look, plant, run, services
+from pipeline.cli import letters, look, plant, replays, run, services
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -34,6 +34,7 @@ app.command()(look.verify)
 app.command()(look.doctor)
 app.command()(look.config)
 app.add_typer(letters.app, name="deadletter")
+app.add_typer(replays.app, name="replay")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class
 _WrongUse: type[Exception] = typer.BadParameter.__mro__[1]

@@ -12,7 +12,6 @@ import pytest
 
 from agents.relay import DatabaseOutbox, Relay, RelayRules
 from agents.vault import DatabaseVault
-from agents.worker import alert_rules
 from pipeline.broker import publishing, topics
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.security import BrokerSecurity
@@ -23,6 +22,7 @@ from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.outbox import AlertRules, Outcome
 from pipeline.core.records import SourcePartition
 from pipeline.metrics import Metrics
+from pipeline.rules import alert_rules
 from pipeline.settings import Settings
 from pipeline.store.connect import Connection, connect
 from pipeline.store.progress import Progress, Subscriber

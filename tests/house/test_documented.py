@@ -20,14 +20,11 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text()
 CONTRACT = (ROOT / "docs/data-contract.md").read_text()
 
 SETTINGS = [(f"{group}.{key}", field) for group in Settings.model_fields for key, field in keys(group).items()]
+GROUPS = typer.main.get_command(app).commands
 COMMANDS = [
-    " ".join([*before, name])
-    for before, commands in (
-        ([], typer.main.get_command(app).commands),
-        (["deadletter"], typer.main.get_command(app).commands["deadletter"].commands),
-    )
-    for name in commands
-    if name != "deadletter"
+    " ".join(words)
+    for name, command in GROUPS.items()
+    for words in ([[name, each] for each in command.commands] if hasattr(command, "commands") else [[name]])
 ]
 
 

@@ -10,7 +10,7 @@ from pipeline.core.effects import Effects, Projections, UnitOfWork
 from pipeline.core.fold import FOLD_VERSION, Marks
 from pipeline.core.state import PartitionState
 from pipeline.store import snapshots as store_snapshots
-from pipeline.store.connect import connect
+from pipeline.store.connect import SCHEMA, connect
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
@@ -25,10 +25,10 @@ END = 10**6
 class DatabaseSink:
     """One partition's way into PostgreSQL."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, schema: str = SCHEMA) -> None:
         self.progress = Progress(Subscriber("local", "laws", "tester"), FOLD_VERSION)
-        self.leasing = connect(dsn, autocommit=True, lock_timeout_s=1)
-        self.sink = Sink(lambda: connect(dsn), self.progress)
+        self.leasing = connect(dsn, autocommit=True, lock_timeout_s=1, schema=schema)
+        self.sink = Sink(lambda: connect(dsn, schema=schema), self.progress)
         self.marks = Marks()
         self.owner = ""
 

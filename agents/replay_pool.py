@@ -1,0 +1,221 @@
+"""The processes of a replay: each has some partitions; together they run until all is stored, or until told otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from agents.replay import ReplayWorker
+from agents.vault import Connection, Line
+from agents.worker import spare_collector, warm_up
+from pipeline import connections, logs, rules
+from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
+from pipeline.core.marks import LogRange
+from pipeline.core.records import SourcePartition
+from pipeline.settings import Settings
+from pipeline.store import replays
+from pipeline.store.replays import RangeProgress, Replay, ReplayState, Wanted
+
+log = structlog.get_logger(__name__)
+
+_ASK_S = 0.5
+
+ORPHAN_S = 30.0
+"""How long a process may go on, to store what it has, once the one that started it is gone, s."""
+
+ENDS = {Wanted.PAUSE: ReplayState.PAUSED, Wanted.STOP: ReplayState.STOPPED}
+
+Stop = multiprocessing.synchronize.Event
+_stop: Stop | None = None
+
+Told = Callable[[Sequence[RangeProgress]], None]
+"""Is given how far a replay is, about twice a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process of a replay does.
+
+    Parameters
+    ----------
+    rate
+        Messages per second at most; 0: as fast as it goes.
+    """
+
+    replay: str
+    schema: str
+    ranges: Mapping[SourcePartition, LogRange]
+    rate: float
+
+
+def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
+    """Run a replay's processes until it is complete, or paused, or stopped; return which.
+
+    Raises
+    ------
+    SettingsError
+        If it was begun with other rules, or by another group.
+    NotOwner
+        If somebody else works on it.
+    PipelineError
+        If it cannot go on; it is noted as failed, and can be resumed.
+    KeyboardInterrupt
+        After its processes have stored what they had; it is noted as paused.
+    """
+    replays.require_same(replay, rules.progress(settings, ""))
+    line = Line(lambda: _claimed(settings, replay.name))
+    try:
+        shares = _shares(replay, line.use(lambda c: replays.progress_of(c, replay)))
+        line.use(lambda c: replays.want(c, replay.name, Wanted.RUN))
+        line.use(lambda c: replays.note(c, replay.name, ReplayState.RUNNING))
+        with _processes(settings, shares) as (futures, _):
+            state = _watch(line, replay, futures, told)
+    except KeyboardInterrupt:
+        line.use(lambda c: replays.note(c, replay.name, ReplayState.PAUSED))
+        raise
+    except NotOwner:
+        raise
+    except PipelineError as error:
+        reason = str(error)
+        line.use(lambda c: replays.note(c, replay.name, ReplayState.FAILED, reason))
+        raise
+    else:
+        line.use(lambda c: replays.note(c, replay.name, state))
+        return state
+    finally:
+        line.close()
+
+
+def _claimed(settings: Settings, name: str) -> Connection:
+    connection = connections.database(settings, "pipeline replay")
+    try:
+        replays.claim(connection, name)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _shares(replay: Replay, ranges: Sequence[RangeProgress]) -> list[Share]:
+    """Return what each process does: the longest stretches first, each to whoever has least."""
+    unfinished = [each for each in ranges if each.left]
+    count = min(int(replay.options["processes"]), len(unfinished))
+    mine: list[dict[SourcePartition, LogRange]] = [{} for _ in range(count)]
+    held = [0] * count
+    for each in sorted(unfinished, key=lambda each: -each.left):
+        least = held.index(min(held))
+        mine[least][each.source] = LogRange(each.start, each.end)
+        held[least] += each.left
+    rate = float(replay.options["rate"])
+    return [Share(replay.name, replay.schema, theirs, rate / count) for theirs in mine]
+
+
+@contextmanager
+def _processes(settings: Settings, shares: Sequence[Share]) -> Iterator[tuple[list[Future[bool]], Stop]]:
+    # Spawned: a fork would share open connections and the threads' locks
+    spawned = multiprocessing.get_context("spawn")
+    stop = spawned.Event()
+    if not shares:
+        yield [], stop
+        return
+    with ProcessPoolExecutor(len(shares), spawned, initializer=_begin, initargs=(settings, stop)) as pool:
+        # Ctrl-C is this process's to hear: it asks the others to store what they have. They inherit that from their beginning
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        futures = [pool.submit(work, settings, share) for share in shares]
+        signal.signal(signal.SIGINT, heard)
+        try:
+            yield futures, stop
+        finally:
+            stop.set()
+
+
+def _begin(settings: Settings, stop: Stop) -> None:
+    global _stop  # noqa: PLW0603  # the only way from an initializer to the work
+    _stop = stop
+    logs.configure(settings.log.level, settings.log.format)
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _outlive_nobody() -> None:
+    """End this process some time after the one that started it, which may have been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        time.sleep(ORPHAN_S)
+        os._exit(1)
+
+
+def _watch(line: Line, replay: Replay, futures: Sequence[Future[bool]], told: Told) -> ReplayState:
+    waiting = set(futures)
+    try:
+        while True:
+            try:
+                told(line.use(lambda c: replays.progress_of(c, replay)))
+            except DatabaseUnavailable as error:
+                # The processes wait for it too
+                log.warning("replay.waiting", reason=str(error))
+            if not waiting:
+                break
+            done, waiting = wait(waiting, _ASK_S, FIRST_COMPLETED)
+            for future in done:
+                future.result()
+    except BrokenExecutor as error:
+        raise PipelineError("a process of the replay was killed; resumed, it goes on from what is stored") from error
+    if all(future.result() for future in futures):
+        return line.use(lambda c: _completed(c, replay))
+    wanted = line.use(lambda c: replays.find(c, replay.name)).wanted
+    return ENDS.get(wanted, ReplayState.PAUSED)
+
+
+def _completed(connection: Connection, replay: Replay) -> ReplayState:
+    lost = replays.gaps(connection, replay)
+    if lost and not replay.options["cold"]:
+        raise PipelineError(
+            f"the logs lost {len(lost)} stretch(es) before they were read, first {lost[0]}: the replay lacks them;"
+            " start another with --cold if that is what you want"
+        )
+    return ReplayState.COMPLETE
+
+
+def work(settings: Settings, share: Share) -> bool:
+    """Do one process's share; return whether everything of it is stored."""
+    warm_up()
+    spare_collector()
+    return asyncio.run(_work(settings, share))
+
+
+async def _work(settings: Settings, share: Share) -> bool:
+    worker = ReplayWorker(settings, f"replay-{share.replay}", share.schema, share.ranges, share.rate)
+    listening = asyncio.create_task(_listen(settings, share.replay, worker))
+    try:
+        return await worker.run()
+    finally:
+        listening.cancel()
+
+
+async def _listen(settings: Settings, name: str, worker: ReplayWorker) -> None:
+    """Stop the worker when something else is wanted, or when whoever started it says so or is gone."""
+    parent, line = multiprocessing.parent_process(), Line(lambda: connections.database(settings, "pipeline replay"))
+    try:
+        while not (_stop is not None and _stop.is_set()) and (parent is None or parent.is_alive()):
+            try:
+                replay = await asyncio.to_thread(line.use, lambda c: replays.find(c, name))
+                if replay.wanted is not Wanted.RUN:
+                    break
+            except DatabaseUnavailable as error:
+                log.info("replay.unasked", reason=str(error))
+            await asyncio.sleep(_ASK_S)
+        worker.stop()
+    finally:
+        line.close()

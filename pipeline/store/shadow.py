@@ -1,0 +1,117 @@
+"""Shadow schemas: tables like the live ones, into which a replay writes without touching these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pipeline.core.marks import LogRange
+from pipeline.core.records import SourcePartition
+from pipeline.store.connect import SCHEMA
+from pipeline.store.identity import source_id
+from pipeline.store.progress import Progress
+
+Connection = psycopg.Connection[Any]
+
+TABLES = (
+    "event",
+    "reading_window",
+    "anomaly",
+    "machine_state",
+    "dead_letter",
+    "source_progress",
+    "source_gap",
+    "partition_snapshot",
+    "control_record",
+    "control_effect",
+)
+"""What a shadow has of the live schema."""
+
+FIRST_CONTROL_ID = 2**40
+"""Control records that a replay adds itself are numbered from here on, so that they never meet live ones."""
+
+_LIKE = """
+CREATE TABLE {shadow}.{table} (
+    LIKE {live}.{table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING IDENTITY INCLUDING STORAGE
+)
+"""
+
+# Keys and indexes with the names they have, and room for updates, none of which LIKE would bring
+_REST = """
+SELECT format('ALTER TABLE %%I.%%I ADD CONSTRAINT %%I %%s', %(shadow)s::text, relname, conname,
+              pg_get_constraintdef(pg_constraint.oid))
+FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+WHERE conrelid = %(table)s::regclass AND contype IN ('p', 'u')
+UNION ALL
+SELECT regexp_replace(pg_get_indexdef(indexrelid), ' ON (ONLY )?\\S+', format(' ON %%I.%%I', %(shadow)s::text, relname))
+FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+UNION ALL
+SELECT format('ALTER TABLE %%I.%%I SET (%%s)', %(shadow)s::text, relname, array_to_string(reloptions, ', '))
+FROM pg_class WHERE oid = %(table)s::regclass AND reloptions IS NOT NULL
+"""
+
+# The partition's owner is nobody that is alive: whoever works on the replay takes it over
+_BEGIN = """
+INSERT INTO {shadow}.source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next)
+VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(source_id)s, %(start)s, %(start)s)
+"""
+
+# A record to skip is meant in the log that it was found in
+_CONTROLS = """
+INSERT INTO {shadow}.control_record OVERRIDING SYSTEM VALUE
+SELECT c.* FROM {live}.control_record AS c
+JOIN {live}.source_progress AS p USING (cluster, consumer_group, topic, partition)
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'skip'
+  AND (p.log_since IS NULL OR c.created_at >= p.log_since)
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+def create(connection: Connection, schema: str, progress: Progress, ranges: Mapping[SourcePartition, LogRange]) -> None:
+    """Make a shadow whose marks stand at the starts of ranges, with the live control records; in the caller's transaction.
+
+    Parameters
+    ----------
+    connection
+        Of a user who may create schemas.
+    """
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    connection.execute(sql.SQL("CREATE SCHEMA {shadow}").format(**names))
+    for table in TABLES:
+        connection.execute(sql.SQL(_LIKE).format(table=sql.Identifier(table), **names))
+        rest = connection.execute(_REST, {"shadow": schema, "table": f"{SCHEMA}.{table}"}).fetchall()
+        for (statement,) in rest:
+            connection.execute(statement)
+    restart = "ALTER TABLE {shadow}.control_record ALTER COLUMN id RESTART WITH {first}"
+    connection.execute(sql.SQL(restart).format(first=sql.Literal(FIRST_CONTROL_ID), **names))
+    refresh_controls(connection, schema, progress)
+    for source, (start, _) in sorted(ranges.items()):
+        begins = {"source_id": source_id(progress.subscriber.cluster, source), "start": start}
+        connection.execute(sql.SQL(_BEGIN).format(**names), progress.key(source) | begins)
+    _grant(connection, names)
+
+
+def refresh_controls(connection: Connection, schema: str, progress: Progress) -> None:
+    """Copy the live control records that the shadow has not yet."""
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    connection.execute(sql.SQL(_CONTROLS).format(**names), progress.of_all())
+
+
+def drop(connection: Connection, schema: str) -> None:
+    """Delete a shadow with all its rows."""
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
+    for statement in (
+        "GRANT USAGE ON SCHEMA {shadow} TO pipeline_worker",
+        "GRANT SELECT, INSERT ON {shadow}.event, {shadow}.source_gap, {shadow}.control_record, {shadow}.control_effect"
+        " TO pipeline_worker",
+        "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.machine_state, {shadow}.anomaly,"
+        " {shadow}.dead_letter, {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
+    ):
+        connection.execute(sql.SQL(statement).format(**names))

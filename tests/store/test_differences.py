@@ -1,0 +1,145 @@
+"""R40: whatever a replay has otherwise than the live tables is found, with its table, its column and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.core.marks import LogRange
+from pipeline.core.state import PartitionState
+from pipeline.store import replays
+from pipeline.store.connect import Connection, connect
+from pipeline.store.differences import Difference, differences
+from pipeline.store.replays import Replay
+from tests.core.sinks import SOURCE, feed, record
+from tests.core.test_fold_laws import BASE_MS, RULES
+from tests.store.database_sink import DatabaseSink
+
+RECORDS = [
+    record(
+        number,
+        {
+            "machine": f"m{number % 2}",
+            "time_ms": BASE_MS + 1000 * number,
+            "ingest_ms": BASE_MS + 1000 * number,
+            "seq": number,
+            "readings": {"t": 50.0 + number % 5 + (900 if number == 151 else 0)},
+        }
+        if number % 50
+        else {"ingest_ms": BASE_MS, "garbage": b"{"},
+    )
+    for number in range(200)
+]
+
+
+@dataclass
+class Both:
+    """A live partition, a replay of it, and their tables."""
+
+    admin: Connection
+    replay: Replay
+
+    def compared(self) -> tuple[list[Difference], int]:
+        return differences(self.admin, self.replay)
+
+    def differing(self) -> dict[tuple[str, str], tuple[int, int, int]]:
+        return {(x.table, x.column): (x.missing, x.extra, x.changed) for x in self.compared()[0] if not x.holds}
+
+    def shadow(self, statement: str) -> int:
+        """Change the replay's rows; return how many."""
+        return self.admin.execute(statement.format(f"{self.replay.schema}.")).rowcount
+
+
+@pytest.fixture
+def both(database) -> Iterator[Both]:
+    with connect(database.admin_dsn, autocommit=True) as admin:
+        live = DatabaseSink(database.dsn)
+        replay = replays.create(admin, "r", live.progress, {SOURCE: LogRange(0, len(RECORDS))}, {"cold": False})
+        shadow = DatabaseSink(database.dsn, replay.schema)
+        for sink, cuts in ((live, [20, 70]), (shadow, [33, 120, 150])):
+            sink.acquire()
+            feed(sink, PartitionState(), RECORDS, cuts, RULES)
+            sink.close()
+        yield Both(admin, replay)
+
+
+def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both) -> None:
+    found, uneven = both.compared()
+
+    assert both.differing() == {}
+    assert uneven == 0
+    rows = {x.table: (x.live, x.shadow) for x in found if not x.column}
+    assert set(rows) == {"event", "reading_window", "anomaly", "machine_state", "dead_letter"}
+    assert all(live == shadow > 0 for live, shadow in rows.values()), rows
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "column"),
+    [
+        ("UPDATE {}event SET factory_id = 'x' WHERE source_offset = 7", "event", "factory_id"),
+        ("UPDATE {}event SET body = '{{}}' WHERE source_offset = 7", "event", "body"),
+        ("UPDATE {}reading_window SET min = min - 1 WHERE machine_id = 'm0'", "reading_window", "min"),
+        ("UPDATE {}reading_window SET mean = mean * (1 + 1e-8) WHERE machine_id = 'm0'", "reading_window", "mean"),
+        ("UPDATE {}reading_window SET m2 = m2 * 1.1 WHERE machine_id = 'm0'", "reading_window", "stddev"),
+        ("UPDATE {}reading_window SET late_count = 9", "reading_window", "late_count"),
+        ("UPDATE {}anomaly SET score = score * (1 + 1e-8)", "anomaly", "score"),
+        ("UPDATE {}anomaly SET detector = 'another'", "anomaly", "detector"),
+        ("UPDATE {}machine_state SET readings = '{{}}' WHERE machine_id = 'm1'", "machine_state", "readings"),
+        ("UPDATE {}dead_letter SET body = 'x' WHERE source_offset = 50", "dead_letter", "body"),
+    ],
+)
+def test_a_changed_value_is_found_in_its_column(both: Both, statement: str, table: str, column: str) -> None:
+    changed = both.shadow(statement)
+
+    assert changed > 0
+    assert both.differing() == {(table, ""): (0, 0, changed), (table, column): (0, 0, changed)}
+
+
+def test_rounding_is_no_difference_and_the_largest_one_is_told(both: Both) -> None:
+    both.shadow("UPDATE {}reading_window SET mean = mean * (1 + 1e-12)")
+    assert both.differing() == {}
+
+    both.shadow("UPDATE {}reading_window SET mean = mean + 0.5 WHERE machine_id = 'm0'")
+
+    (mean,) = [x for x in both.compared()[0] if (x.table, x.column) == ("reading_window", "mean")]
+    assert mean.largest == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("table", ["event", "reading_window", "anomaly", "machine_state", "dead_letter"])
+def test_rows_that_only_one_side_has_are_counted(both: Both, table: str) -> None:
+    gone = both.admin.execute(f"DELETE FROM {both.replay.schema}.{table}").rowcount
+    assert both.differing()[table, ""] == (gone, 0, 0)
+
+    both.admin.execute(f"INSERT INTO {both.replay.schema}.{table} SELECT * FROM telemetry.{table}")
+    gone = both.admin.execute(f"DELETE FROM telemetry.{table}").rowcount
+
+    assert both.differing()[table, ""] == (0, gone, 0)
+
+
+def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
+    """The live side is behind: it lacks the last records, open windows and the machines' last readings."""
+    live = "telemetry."
+    for statement in (
+        "DELETE FROM {}event WHERE source_offset >= 120",
+        "DELETE FROM {}anomaly WHERE source_offset >= 120",
+        "DELETE FROM {}dead_letter WHERE source_offset >= 120",
+        "UPDATE {}machine_state SET messages = 1",
+        "DELETE FROM {}reading_window WHERE window_start >= (SELECT max(window_start) FROM {}reading_window)",
+        "UPDATE {}source_progress SET effects_next = 120, windows_next = 110, watermark ="
+        " (SELECT max(window_start) + interval '1 minute' FROM {}reading_window)",
+    ):
+        both.admin.execute(statement.replace("{}", live))
+
+    found, uneven = both.compared()
+
+    assert (both.differing(), uneven) == ({}, 1)
+    assert {x.live for x in found if (x.table, x.column) == ("event", "")} == {
+        sum(1 for number in range(120) if number % 50) + _derived(both)
+    }
+
+
+def _derived(both: Both) -> int:
+    (count,) = both.admin.execute("SELECT count(*) FROM event WHERE event_type <> 'Telemetry Ingest'").fetchone()
+    return count
