@@ -19,7 +19,7 @@ from pipeline.store.connect import connect
 
 RATES = (1_000, 5_000, 10_000)
 WARM_UP_S = 5.0
-_PATIENCE_S = 60.0
+_PATIENCE_S = 180.0
 _PERCENTILES: LiteralString = """
 SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99, 1]) WITHIN GROUP (
            ORDER BY extract(epoch FROM pg_xact_commit_timestamp(event.xmin) - ingest_time)::float8 * 1000),
