@@ -30,13 +30,15 @@ def verdicts(
     folder = tmp_path_factory.mktemp("sabotage")
     forks = Forks("tests.sabotage.child:prepare")
     names = {bug: f"bug-{number}" for number, bug in enumerate(asked_for(request, "bug"))}
+    # Copied here: the threads below would meet pytest in the middle of a change to it
+    inherited = dict(os.environ)
 
     def examine(bug: Bug) -> dict[str, Any]:
         own = folder / names[bug]
         own.mkdir()
         services = [f"--postgres-dsn={postgres_dsn}", f"--database-template={template}"]
         options = [*services, f"--basetemp={own / 'tmp'}", *bug.options]
-        environment = os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(own / "hypothesis")}
+        environment = inherited | {"HYPOTHESIS_STORAGE_DIRECTORY": str(own / "hypothesis")}
         child = forks.start(
             "tests.sabotage.child:examine",
             own / "pytest.log",
