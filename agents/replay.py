@@ -52,7 +52,9 @@ class ReplayWorker:
         member = connections.group_member(settings)
         ends = {source: end for source, (_, end) in ranges.items()}
         self._witness = Witness(member.address, member.security)
-        self._client = LogClient(member.address, member.security, ends, member.batch_records)
+        # Ten times a second, when there is a limit: it holds for a batch as a whole
+        most = max(1, min(member.batch_records, round(rate / 10))) if rate else member.batch_records
+        self._client = LogClient(member.address, member.security, ends, most)
         self._reader = Reader(self._client, self._stages.ownership)
         self._stopping = False
 

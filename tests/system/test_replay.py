@@ -103,7 +103,7 @@ def test_a_replay_that_is_killed_at_any_moment_and_resumed_gives_the_same(lived:
     command = ["replay", "start", "killed", "--processes=2", "--rate=1000"]
     stored = effective = 0
     for number in range(KILLS):
-        process = lived.start(f"replay-{number}", *command, PIPELINE_BROKER__BATCH_RECORDS="250")
+        process = lived.start(f"replay-{number}", *command)
         command = ["replay", "resume", "killed"]
         lived.wait(lambda: is_alive(lived, "killed"))
         if number % 4:
