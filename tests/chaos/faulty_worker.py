@@ -13,8 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from agents import worker
-from pipeline import crash_points
+from pipeline import crash_points, rules
 from pipeline.cli import main
 from pipeline.core.effects import Effects
 from pipeline.core.fold import FoldRules, Marks, fold
@@ -69,7 +68,7 @@ def run() -> None:
     parser.add_argument("--for-ever", action="store_true", help="the record keeps failing")
     parser.add_argument("--die-at", type=int, default=0, help="which of the places to die at is the last, counting all")
     own, given = parser.parse_known_args()
-    worker.FOLD_VERSION += own.ahead  # type: ignore[misc]  # another version is what is wanted here
+    rules.FOLD_VERSION += own.ahead  # type: ignore[misc]  # another version is what is wanted here
     if own.fail_after:
         partition.fold = FailingFold(own.fail_after, own.for_ever)
     if own.die_at:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agents import worker
+from pipeline import rules
 from pipeline.cli import main
 
 if __name__ == "__main__":
-    worker.FOLD_VERSION -= 1
+    rules.FOLD_VERSION -= 1
     main()

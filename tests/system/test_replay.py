@@ -136,7 +136,7 @@ def sent(site: Callable[..., Site], database) -> Site:
 
 @pytest.mark.timeout(200)
 def test_a_replay_is_paused_gone_on_with_stopped_and_dropped(sent: Site, broker_address: str) -> None:
-    running = sent.start("running", "replay", "start", "slow", "--rate=500", "--processes=1")
+    running = sent.start("running", "replay", "start", "slow", "--rate=100", "--processes=1")
     sent.wait(lambda: is_alive(sent, "slow") and stored_by(sent, "slow") > 0)
     assert "is being worked on" in sent.run("replay", "resume", "slow").stderr
     assert "is being worked on" in sent.run("replay", "drop", "slow").stderr
