@@ -25,7 +25,7 @@ demo: setup
 
 # Every check: style, types, imports, and all tests against a real broker and a real database.
 test: check
-	$(BIN)/python -c "from agents.worker import warm_up; warm_up()"
+	$(BIN)/python -c "from agents.starting import warm_up; warm_up()"
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=load --maxschedchunk=1 $(PYTEST)
 
 check: setup

@@ -12,16 +12,15 @@ from agents.stages import stages
 from agents.vault import Connection, DatabaseVault
 from pipeline import connections, rules
 from pipeline.broker.evidence import Witness
+from pipeline.broker.fetching import READ_WAIT_S
 from pipeline.broker.log_client import LogClient
 from pipeline.broker.reading import Reader
 from pipeline.core.errors import BrokerUnavailable, NotOwner, PipelineError
-from pipeline.core.marks import LogRange
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_FETCH_WAIT_S = 0.2
 _RETRY_S = 1.0
 _STEP_S = 0.2
 
@@ -37,20 +36,19 @@ class ReplayWorker:
         For people: rows and logs say who it was.
     schema
         The shadow.
-    ranges
-        Which offsets of which partitions.
+    ends
+        For each of its partitions the offset to stop before.
     rate
         Messages per second at most; 0: as fast as it goes.
     """
 
     def __init__(
-        self, settings: Settings, name: str, schema: str, ranges: Mapping[SourcePartition, LogRange], rate: float = 0.0
+        self, settings: Settings, name: str, schema: str, ends: Mapping[SourcePartition, int], rate: float
     ) -> None:
-        self._settings, self._schema, self._ranges, self._rate = settings, schema, dict(ranges), rate
+        self._settings, self._schema, self._ends, self._rate = settings, schema, dict(ends), rate
         self._vault = DatabaseVault(self._connect, rules.progress(settings, name))
         self._stages = stages(settings, self._vault)
         member = connections.group_member(settings)
-        ends = {source: end for source, (_, end) in ranges.items()}
         self._witness = Witness(member.address, member.security)
         # Ten times a second, when there is a limit: it holds for a batch as a whole
         most = max(1, min(member.batch_records, round(rate / 10))) if rate else member.batch_records
@@ -95,7 +93,7 @@ class ReplayWorker:
 
     def _is_complete(self) -> bool:
         held = self._stages.partitions.owned
-        if lost := set(self._ranges) - set(held):
+        if lost := set(self._ends) - set(held):
             raise NotOwner(
                 f"another process has taken {', '.join(map(str, sorted(lost)))} over: only one may work on it"
             )
@@ -105,7 +103,7 @@ class ReplayWorker:
         pace = Pace(self._rate, time.monotonic)
         while not self._stopping and not self._has_all():
             try:
-                async for batch in self._reader.read(_FETCH_WAIT_S):
+                async for batch in self._reader.read(READ_WAIT_S):
                     yield batch
                     await self._rest(pace.rest_s(len(batch.records)))
             except BrokerUnavailable as error:
@@ -120,7 +118,7 @@ class ReplayWorker:
     def _has_all(self) -> bool:
         """Whether every partition was read to its end under a lease that still holds."""
         ownership = self._stages.ownership
-        is_read = all(ownership.position(source) is not None for source in self._ranges)
+        is_read = all(ownership.position(source) is not None for source in self._ends)
         return self._client.is_done and is_read and not ownership.waiting
 
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import structlog
 
 from agents.replay import ReplayWorker
+from agents.starting import spare_collector, warm_up
 from agents.vault import Connection, Line
-from agents.worker import spare_collector, warm_up
 from pipeline import connections, logs, rules
 from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
-from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.settings import Settings
 from pipeline.store import replays
@@ -49,13 +48,15 @@ class Share:
 
     Parameters
     ----------
+    ends
+        For each of its partitions the offset to stop before.
     rate
         Messages per second at most; 0: as fast as it goes.
     """
 
     replay: str
     schema: str
-    ranges: Mapping[SourcePartition, LogRange]
+    ends: Mapping[SourcePartition, int]
     rate: float
 
 
@@ -79,7 +80,7 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
         shares = _shares(replay, line.use(lambda c: replays.progress_of(c, replay)))
         line.use(lambda c: replays.want(c, replay.name, Wanted.RUN))
         line.use(lambda c: replays.note(c, replay.name, ReplayState.RUNNING))
-        with _processes(settings, shares) as (futures, _):
+        with _processes(settings, shares) as futures:
             state = _watch(line, replay, futures, told)
     except KeyboardInterrupt:
         line.use(lambda c: replays.note(c, replay.name, ReplayState.PAUSED))
@@ -111,31 +112,31 @@ def _shares(replay: Replay, ranges: Sequence[RangeProgress]) -> list[Share]:
     """Return what each process does: the longest stretches first, each to whoever has least."""
     unfinished = [each for each in ranges if each.left]
     count = min(int(replay.options["processes"]), len(unfinished))
-    mine: list[dict[SourcePartition, LogRange]] = [{} for _ in range(count)]
+    mine: list[dict[SourcePartition, int]] = [{} for _ in range(count)]
     held = [0] * count
     for each in sorted(unfinished, key=lambda each: -each.left):
         least = held.index(min(held))
-        mine[least][each.source] = LogRange(each.start, each.end)
+        mine[least][each.source] = each.end
         held[least] += each.left
     rate = float(replay.options["rate"])
     return [Share(replay.name, replay.schema, theirs, rate / count) for theirs in mine]
 
 
 @contextmanager
-def _processes(settings: Settings, shares: Sequence[Share]) -> Iterator[tuple[list[Future[bool]], Stop]]:
+def _processes(settings: Settings, shares: Sequence[Share]) -> Iterator[list[Future[bool]]]:
+    if not shares:
+        yield []
+        return
     # Spawned: a fork would share open connections and the threads' locks
     spawned = multiprocessing.get_context("spawn")
     stop = spawned.Event()
-    if not shares:
-        yield [], stop
-        return
     with ProcessPoolExecutor(len(shares), spawned, initializer=_begin, initargs=(settings, stop)) as pool:
         # Ctrl-C is this process's to hear: it asks the others to store what they have. They inherit that from their beginning
         heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
         futures = [pool.submit(work, settings, share) for share in shares]
         signal.signal(signal.SIGINT, heard)
         try:
-            yield futures, stop
+            yield futures
         finally:
             stop.set()
 
@@ -196,7 +197,7 @@ def work(settings: Settings, share: Share) -> bool:
 
 
 async def _work(settings: Settings, share: Share) -> bool:
-    worker = ReplayWorker(settings, f"replay-{share.replay}", share.schema, share.ranges, share.rate)
+    worker = ReplayWorker(settings, f"replay-{share.replay}", share.schema, share.ends, share.rate)
     listening = asyncio.create_task(_listen(settings, share.replay, worker))
     try:
         return await worker.run()

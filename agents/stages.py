@@ -12,7 +12,6 @@ from agents.vault import DatabaseVault
 from pipeline.broker.ownership import Ownership
 from pipeline.rules import fold_rules
 from pipeline.settings import Settings
-from tables.loading import Stored
 from tables.partitions import Partitions
 
 
@@ -34,20 +33,16 @@ class Stages:
     flusher: Flusher
 
 
-def stages(settings: Settings, vault: DatabaseVault, stored: Stored | None = None) -> Stages:
+def stages(settings: Settings, vault: DatabaseVault) -> Stages:
     """Wire the stages together.
 
     Parameters
     ----------
     vault
         Where effects, leases, snapshots and control records are kept.
-    stored
-        Gives what is stored already of a range of offsets; by default the vault.
     """
     flush = settings.flush
-    partitions = Partitions(
-        vault.take_over, stored or vault.stored_events, fold_rules(settings), flush.max_pending_records
-    )
+    partitions = Partitions(vault.take_over, vault.stored_events, fold_rules(settings), flush.max_pending_records)
     ownership = Ownership(PartitionLeases(partitions, vault.peek))
     when = FlushRules(
         flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s

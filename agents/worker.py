@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ import structlog
 from agents.observed import ObservedVault
 from agents.relay import DatabaseOutbox, Relay, RelayRules
 from agents.stages import stages
+from agents.starting import spare_collector, warm_up
 from agents.vault import Connection
 from agents.vitals import Vitals
 from pipeline import connections, rules
@@ -25,13 +25,10 @@ from pipeline.broker.evidence import Witness
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.errors import NoProgress, PipelineError
-from pipeline.core.fold import FoldRules, Marks, fold, project
-from pipeline.core.records import Record, RecordBatch, SourcePartition
-from pipeline.core.state import PartitionState
+from pipeline.core.records import RecordBatch
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
-from pipeline.store import rows
 from pipeline.store.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -161,31 +158,6 @@ async def _batches(stream: Any, vitals: Vitals) -> AsyncIterator[RecordBatch]:
     async for event in stream.events():
         vitals.received(event.value)
         yield event.value
-
-
-def warm_up() -> None:
-    """Compile the kernels, or load them from the cache, by folding and writing one message to nowhere."""
-    source = SourcePartition("warm-up", 0)
-    body = (
-        b'{"type":"machine","factory_id":"f","machine_id":"m","machine_type":"t","time":"1970-01-01T00:00:00Z",'
-        b'"readings":{"r":1}}'
-    )
-    state = PartitionState()
-    effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
-    state.deltas.reserve(2 * len(state.deltas.entries))
-    project(state, 0, 1, FoldRules().window)
-    rows.telemetry("", source, effects.events)
-
-
-def spare_collector() -> None:
-    """Let the garbage collector look for cycles once in 100,000 new objects, not in 700, and never among what was there before.
-
-    A fetch has some 10,000 records, all of which live until it is folded, and none of which is in a cycle: with the defaults
-    a third of a worker's CPU went into looking through them. The cycles that do come about are of the client's requests.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 class _Process(faust.Worker):

@@ -15,7 +15,7 @@ from benchmarks.services import Services
 
 RATE_BY_DAY = 10_000 * 86_400
 """Messages of a day at the design load, 10,000 a second."""
-_MEASURED = {
+MEASURED = {
     "messages/s": "per_second",
     "messages/s to last window": "per_second_to_last_window",
     "µs CPU": "cpu_us",
@@ -142,12 +142,12 @@ def _show(runs: Sequence[Run], absent: dict[str, str]) -> None:
             each.what,
             each.processes,
             each.messages,
-            *(getattr(each, name) for name in _MEASURED.values()),
+            *(getattr(each, name) for name in MEASURED.values()),
             each.problem or "complete",
         )
         for each in runs
     ]
-    report.show("", ("job J", "processes", "messages", *_MEASURED, "checked"), rows)
+    report.show("", ("job J", "processes", "messages", *MEASURED, "checked"), rows)
     compared = [(what, *pair) for what, pair in ratios(runs).items()]
     report.show("", ("the pipeline to", "rate ×", "CPU per message ÷"), compared)
     report.show("", ("cost, 1 worker", ""), list(costs(runs).items()))

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
-from agents.worker import warm_up
+from agents.starting import warm_up
 from pipeline import verify
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker

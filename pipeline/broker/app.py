@@ -10,6 +10,7 @@ from typing import Any
 import faust
 from yarl import URL
 
+from pipeline.broker.fetching import FETCH_BYTES
 from pipeline.broker.ownership import Ownership
 from pipeline.broker.security import BrokerSecurity
 from pipeline.broker.transport import BatchTransport
@@ -75,8 +76,7 @@ def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
         consumer_connections_max_idle_ms=_EVENT_HUBS_IDLE_MS,
         # New partitions, and a topic that was away, are seen after so long
         consumer_metadata_max_age_ms=_METADATA_AGE_MS,
-        # Of one partition: thousands of messages, compressed. What is fetched ahead of all partitions takes memory
-        consumer_max_fetch_size=1024**2,
+        consumer_max_fetch_size=FETCH_BYTES,
         # Positions come from leases; "none" would stop the worker before its first seek
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=member.instance_id or None,

@@ -10,8 +10,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
+from pipeline.broker.fetching import FETCH_WAIT_MS
 from pipeline.broker.security import BrokerSecurity
 from pipeline.broker.stopping import stop
 from pipeline.core.errors import BrokerUnavailable
@@ -50,13 +50,12 @@ class Witness:
         BrokerUnavailable
             If the broker does not say.
         """
-        credentials, ssl_context = self._security.for_faust()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._address,
             auto_offset_reset="none",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             request_timeout_ms=round(ANSWER_S * 1000),
-            **credentials_to_aiokafka_auth(credentials, ssl_context),
+            **self._security.for_aiokafka(),
         )
         try:
             async with asyncio.timeout(ANSWER_S):

@@ -15,6 +15,18 @@ from typing import Any
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 
+READ_WAIT_S = 0.2
+"""Longest wait for records: bounds how long an acquired partition waits for its seek."""
+
+FETCH_WAIT_MS = 100
+"""Longest wait of one fetch at the broker while no partition has records, ms."""
+
+FETCH_BYTES = 1024**2
+"""Most bytes of one partition in a fetch: thousands of messages, compressed. What is fetched ahead of all takes memory."""
+
+IDLE_S = 0.02
+"""How long to wait while there is nothing to fetch, s."""
+
 
 class RawRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka publishes no types
     """Records as the client's C code unpacked them: no topic, no partition, no deserialised copies."""

@@ -8,18 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.broker.evidence import log_ranges
-from pipeline.broker.fetching import deliver_raw_records
+from pipeline.broker.fetching import FETCH_BYTES, FETCH_WAIT_MS, IDLE_S, deliver_raw_records
 from pipeline.broker.security import BrokerSecurity
 from pipeline.broker.stopping import stop
 from pipeline.core.errors import BrokerUnavailable, PipelineError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition, SourceRecord
 
-_IDLE_S = 0.02
-_FETCH_BYTES = 4 * 1024**2
 _ANSWER_S = 30.0
 
 
@@ -41,16 +38,15 @@ class LogClient:
     def __init__(
         self, address: str, security: BrokerSecurity, ends: Mapping[SourcePartition, int], batch_records: int
     ) -> None:
-        credentials, ssl_context = security.for_faust()
         deliver_raw_records()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=address,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=FETCH_BYTES,
             max_poll_records=batch_records,
-            **credentials_to_aiokafka_auth(credentials, ssl_context),
+            **security.for_aiokafka(),
         )
         self._ends = dict(ends)
         self._reading: set[SourcePartition] = set()
@@ -109,7 +105,7 @@ class LogClient:
             If a log ends before its end: it is another one by the same name, or was cut.
         """
         if not self._reading:
-            await asyncio.sleep(_IDLE_S)
+            await asyncio.sleep(IDLE_S)
             return {}
         reading = {source: TopicPartition(*source) for source in self._reading}
         try:
@@ -121,14 +117,14 @@ class LogClient:
             for source, tp in reading.items():
                 self._consumer.seek(tp, self._next[source])
             raise BrokerUnavailable(f"the broker does not deliver: {error!r}") from error
-        if not fetched:
-            await self._require_ends(reading)
         for source, position in positions.items():
             self._next[source] = position
             # Behind the last record there may be markers, which are none
             if position >= self._ends[source]:
                 self._done.add(source)
                 self.pause([source])
+        if not fetched and self._reading:
+            await self._require_ends(self._reading)
         return {source: self._before_end(source, fetched[tp]) for source, tp in reading.items() if tp in fetched}
 
     async def _require_ends(self, sources: Collection[SourcePartition]) -> None:

@@ -1,13 +1,14 @@
-"""How a client proves itself to the broker: one description, told to Faust and to librdkafka."""
+"""How a client proves itself to the broker: one description, told to Faust, aiokafka and librdkafka."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from faust.auth import SASLCredentials, SSLCredentials
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.core.errors import SettingsError
 
@@ -97,6 +98,10 @@ class BrokerSecurity:
             )
             return credentials, context
         return (SSLCredentials(context), context) if context is not None else (None, None)
+
+    def for_aiokafka(self) -> dict[str, Any]:
+        """Return the arguments an aiokafka client is made with; raises as :meth:`for_faust` does."""
+        return dict(credentials_to_aiokafka_auth(*self.for_faust()))
 
     def for_librdkafka(self) -> dict[str, str]:
         """Return the keys a confluent-kafka client is configured with.

@@ -20,7 +20,7 @@ from faust.types import TP, AppT, ConsumerMessage
 from yarl import URL
 
 from pipeline.broker.evidence import log_ranges
-from pipeline.broker.fetching import deliver_raw_records
+from pipeline.broker.fetching import FETCH_WAIT_MS, IDLE_S, READ_WAIT_S, deliver_raw_records
 from pipeline.broker.membership import keep_member_id
 from pipeline.broker.ownership import Ownership
 from pipeline.broker.reading import Reader
@@ -33,14 +33,6 @@ log = structlog.get_logger(__name__)
 
 # What Faust's services say about their lives belongs to Faust's lines, not to ours
 _LIFE = logging.getLogger("faust.transport")
-
-FETCH_WAIT_S = 0.2
-"""Longest wait for records: bounds how long an acquired partition waits for its seek."""
-
-FETCH_WAIT_MS = 100
-"""Longest wait of one fetch at the broker while no partition has records, ms."""
-
-IDLE_S = 0.02
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -109,7 +101,7 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             # Faust's own wait also ends on stop; without flow there is neither fetch nor seek
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # any object with wait() is accepted
-        async for batch in self._reader.read(min(timeout, FETCH_WAIT_S)):
+        async for batch in self._reader.read(min(timeout, READ_WAIT_S)):
             message = self._message(batch)
             yield message.tp, message
 

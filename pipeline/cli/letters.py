@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli.terminal import Json, print_json, print_table, printable
+from pipeline.cli.terminal import Factory, Json, print_json, print_table, printable
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import PipelineError
 from pipeline.requeue import requeue
@@ -28,7 +28,6 @@ Reason = Annotated[
     DeadLetterReason | None,
     typer.Option(metavar="REASON", help=f"Only with this reason: {', '.join(DeadLetterReason)}."),
 ]
-Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 Place = Annotated[str | None, typer.Argument(help="topic:partition:offset:index, as the list shows it.")]
 
 

@@ -12,12 +12,10 @@ import typer
 
 from pipeline import doctor as medicine
 from pipeline import status as standing
-from pipeline.cli.terminal import Json, age, print_json, print_table, printable
+from pipeline.cli.terminal import Factory, Json, age, print_json, print_table, printable
 from pipeline.settings import load, origins
 from pipeline.verify import Verification
 from pipeline.verify import verify as compare
-
-Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 
 
 def status(

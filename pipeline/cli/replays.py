@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents import replay_pool
 from pipeline import connections, logs
 from pipeline import replay as planning
-from pipeline.cli.terminal import Json, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings, load
 from pipeline.store import differences, replays
@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the replay: a to z, 0 to 9 and _, at most 40 characters.")]
-Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
@@ -154,11 +153,12 @@ def _want(settings: Settings, name: str, wanted: Wanted) -> None:
 
 
 def _run(settings: Settings, replay: Replay, *, json: bool) -> None:
-    # Told to stop, it does what it does on Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Told to stop, it does what it does on Ctrl-C, which a shell's background job ignores else
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
-        with _Bar(replay) as bar:
-            state = replay_pool.run(settings, replay, bar.show)
+        with _bar(replay.name) as show:
+            state = replay_pool.run(settings, replay, show)
     except KeyboardInterrupt:
         sys.stderr.write(f"paused; go on with: pipeline replay resume {replay.name}\n")
         raise
@@ -172,35 +172,26 @@ def _run(settings: Settings, replay: Replay, *, json: bool) -> None:
             sys.stdout.write(f"go on with: pipeline replay resume {replay.name}\n")
 
 
-class _Bar:
-    """A progress bar on standard error, if that is a terminal."""
+@contextmanager
+def _bar(name: str) -> Iterator[replay_pool.Told]:
+    """Give what draws a progress bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None, rate="")
 
-    def __init__(self, replay: Replay) -> None:
-        columns = (
-            TextColumn(replay.name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task(replay.name, total=None, rate="")
+        def show(far: Sequence[RangeProgress]) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:,.0f}/s" if speed else ""
+            progress.update(task, completed=_stored(far), total=_total(far), rate=rate)
 
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def show(self, far: Sequence[RangeProgress]) -> None:
-        """Draw it."""
-        speed = self._progress.tasks[0].speed
-        rate = f"{speed:,.0f}/s" if speed else ""
-        self._progress.update(self._task, completed=_stored(far), total=_total(far), rate=rate)
+        yield show
 
 
 def _stored(far: Sequence[RangeProgress]) -> int:
@@ -216,8 +207,7 @@ def _state(replay: Replay) -> str:
 
 
 def _summary(replay: Replay, far: Sequence[RangeProgress]) -> dict[str, object]:
-    plain = asdict(replay)
-    ranges = [{"topic": each.source.topic, "partition": each.source.partition} | asdict(each) for each in far]
+    ranges = [asdict(each) | each.source._asdict() for each in far]
     for each in ranges:
         del each["source"]
-    return plain | {"state": _state(replay), "stored": _stored(far), "total": _total(far), "ranges": ranges}
+    return asdict(replay) | {"state": _state(replay), "stored": _stored(far), "total": _total(far), "ranges": ranges}

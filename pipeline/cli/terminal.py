@@ -14,6 +14,7 @@ import orjson
 import typer
 from rich.cells import cell_len
 
+Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 NEVER = "–"

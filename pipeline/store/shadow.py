@@ -67,7 +67,6 @@ SELECT c.* FROM {live}.control_record AS c
 JOIN {live}.source_progress AS p USING (cluster, consumer_group, topic, partition)
 WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'skip'
   AND (p.log_since IS NULL OR c.created_at >= p.log_since)
-ON CONFLICT (id) DO NOTHING
 """
 
 
@@ -88,17 +87,11 @@ def create(connection: Connection, schema: str, progress: Progress, ranges: Mapp
             connection.execute(statement)
     restart = "ALTER TABLE {shadow}.control_record ALTER COLUMN id RESTART WITH {first}"
     connection.execute(sql.SQL(restart).format(first=sql.Literal(FIRST_CONTROL_ID), **names))
-    refresh_controls(connection, schema, progress)
+    connection.execute(sql.SQL(_CONTROLS).format(**names), progress.of_all())
     for source, (start, _) in sorted(ranges.items()):
         begins = {"source_id": source_id(progress.subscriber.cluster, source), "start": start}
         connection.execute(sql.SQL(_BEGIN).format(**names), progress.key(source) | begins)
     _grant(connection, names)
-
-
-def refresh_controls(connection: Connection, schema: str, progress: Progress) -> None:
-    """Copy the live control records that the shadow has not yet."""
-    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
-    connection.execute(sql.SQL(_CONTROLS).format(**names), progress.of_all())
 
 
 def drop(connection: Connection, schema: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from agents import worker as agent
-from agents.worker import Worker, warm_up
+from agents.starting import warm_up
+from agents.worker import Worker
 from pipeline.core import kernel, windows
 from pipeline.core.errors import NoProgress
 from pipeline.core.fold import FoldRules, Marks, fold, project

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
@@ -133,7 +132,7 @@ def _consume(broker: EmbeddedBroker, count: int) -> list[bytes]:
 
 
 async def _consume_as_faust_does(broker: EmbeddedBroker) -> bytes:
-    security = credentials_to_aiokafka_auth(*broker.security.for_faust())
+    security = broker.security.for_aiokafka()
     consumer = AIOKafkaConsumer("kept", bootstrap_servers=broker.address, auto_offset_reset="earliest", **security)
     await consumer.start()
     try:

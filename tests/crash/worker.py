@@ -14,7 +14,7 @@ from typing import NoReturn
 import psycopg
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from agents.worker import warm_up
+from agents.starting import warm_up
 from pipeline import crash_points
 from pipeline.cli import main
 from pipeline.crash_points import CrashPoint
