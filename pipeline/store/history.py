@@ -22,6 +22,10 @@ FROM event
 WHERE source_topic = %(topic)s AND source_partition = %(partition)s
   AND source_offset >= %(first)s AND source_offset < %(end)s AND event_type = 'Telemetry Ingest'
   AND stored_time >= COALESCE((SELECT log_since FROM source_progress WHERE {KEY}), '-infinity')
+  AND NOT EXISTS (
+      SELECT FROM superseded_event AS s
+      WHERE s.event_id = event.event_id AND event.stored_time >= s.stored_from AND event.stored_time < s.stored_to
+  )
 ORDER BY source_offset, source_index
 """
 

@@ -27,6 +27,7 @@ TABLES = (
     "partition_snapshot",
     "control_record",
     "control_effect",
+    "superseded_event",
 )
 """What a shadow has of the live schema."""
 
@@ -106,5 +107,6 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         " TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.machine_state, {shadow}.anomaly,"
         " {shadow}.dead_letter, {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
+        "GRANT SELECT ON {shadow}.superseded_event TO pipeline_worker",
     ):
         connection.execute(sql.SQL(statement).format(**names))

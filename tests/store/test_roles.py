@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.store.connect import connect
 
-VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event_rate", "source_gap"]
+VIEWS = [
+    "freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event", "event_rate", "source_gap",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,7 @@ VIEWS = ["freshness", "reading_window", "machine_state", "anomaly", "dead_letter
         "UPDATE event_default SET machine_id = 'x'",
         "DELETE FROM source_progress",
         "DELETE FROM control_record",
+        "DELETE FROM superseded_event",
         "UPDATE control_record SET reason = 'x'",
         "UPDATE outbox SET body = '{}'",
         "DROP TABLE anomaly",
