@@ -65,6 +65,21 @@ def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
         return replays.create(connection, name, rules.progress(settings, f"replay-{name}"), held, asdict(options))
 
 
+def extend(settings: Settings, replay: Replay) -> None:
+    """Let a replay go on to what is its logs' end now, and read partitions that have come since.
+
+    Raises
+    ------
+    PipelineError
+        If broker or database do not answer.
+    """
+    chosen = list(replay.options["topics"]) or settings.source_topics
+    found = topics.log_ranges(settings.broker.address, connections.broker_security(settings), chosen)
+    held = {source: LogRange(*range_) for source, range_ in found.items()}
+    with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
+        replays.extend(connection, replay, rules.progress(settings, f"replay-{replay.name}"), held)
+
+
 def _require_beginnings(held: Mapping[SourcePartition, LogRange]) -> None:
     """Check that nothing is missing before what the logs hold: the fold's state depends on all that came before."""
     cut = {source: start for source, (start, _) in sorted(held.items()) if start > 0}

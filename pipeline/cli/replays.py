@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents import replay_pool
 from pipeline import connections, logs
 from pipeline import replay as planning
+from pipeline.cli import promotions
+from pipeline.cli.replay_run import run, state_of, stored, summary, total
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
+from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings, load
 from pipeline.store import differences, replays
 from pipeline.store.connect import connect
-from pipeline.store.replays import RangeProgress, Replay, ReplayState, Wanted
+from pipeline.store.replays import Replay, ReplayState, Wanted
 
 app = typer.Typer(
     help="Topics once more, into a shadow beside the live tables.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Name = Annotated[str, typer.Argument(help="Name of the replay: a to z, 0 to 9 and _, at most 40 characters.")]
+app.command()(promotions.promote)
+app.command()(promotions.undo)
 
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
@@ -64,6 +64,8 @@ def resume(name: Name, factory: Factory = None, json: Json = False) -> None:
         replay = replays.find(connection, name)
         if replay.state is ReplayState.STOPPED:
             raise SettingsError(f"the replay {name!r} was stopped for good; `pipeline replay drop {name}` deletes it")
+        if replay.state is ReplayState.PROMOTED:
+            raise SettingsError(f"the replay {name!r} is promoted; `pipeline replay undo {name}` turns that back")
     _run(settings, replay, json=json)
 
 
@@ -80,12 +82,23 @@ def stop(name: Name, factory: Factory = None) -> None:
 
 
 @app.command()
-def drop(name: Name, factory: Factory = None) -> None:
+def drop(
+    name: Name,
+    for_good: Annotated[
+        bool, typer.Option("--for-good", help="Though it is promoted: that can not be undone any more.")
+    ] = False,
+    factory: Factory = None,
+) -> None:
     """Delete a replay and its rows."""
     settings = load(factory)
     with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
-        replay = replays.find(connection, name)
+        replays.find(connection, name)
         replays.claim(connection, name)
+        replay = replays.find(connection, name)
+        if replay.state is ReplayState.PROMOTED and not for_good:
+            raise SettingsError(
+                f"the replay {name!r} is promoted, and dropped that cannot be undone: say --for-good if it is to stay"
+            )
         replays.drop(connection, replay)
     sys.stdout.write(f"dropped the replay {name}\n")
 
@@ -98,10 +111,10 @@ def list_(factory: Factory = None, json: Json = False) -> None:
         found = replays.all_of(connection, settings.site.cluster, settings.group)
         far = {each.name: replays.progress_of(connection, each) for each in found}
     if json:
-        print_json([_summary(each, far[each.name]) for each in found])
+        print_json([summary(each, far[each.name]) for each in found])
         return
     rows = [
-        (each.name, _state(each), _stored(far[each.name]), _total(far[each.name]), each.created_at, each.reason)
+        (each.name, state_of(each), stored(far[each.name]), total(far[each.name]), each.created_at, each.reason)
         for each in found
     ]
     print_table(["replay", "state", "stored", "of", "created", "reason"], rows, prose=True)
@@ -148,66 +161,21 @@ def _want(settings: Settings, name: str, wanted: Wanted) -> None:
     with connections.database(settings, "pipeline replay") as connection:
         replay = replays.find(connection, name)
         replays.want(connection, name, wanted)
-        if not replay.is_alive and replay.state not in {ReplayState.COMPLETE, ReplayState.STOPPED}:
+        if not replay.is_alive and replay.state not in {
+            ReplayState.COMPLETE,
+            ReplayState.STOPPED,
+            ReplayState.PROMOTED,
+        }:
             replays.note(connection, name, replay_pool.ENDS[wanted])
 
 
 def _run(settings: Settings, replay: Replay, *, json: bool) -> None:
-    # Told to stop, it does what it does on Ctrl-C, which a shell's background job ignores else
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with _bar(replay.name) as show:
-            state = replay_pool.run(settings, replay, show)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"paused; go on with: pipeline replay resume {replay.name}\n")
-        raise
+    state = run(settings, replay)
     with connections.database(settings, "pipeline replay") as connection:
-        summary = _summary(replays.find(connection, replay.name), replays.progress_of(connection, replay))
+        done = summary(replays.find(connection, replay.name), replays.progress_of(connection, replay))
     if json:
-        print_json(summary)
+        print_json(done)
     else:
-        sys.stdout.write(f"{state}: {summary['stored']:,} of {summary['total']:,} records in {replay.schema}\n")
+        sys.stdout.write(f"{state}: {done['stored']:,} of {done['total']:,} records in {replay.schema}\n")
         if state is ReplayState.PAUSED:
             sys.stdout.write(f"go on with: pipeline replay resume {replay.name}\n")
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[replay_pool.Told]:
-    """Give what draws a progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=None, rate="")
-
-        def show(far: Sequence[RangeProgress]) -> None:
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}/s" if speed else ""
-            progress.update(task, completed=_stored(far), total=_total(far), rate=rate)
-
-        yield show
-
-
-def _stored(far: Sequence[RangeProgress]) -> int:
-    return _total(far) - sum(each.left for each in far)
-
-
-def _total(far: Sequence[RangeProgress]) -> int:
-    return sum(each.end - each.start for each in far)
-
-
-def _state(replay: Replay) -> str:
-    return "interrupted" if replay.state is ReplayState.RUNNING and not replay.is_alive else replay.state.value
-
-
-def _summary(replay: Replay, far: Sequence[RangeProgress]) -> dict[str, object]:
-    ranges = [asdict(each) | each.source._asdict() for each in far]
-    for each in ranges:
-        del each["source"]
-    return asdict(replay) | {"state": _state(replay), "stored": _stored(far), "total": _total(far), "ranges": ranges}

@@ -14,6 +14,7 @@ import orjson
 import typer
 from rich.cells import cell_len
 
+ReplayName = Annotated[str, typer.Argument(help="Name of the replay: a to z, 0 to 9 and _, at most 40 characters.")]
 Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

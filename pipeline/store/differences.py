@@ -4,52 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from pipeline.store.compared import TABLES, Compared, changes, same_key, side
 from pipeline.store.connect import SCHEMA
 from pipeline.store.replays import Replay
 
 Connection = psycopg.Connection[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """A number that may differ by rounding: it is the same within 1e-9 of a scale.
-
-    Parameters
-    ----------
-    name
-        What it is called in the result.
-    value, scale
-        Expressions over a row ``r``; the larger of both rows' scales counts.
-    """
-
-    name: LiteralString
-    value: LiteralString
-    scale: LiteralString
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A table, its key, what must be equal, and which of its rows both sides can have.
-
-    Parameters
-    ----------
-    scope
-        Condition over a row ``r`` and its partition's common progress ``c``.
-    join
-        How a row finds that progress.
-    """
-
-    name: LiteralString
-    key: tuple[LiteralString, ...]
-    exact: tuple[LiteralString, ...]
-    close: tuple[Close, ...]
-    join: LiteralString
-    scope: LiteralString
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,55 +48,6 @@ class Difference:
         """Whether nothing differs."""
         return self.missing == self.extra == self.changed == 0
 
-
-_SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
-_BY_SOURCE: LiteralString = "r.source_topic = c.topic AND r.source_partition = c.partition"
-
-TABLES = (
-    Compared(
-        "event",
-        ("event_id",),
-        ("event_type", "entity_type", "entity_id", "machine_id", "factory_id", "event_time", "ingest_time",
-         "source_topic", "source_partition", "source_offset", "source_index", "body"),
-        (),
-        _BY_SOURCE,
-        "r.source_offset >= c.from_offset AND r.source_offset < c.effects",
-    ),
-    Compared(
-        "reading_window",
-        ("machine_id", "sensor", "window_start"),
-        ("factory_id", "count", "min", "max", "last", "last_time", "last_source", "last_offset", "last_index",
-         "late_count"),
-        (Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"), Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})")),
-        "r.source_id = c.source_id",
-        "c.is_even OR r.window_start + interval '1 minute' <= c.watermark",
-    ),
-    Compared(
-        "anomaly",
-        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index", "sensor", "kind"),
-        ("factory_id", "event_time", "value", "detector", "detector_version", "event_id", "message_id"),
-        (Close("expected", "r.expected", "abs(r.expected)"), Close("score", "r.score", "abs(r.score)")),
-        _BY_SOURCE,
-        "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects",
-    ),
-    Compared(
-        "machine_state",
-        ("machine_id",),
-        ("factory_id", "machine_type", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
-         "unverified"),
-        (),
-        "r.source_id = c.source_id",
-        "c.is_even",
-    ),
-    Compared(
-        "dead_letter",
-        ("cluster", "consumer_group", "source_topic", "source_partition", "source_offset", "source_index"),
-        ("reason", "detail", "key", "body", "headers", "record_time"),
-        (),
-        _BY_SOURCE,
-        "r.consumer_group = c.consumer_group AND r.source_offset >= c.from_offset AND r.source_offset < c.effects",
-    ),
-)  # fmt: skip
 
 # Up to where both sides have come in each partition of the replay; even where both marks of both are the same
 _COMMON = """
@@ -181,21 +96,17 @@ def _one(connection: Connection, query: sql.SQL | sql.Composed) -> Sequence[Any]
 
 def _query(table: Compared, names: dict[str, sql.Identifier]) -> sql.Composed:
     """Return the query that compares one table: rows, then per column how many changed and by how much."""
-    side = sql.SQL("SELECT {columns} FROM {schema}.{table} AS r JOIN common AS c ON {join} WHERE {scope}")
-    columns = [sql.SQL(each) for each in (*_plain(table), *_calculated(table))]
     sides = {
-        name: side.format(
-            columns=sql.SQL(", ").join(columns),
-            schema=schema,
-            table=sql.Identifier(table.name),
-            join=sql.SQL(table.join),
-            scope=sql.SQL(table.scope),
-        )
+        name: side(table, sql.SQL("{}.{}").format(schema, sql.Identifier(table.name)), schema, sql.Identifier("common"))
         for name, schema in names.items()
     }
-    changes = [sql.SQL(each) for each in _changes(table)]
-    largest = [sql.SQL("max(abs(l.{0} - s.{0}))").format(sql.Identifier(each.name)) for each in table.close]
+    changed = changes(table)
     both = sql.SQL("l.{0} IS NOT NULL AND s.{0} IS NOT NULL").format(sql.Identifier(table.key[0]))
+    counts = [
+        sql.SQL("count(*) FILTER (WHERE {} AND ({}))").format(both, change)
+        for change in (sql.SQL(" OR ").join(changed), *changed)
+    ]
+    largest = [sql.SQL("max(abs(l.{0} - s.{0}))").format(sql.Identifier(each.name)) for each in table.close]
     return sql.SQL(
         "WITH live AS ({live}), shadow AS ({shadow})"
         " SELECT count(l.{key}), count(s.{key}), count(*) FILTER (WHERE s.{key} IS NULL),"
@@ -204,39 +115,9 @@ def _query(table: Compared, names: dict[str, sql.Identifier]) -> sql.Composed:
     ).format(
         **sides,
         key=sql.Identifier(table.key[0]),
-        on=sql.SQL(" AND ").join(sql.SQL("l.{0} = s.{0}").format(sql.Identifier(each)) for each in table.key),
-        figures=sql.SQL(", ").join(
-            [
-                *(
-                    sql.SQL("count(*) FILTER (WHERE {} AND ({}))").format(both, change)
-                    for change in (sql.SQL(" OR ").join(changes), *changes)
-                ),
-                *largest,
-            ]
-        ),
+        on=same_key(table),
+        figures=sql.SQL(", ").join([*counts, *largest]),
     )
-
-
-def _plain(table: Compared) -> list[LiteralString]:
-    # json has no equality of its own; the text is what was sent
-    return [f"r.{each}::text AS {each}" if each == "body" and table.name == "event" else f"r.{each}"
-            for each in (*table.key, *table.exact)]  # fmt: skip
-
-
-def _calculated(table: Compared) -> list[LiteralString]:
-    return [
-        part for each in table.close for part in (f"{each.value} AS {each.name}", f"{each.scale} AS {each.name}_scale")
-    ]
-
-
-def _changes(table: Compared) -> list[LiteralString]:
-    return [
-        *(f"l.{each} IS DISTINCT FROM s.{each}" for each in table.exact),
-        *(
-            f"abs(l.{each.name} - s.{each.name}) > 1e-9 * greatest(l.{each.name}_scale, s.{each.name}_scale)"
-            for each in table.close
-        ),
-    ]
 
 
 def _rows(table: Compared, row: Sequence[Any]) -> list[Difference]:

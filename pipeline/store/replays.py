@@ -31,6 +31,7 @@ class ReplayState(StrEnum):
     STOPPED = "stopped"
     COMPLETE = "complete"
     FAILED = "failed"
+    PROMOTED = "promoted"
 
 
 class Wanted(StrEnum):
@@ -106,6 +107,9 @@ VALUES (%(name)s, %(schema)s, %(cluster)s, %(group)s, 'running', 'run', %(option
         %(worker)s)
 """
 _RANGE = f"INSERT INTO {SCHEMA}.replay_range VALUES (%s, %s, %s, %s, %s)"
+_LATER = f"""
+UPDATE {SCHEMA}.replay_range SET to_offset = greatest(to_offset, %s) WHERE replay = %s AND topic = %s AND partition = %s
+"""
 
 _PROGRESS = """
 SELECT r.topic, r.partition, r.from_offset, r.to_offset, p.effects_next, p.windows_next
@@ -155,6 +159,26 @@ def create(
             f" `pipeline replay drop {name}` deletes it"
         ) from error
     return find(connection, name)
+
+
+def extend(
+    connection: Connection, replay: Replay, progress: Progress, ranges: Mapping[SourcePartition, LogRange]
+) -> None:
+    """Let a replay go on to later ends, and take partitions in that have come since it was begun.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode, of the shadow's owner.
+    """
+    with connection.transaction(), connection.cursor() as cursor:
+        rows = cursor.execute(f"SELECT topic, partition FROM {SCHEMA}.replay_range WHERE replay = %s", [replay.name])
+        known = {SourcePartition(*row) for row in rows}
+        new = {source: range_ for source, range_ in ranges.items() if source not in known}
+        cursor.executemany(_RANGE, [(replay.name, *source, *range_) for source, range_ in sorted(new.items())])
+        shadow.begin(connection, replay.schema, progress, new)
+        for source, (_, end) in ranges.items():
+            cursor.execute(_LATER, [end, replay.name, *source])
 
 
 def find(connection: Connection, name: str) -> Replay:

@@ -89,10 +89,16 @@ def create(connection: Connection, schema: str, progress: Progress, ranges: Mapp
     restart = "ALTER TABLE {shadow}.control_record ALTER COLUMN id RESTART WITH {first}"
     connection.execute(sql.SQL(restart).format(first=sql.Literal(FIRST_CONTROL_ID), **names))
     connection.execute(sql.SQL(_CONTROLS).format(**names), progress.of_all())
+    begin(connection, schema, progress, ranges)
+    _grant(connection, names)
+
+
+def begin(connection: Connection, schema: str, progress: Progress, ranges: Mapping[SourcePartition, LogRange]) -> None:
+    """Put the marks of partitions at the starts of their ranges; in the caller's transaction."""
+    query = sql.SQL(_BEGIN).format(shadow=sql.Identifier(schema))
     for source, (start, _) in sorted(ranges.items()):
         begins = {"source_id": source_id(progress.subscriber.cluster, source), "start": start}
-        connection.execute(sql.SQL(_BEGIN).format(**names), progress.key(source) | begins)
-    _grant(connection, names)
+        connection.execute(query, progress.key(source) | begins)
 
 
 def drop(connection: Connection, schema: str) -> None:

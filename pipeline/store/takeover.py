@@ -108,12 +108,16 @@ INSERT INTO source_gap (cluster, consumer_group, topic, partition, from_offset, 
 VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(from)s, %(to)s, %(reason)s)
 """
 
+PROMOTING = "pipeline replay promote"
+"""Name of the connections that hold marks for a moment while a replay is taken over; the server ends them if they stop."""
+
 # The row says which transaction has it locked. The pid that a worker noted there would not do: it is not to be seen before
 # that worker's first transaction is committed, and a worker that stopped inside it would keep the partition for ever
 _TERMINATE = f"""
 SELECT pg_terminate_backend(held.pid) FROM source_progress AS p
 JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.transactionid = p.xmax AND held.granted
 WHERE {KEY} AND held.pid <> pg_backend_pid()
+  AND held.pid NOT IN (SELECT pid FROM pg_stat_activity WHERE application_name = '{PROMOTING}')
 """
 
 # A row from before there was a configuration version says nothing about it

@@ -1,0 +1,87 @@
+"""``pipeline replay promote`` and ``undo``: a replay's rows become the live ones, and not any more."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import typer
+
+from pipeline import replay as planning
+from pipeline import rules
+from pipeline.cli.replay_run import run
+from pipeline.cli.terminal import Factory, Json, ReplayName, print_json
+from pipeline.core.errors import SettingsError
+from pipeline.settings import Settings, load
+from pipeline.store import promotion, promotion_marks, replays
+from pipeline.store.connect import Connection, connect
+from pipeline.store.promotion import Outcome, Projection
+from pipeline.store.replays import Replay, ReplayState
+from pipeline.store.takeover import PROMOTING
+
+_ROUNDS = 2
+_WAIT_S = 30.0
+
+
+def promote(
+    name: ReplayName,
+    only: Annotated[Projection | None, typer.Option(help="Only this part of it.")] = None,
+    catch_up: Annotated[
+        bool, typer.Option(help="First read what has come since. Else workers fold all of that once more.")
+    ] = True,
+    factory: Factory = None,
+    json: Json = False,
+) -> None:
+    """Make a replay's rows the live ones, while workers run; it catches up with them first. `undo` turns it back."""
+    settings = load(factory)
+    replay = _found(settings, name)
+    if replay.state in {ReplayState.PROMOTED, ReplayState.STOPPED}:
+        raise SettingsError(f"the replay {name!r} is {replay.state} already")
+    replays.require_same(replay, rules.progress(settings, ""))
+    # The first may take long, and much comes in meanwhile
+    for _ in range(_ROUNDS if catch_up else 0):
+        planning.extend(settings, replay)
+        state = run(settings, replace(replay, options=replay.options | {"rate": 0}))
+        if state is not ReplayState.COMPLETE:
+            raise SettingsError(f"the replay {name!r} was {state} before it had caught up with the workers")
+    _say(_with_claim(settings, name, lambda c, r: _promote(c, r, only)), "promoted", json=json)
+
+
+def undo(name: ReplayName, factory: Factory = None, json: Json = False) -> None:
+    """Turn the last promotion back; what workers found since then stays."""
+    _say(_with_claim(load(factory), name, promotion.undo), "undone", json=json)
+
+
+def _promote(connection: Connection, replay: Replay, only: Projection | None) -> Outcome:
+    deadline = time.monotonic() + _WAIT_S
+    while promotion_marks.behind(connection, replay) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return promotion.promote(connection, replay, only)
+
+
+def _with_claim(settings: Settings, name: str, work: Callable[[Connection, Replay], Outcome]) -> Outcome:
+    with connect(settings.admin_dsn, autocommit=True, application_name=PROMOTING) as connection:
+        replays.find(connection, name)
+        replays.claim(connection, name)
+        return work(connection, replays.find(connection, name))
+
+
+def _found(settings: Settings, name: str) -> Replay:
+    with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
+        return replays.find(connection, name)
+
+
+def _say(outcome: Outcome, verb: str, *, json: bool) -> None:
+    if json:
+        print_json(asdict(outcome))
+        return
+    sys.stdout.write(f"{verb}: promotion {outcome.number}\n")
+    for each in outcome.tables:
+        sys.stdout.write(f"{each.table}: {each.removed:,} rows replaced, {each.added:,} rows came\n")
+    sys.stdout.write(
+        f"event: {outcome.events_superseded:,} superseded, {outcome.events_added:,} added\n"
+        f"workers waited {outcome.held_ms:,.0f} ms and fold {outcome.again:,} records again\n"
+    )

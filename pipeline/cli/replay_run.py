@@ -1,0 +1,74 @@
+"""A replay at work as the terminal shows it: its progress bar, what Ctrl-C does, and how far it is in the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents import replay_pool
+from pipeline.settings import Settings
+from pipeline.store.replays import RangeProgress, Replay, ReplayState
+
+
+def run(settings: Settings, replay: Replay) -> ReplayState:
+    """Run a replay until it is complete, paused or stopped; return which."""
+    # Told to stop, it does what it does on Ctrl-C, which a shell's background job ignores else
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with _bar(replay.name) as show:
+            return replay_pool.run(settings, replay, show)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"paused; go on with: pipeline replay resume {replay.name}\n")
+        raise
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[replay_pool.Told]:
+    """Give what draws a progress bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None, rate="")
+
+        def show(far: Sequence[RangeProgress]) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:,.0f}/s" if speed else ""
+            progress.update(task, completed=stored(far), total=total(far), rate=rate)
+
+        yield show
+
+
+def stored(far: Sequence[RangeProgress]) -> int:
+    """Return how many offsets are stored."""
+    return total(far) - sum(each.left for each in far)
+
+
+def total(far: Sequence[RangeProgress]) -> int:
+    """Return how many offsets there are to store."""
+    return sum(each.end - each.start for each in far)
+
+
+def state_of(replay: Replay) -> str:
+    """Return the state for people: one that runs without anybody at work was interrupted."""
+    return "interrupted" if replay.state is ReplayState.RUNNING and not replay.is_alive else replay.state.value
+
+
+def summary(replay: Replay, far: Sequence[RangeProgress]) -> dict[str, object]:
+    """Return all about a replay, for machines."""
+    ranges = [asdict(each) | each.source._asdict() for each in far]
+    for each in ranges:
+        del each["source"]
+    return asdict(replay) | {"state": state_of(replay), "stored": stored(far), "total": total(far), "ranges": ranges}

@@ -1,0 +1,263 @@
+"""Taking a replay's rows over as the live ones, and turning that back: one transaction each, while workers run.
+
+A replay holds everything before its *cut*, one offset per partition. Promoted, its windows, machine states, anomalies and dead
+letters replace the live ones of the same partitions, and its state becomes the snapshot. The live effects mark stays, so what
+workers found from the cut on stays too; the windows mark goes back to the cut, so that they count what came after it once
+more, on the replay's windows. The owners are renewed: whoever holds a partition misses its next flush, acquires it anew and
+folds from there. Undo is the same with the rows, marks and snapshots that were live before.
+
+Events are only added to: one that the replay has otherwise, or not, is superseded, which is a row elsewhere.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from pipeline.core.errors import NotOwner, SettingsError
+from pipeline.store import promotion_marks as marks
+from pipeline.store.compared import TABLES, Compared
+from pipeline.store.connect import SCHEMA
+from pipeline.store.exchange import (
+    Exchanged,
+    Room,
+    exchange,
+    remember,
+    require_same_columns,
+    stage,
+    stage_changed,
+)
+from pipeline.store.replays import Replay
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+
+class Projection(StrEnum):
+    """What can be promoted by itself."""
+
+    WINDOWS = "windows"
+    """Windows and machine states, which share a mark."""
+
+    ANOMALIES = "anomalies"
+    """Anomalies and the events that tell of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a promotion, or its undoing, did.
+
+    Parameters
+    ----------
+    number
+        Of the promotion.
+    tables
+        Rows that were replaced and that came.
+    events_added, events_superseded
+        Rows of ``event``.
+    again
+        Records that workers fold once more.
+    held_ms
+        For how long the workers' marks were held, ms.
+    """
+
+    number: int
+    tables: tuple[Exchanged, ...]
+    events_added: int
+    events_superseded: int
+    again: int
+    held_ms: float
+
+
+class _Plan(NamedTuple):
+    """Which tables are exchanged: those that stand still before the cut, and those that workers change."""
+
+    still: Sequence[Compared]
+    moving: Sequence[Compared]
+    with_events: bool
+
+
+_BY_NAME = {table.name: table for table in TABLES}
+_EVENT = _BY_NAME["event"]
+_WINDOW, _MACHINE = _BY_NAME["reading_window"], _BY_NAME["machine_state"]
+_ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
+_PLANS = {
+    None: _Plan((_ANOMALY, _LETTER), (_WINDOW, _MACHINE), True),
+    Projection.WINDOWS: _Plan((), (_WINDOW, _MACHINE), False),
+    Projection.ANOMALIES: _Plan((_ANOMALY,), (), True),
+}
+_EVERY_ROW: LiteralString = "true"
+_DERIVED: LiteralString = " AND r.event_type <> 'Telemetry Ingest'"
+_PROMOTE = ("", "staged_", "replaced_")
+_UNDO = ("before_", "unstaged_", "undone_")
+
+_ADD_EVENTS = """
+INSERT INTO {live}.event (event_id, event_type, entity_type, entity_id, machine_id, factory_id, event_time, ingest_time,
+                          stored_time, source_topic, source_partition, source_offset, source_index, body)
+SELECT event_id, event_type, entity_type, entity_id, machine_id, factory_id, event_time, ingest_time,
+       now(), source_topic, source_partition, source_offset, source_index, body
+FROM {shadow}.event JOIN {shadow}.staged_event USING (event_id, event_time) WHERE is_wanted
+"""
+_SUPERSEDE = """
+INSERT INTO {live}.superseded_event (event_id, event_time, stored_from, stored_to, promotion)
+SELECT event_id, event_time, '-infinity', now(), %(number)s FROM {shadow}.staged_event WHERE is_live
+"""
+_UNSUPERSEDE = "DELETE FROM {live}.superseded_event WHERE promotion = %(number)s"
+_SUPERSEDE_ADDED = """
+INSERT INTO {live}.superseded_event (event_id, event_time, stored_from, stored_to, promotion)
+SELECT event_id, event_time, promoted_at, now(), number
+FROM {shadow}.staged_event, {live}.promotion WHERE is_wanted AND number = %(number)s
+"""
+_BEGIN = """
+INSERT INTO {live}.promotion (replay, cluster, consumer_group, tables, promoted_by)
+VALUES (%(replay)s, %(cluster)s, %(group)s, %(tables)s, session_user) RETURNING number
+"""
+_LAST = """
+SELECT number, replay, tables FROM {live}.promotion
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND undone_at IS NULL ORDER BY number DESC LIMIT 1
+"""
+_UNDONE = "UPDATE {live}.promotion SET undone_at = now() WHERE number = %(number)s"
+_STATE = "UPDATE {live}.replay SET state = %(state)s WHERE name = %(replay)s"
+
+
+def promote(connection: Connection, replay: Replay, only: Projection | None = None) -> Outcome:
+    """Make what a replay found the live rows, up to its cut.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode, of the tables' owner, who has claimed the replay.
+    only
+        A part of it.
+
+    Raises
+    ------
+    SettingsError
+        If that would be wrong: the text says why and what to do.
+    """
+    with _patient(connection):
+        marks.require_promotable(connection, replay)
+        plan, room = _PLANS[only], Room(replay.schema, *_PROMOTE)
+        for table in (*plan.still, *plan.moving):
+            require_same_columns(connection, room, table)
+        marks.cut(connection, replay)
+        since = _stage(connection, replay, room, plan)
+        if plan.with_events:
+            stage(connection, room, _EVENT, _EVENT.scope + (_DERIVED if only else ""))
+        about = _about(replay) | {"tables": [] if only is None else [only.value]}
+        with connection.transaction(), connection.cursor() as cursor:
+            about["number"] = _one(_run(cursor, replay, _BEGIN, about))
+            added = _run(cursor, replay, _ADD_EVENTS, about).rowcount if plan.with_events else 0
+            gone = _run(cursor, replay, _SUPERSEDE, about).rowcount if plan.with_events else 0
+            tables, again, began = _take(cursor, replay, room, plan, since)
+            for table in (*plan.still, *plan.moving):
+                remember(cursor, room, table, "before_")
+            _run(cursor, replay, _STATE, about | {"state": "promoted"})
+        return Outcome(about["number"], tables, added, gone, again, (time.monotonic() - began) * 1000)
+
+
+def undo(connection: Connection, replay: Replay) -> Outcome:
+    """Make the rows that were live before a promotion live again; what workers found since then stays or is counted again.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode, of the tables' owner, who has claimed the replay.
+
+    Raises
+    ------
+    SettingsError
+        If it was not the last promotion, or cannot be turned back.
+    """
+    with _patient(connection):
+        number, only = _last_promotion(connection, replay)
+        plan, room = _PLANS[only], Room(replay.schema, *_UNDO)
+        marks.require_undoable(connection, replay)
+        for table in (*plan.still, *plan.moving):
+            require_same_columns(connection, room, table)
+        marks.extend_cut(connection, replay)
+        since = _stage(connection, replay, room, plan)
+        about = _about(replay) | {"number": number}
+        with connection.transaction(), connection.cursor() as cursor:
+            _run(cursor, replay, _UNSUPERSEDE, about)
+            gone = _run(cursor, replay, _SUPERSEDE_ADDED, about).rowcount if plan.with_events else 0
+            tables, again, began = _take(cursor, replay, room, plan, since)
+            _run(cursor, replay, _UNDONE, about)
+            _run(cursor, replay, _STATE, about | {"state": "complete"})
+        return Outcome(number, tables, 0, gone, again, (time.monotonic() - began) * 1000)
+
+
+def _stage(connection: Connection, replay: Replay, room: Room, plan: _Plan) -> dt.datetime:
+    """Note what differs, while workers go on; return since when live rows may have changed that were compared."""
+    since = marks.fence(connection, replay)
+    for table in plan.still:
+        stage(connection, room, table)
+    if _WINDOW in plan.moving:
+        stage(connection, room, _WINDOW, _EVERY_ROW)
+    return since
+
+
+def _take(
+    cursor: Cursor, replay: Replay, room: Room, plan: _Plan, since: dt.datetime
+) -> tuple[tuple[Exchanged, ...], int, float]:
+    """Exchange all tables; return what became of them, records to fold again, and when the marks were locked."""
+    tables = [exchange(cursor, room, table) for table in plan.still]
+    began = time.monotonic()
+    if not plan.moving:
+        marks.require_owned(cursor, replay)
+        return tuple(tables), 0, began
+    marks.hold(cursor, replay)
+    began = time.monotonic()
+    marks.require_owned(cursor, replay)
+    stage_changed(cursor, room, _WINDOW, since)
+    stage(cursor.connection, room, _MACHINE, _EVERY_ROW)
+    tables += [exchange(cursor, room, table) for table in plan.moving]
+    again = marks.take(cursor, replay, room.target, room.aside)
+    return tuple(tables), again, began
+
+
+def _last_promotion(connection: Connection, replay: Replay) -> tuple[int, Projection | None]:
+    with connection.cursor() as cursor:
+        row = _run(cursor, replay, _LAST, _about(replay)).fetchone()
+    if row is None or (row[1] != replay.name and replay.state.value != "promoted"):
+        raise SettingsError(f"the replay {replay.name!r} is not promoted: there is nothing to undo")
+    if row[1] != replay.name:
+        raise SettingsError(
+            f"the replay {row[1]!r} was promoted after {replay.name!r}: undo that first, pipeline replay undo {row[1]}"
+        )
+    return row[0], Projection(row[2][0]) if row[2] else None
+
+
+def _about(replay: Replay) -> dict[str, Any]:
+    return {"replay": replay.name, "cluster": replay.cluster, "group": replay.consumer_group}
+
+
+def _run(cursor: Cursor, replay: Replay, statement: LiteralString, parameters: dict[str, Any]) -> Cursor:
+    names = {"live": sql.Identifier(SCHEMA), "shadow": sql.Identifier(replay.schema)}
+    return cursor.execute(sql.SQL(statement).format(**names), parameters)
+
+
+def _one(cursor: Cursor) -> int:
+    row = cursor.fetchone()
+    assert row is not None  # noqa: S101  # INSERT … RETURNING of one row
+    return int(row[0])
+
+
+@contextmanager
+def _patient(connection: Connection) -> Iterator[None]:
+    """Bound how long anybody waits for whom: a process that was stopped in the middle must not hold the workers up."""
+    connection.execute("SET idle_in_transaction_session_timeout TO '30s'")
+    connection.execute("SET lock_timeout TO '30s'")
+    connection.execute("SET work_mem TO '64MB'")
+    try:
+        yield
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        raise NotOwner("nothing was changed: a worker held what is needed for 30 s; try again") from error

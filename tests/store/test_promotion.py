@@ -1,0 +1,414 @@
+"""R40: a replay becomes the live tables and not any more, whatever workers do meanwhile; nothing is lost or counts twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import psycopg
+import pytest
+
+from pipeline.core.codec import CodecRules
+from pipeline.core.effects import Effects
+from pipeline.core.errors import SettingsError
+from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.marks import LogRange
+from pipeline.core.records import Record
+from pipeline.core.spikes import SpikeRules
+from pipeline.core.state import PartitionState
+from pipeline.store import promotion, replays
+from pipeline.store.connect import Connection, connect
+from pipeline.store.promotion import Outcome, Projection
+from pipeline.store.replays import Replay
+from tables import snapshots
+from tests.core.sinks import SOURCE, MemorySink, feed, record
+from tests.core.test_fold_laws import BASE_MS, assert_same_windows
+from tests.store.database_sink import DatabaseSink, rows
+
+TOTAL = 400
+# What the replay repairs: another threshold, and clocks that were ahead are no longer accepted
+OLD = FoldRules(codec=CodecRules(max_future_ms=10**9), spikes=SpikeRules(threshold=3.0, warm_up=4))
+NEW = FoldRules(codec=CodecRules(max_future_ms=5_000), spikes=SpikeRules(threshold=2.0, fading=0.1, warm_up=4))
+
+
+def stream(seed: int) -> list[Record]:
+    chance = random.Random(seed)
+    made = []
+    for number in range(TOTAL):
+        at = BASE_MS + 1000 * number
+        message = {
+            "machine": f"m{chance.randrange(4)}",
+            "time_ms": at + chance.choice([0, 0, 0, -90_000, 20_000]),
+            "ingest_ms": at,
+            "seq": number,
+            "readings": {"t": 50 + chance.gauss(0, 1) * chance.choice([1, 1, 1, 6])},
+        }
+        made.append(record(number, message if chance.random() > 0.05 else {"ingest_ms": at, "garbage": b"{"}))
+    return made
+
+
+class NotingSink(DatabaseSink):
+    """Notes what it stores."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.noted = MemorySink()
+
+    def store(self, effects: Effects) -> None:
+        super().store(effects)
+        self.noted.store(effects)
+
+
+@dataclass
+class World:
+    """One partition: its log, the live tables and what they should hold, and a replay of them."""
+
+    admin: Connection
+    dsn: str
+    records: list[Record]
+    live: NotingSink
+    replay: Replay
+    anomalies: dict = field(default_factory=dict)
+    letters: dict = field(default_factory=dict)
+
+    def work(self, rules: FoldRules, to: int, merged: int | None = None, keep: bool = True) -> None:
+        """Be a worker: acquire, fold from the snapshot on, store up to some offset, and keep the state at its end."""
+        taken = self.live.acquire()
+        found = snapshots.decode(taken.snapshot[1]) if taken.snapshot else PartitionState()
+        start = taken.snapshot[0] if taken.snapshot else 0
+        self.live.noted = MemorySink()
+        if start > min(taken.effects, taken.windows):
+            pytest.fail("a snapshot ahead of the marks")
+        reach = Marks(to, to if merged is None else merged)
+        feed(self.live, found, self.records[:to], range(0, to, 17), rules, start, reach=reach)
+        if keep and merged is None:
+            assert self.live.save(found, to)
+        assert all(key[0] >= taken.effects for key in self.live.noted.anomalies)
+        self.anomalies |= self.live.noted.anomalies
+        self.letters |= self.live.noted.dead_letters
+
+    def again(self, rules: FoldRules, to: int, keep: bool = True) -> None:
+        """Be the replay, up to some offset."""
+        shadow = DatabaseSink(self.dsn, self.replay.schema)
+        shadow.acquire()
+        state = PartitionState()
+        feed(shadow, state, self.records[:to], range(0, to, 29), rules)
+        assert not keep or shadow.save(state, to)
+        shadow.close()
+
+    def found(self) -> Replay:
+        return replays.find(self.admin, self.replay.name)
+
+    def promote(self, only: Projection | None = None) -> Outcome:
+        return promotion.promote(self.admin, self.found(), only)
+
+    def undo(self) -> Outcome:
+        return promotion.undo(self.admin, self.found())
+
+    def assert_live(self, windows: FoldRules, to: int) -> None:
+        """Check every live table: windows and machines as folded by these rules, the rest as it was noted."""
+        actual, expected = rows_that_count(self.admin), _fold(self.records[:to], windows)
+        assert_same_windows(expected.window_rows(), actual["windows"])
+        assert actual["machines"] == expected.machines
+        assert actual["anomalies"].keys() == self.anomalies.keys()
+        for key, numbers in self.anomalies.items():
+            assert actual["anomalies"][key] == pytest.approx(numbers, rel=1e-9)
+        assert actual["dead_letters"] == self.letters
+        sent = {key: each for key, each in _fold(self.records[:to], OLD).events.items() if key not in self.letters}
+        assert actual["events"] == sent
+        derived = self.admin.execute(
+            "SELECT event_id FROM dashboard.event WHERE event_type <> 'Telemetry Ingest' ORDER BY 1"
+        ).fetchall()
+        assert derived == self.admin.execute("SELECT event_id FROM anomaly ORDER BY 1").fetchall()
+        bodies = self.admin.execute(
+            "SELECT count(*) FROM anomaly JOIN dashboard.event AS e USING (event_id) WHERE (e.body ->> 'score')::float8 = score"
+        ).fetchone()
+        assert bodies == (len(derived),)
+
+
+def _fold(records: list[Record], rules: FoldRules) -> MemorySink:
+    sink = MemorySink()
+    feed(sink, PartitionState(), records, [], rules)
+    return sink
+
+
+def rows_that_count(admin: Connection) -> dict[str, dict]:
+    """Return the live rows without superseded events, as :func:`tests.store.database_sink.rows` does."""
+    admin.execute("CREATE TEMPORARY VIEW current AS SELECT * FROM dashboard.event")
+    try:
+        admin.execute("SET search_path TO pg_temp, telemetry")
+        admin.execute("ALTER VIEW current RENAME TO event")
+        return rows(admin)
+    finally:
+        admin.execute("DROP VIEW pg_temp.event")
+        admin.execute("SET search_path TO telemetry, public")
+
+
+@pytest.fixture
+def world(database) -> Iterator[Callable[[int], World]]:
+    with connect(database.admin_dsn, autocommit=True) as admin:
+        live = NotingSink(database.dsn)
+
+        def make(seed: int) -> World:
+            replay = replays.create(admin, "r", live.progress, {SOURCE: LogRange(0, TOTAL)}, {"cold": False})
+            return World(admin, database.dsn, stream(seed), live, replay)
+
+        yield make
+        live.close()
+
+
+def promoted(of: World, chance: random.Random) -> int:
+    """Let workers live by the old rules, a replay by the new ones come less far, and be promoted; return its cut."""
+    to = chance.randrange(200, 300)
+    merged = chance.randrange(to // 2, to + 1)
+    of.work(OLD, to // 3)
+    of.work(OLD, to, merged=merged)
+    cut = chance.randrange(50, to)
+    of.again(NEW, cut)
+    mine = _fold(of.records[:cut], NEW)
+    of.promote()
+    of.anomalies = mine.anomalies | {key: each for key, each in of.anomalies.items() if key[0] >= cut}
+    of.letters = mine.dead_letters | {key: each for key, each in of.letters.items() if key[0] >= cut}
+    return cut
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_promoted_a_replay_is_what_workers_go_on_from(world, seed: int) -> None:
+    at: World = world(seed)
+    cut = promoted(at, random.Random(seed))
+    assert at.found().state == "promoted"
+    (marks,) = at.admin.execute("SELECT effects_next, windows_next FROM source_progress").fetchall()
+    assert marks[1] == cut <= marks[0]
+
+    at.work(NEW, TOTAL)
+
+    # From the cut on, what workers stored by the old rules stays: also messages that the new ones refuse
+    at.assert_live(NEW, TOTAL)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_undone_a_promotion_has_left_nothing_and_workers_lost_nothing(world, seed: int) -> None:
+    at: World = world(seed)
+    chance = random.Random(seed)
+    before: dict = {}
+
+    def remember(cut: int) -> None:
+        before["anomalies"] = {key: each for key, each in at.anomalies.items() if key[0] < cut}
+        before["letters"] = {key: each for key, each in at.letters.items() if key[0] < cut}
+
+    to = chance.randrange(200, 300)
+    at.work(OLD, to // 3)
+    at.work(OLD, to, merged=chance.randrange(to // 2, to + 1))
+    cut = chance.randrange(50, to)
+    remember(cut)
+    at.again(NEW, cut)
+    at.promote()
+    # Workers go on meanwhile, by the old rules
+    at.work(OLD, chance.randrange(to, TOTAL))
+
+    outcome = at.undo()
+    at.work(OLD, TOTAL)
+
+    at.anomalies = before["anomalies"] | {key: each for key, each in at.anomalies.items() if key[0] >= cut}
+    at.letters = before["letters"] | {key: each for key, each in at.letters.items() if key[0] >= cut}
+    at.assert_live(OLD, TOTAL)
+    assert at.found().state == "complete"
+    assert at.admin.execute("SELECT number FROM promotion WHERE undone_at IS NOT NULL").fetchone() == (outcome.number,)
+
+
+def test_promoted_undone_and_promoted_again(world) -> None:
+    at: World = world(1)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    first = at.promote()
+    at.work(NEW, 300)
+    at.undo()
+    at.work(NEW, 320)
+
+    second = at.promote()
+    at.work(NEW, TOTAL)
+
+    assert second.number > first.number
+    assert_same_windows(_fold(at.records, NEW).window_rows(), rows_that_count(at.admin)["windows"])
+    mine = _fold(at.records[:200], NEW)
+    found = rows_that_count(at.admin)
+    assert {key for key in found["anomalies"] if key[0] < 200} == set(mine.anomalies)
+    assert {key for key in found["dead_letters"] if key[0] < 200} == set(mine.dead_letters)
+
+
+def test_only_windows_or_only_anomalies_are_promoted(world) -> None:
+    at: World = world(2)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    at.promote(Projection.ANOMALIES)
+    found = rows_that_count(at.admin)
+    assert_same_windows(_fold(at.records[:250], OLD).window_rows(), found["windows"])
+    assert {key for key in found["anomalies"] if key[0] < 200} == set(_fold(at.records[:200], NEW).anomalies)
+    assert found["dead_letters"] == at.letters
+    assert at.admin.execute("SELECT windows_next FROM source_progress").fetchone() == (250,)
+    at.undo()
+    assert rows_that_count(at.admin)["anomalies"].keys() == at.anomalies.keys()
+
+    at.promote(Projection.WINDOWS)
+
+    found = rows_that_count(at.admin)
+    assert_same_windows(_fold(at.records[:200], NEW).window_rows(), found["windows"])
+    assert found["anomalies"].keys() == at.anomalies.keys()
+    at.undo()
+    at.work(OLD, TOTAL)
+    at.assert_live(OLD, TOTAL)
+
+
+def test_a_replay_that_found_the_same_changes_no_row(world) -> None:
+    at: World = world(3)
+    at.work(OLD, 300)
+    at.again(OLD, 300)
+    before = at.admin.execute(
+        "SELECT machine_id, sensor, window_start, updated_at FROM reading_window ORDER BY 1, 2, 3"
+    )
+    kept = before.fetchall()
+
+    outcome = at.promote()
+
+    assert {(each.removed, each.added) for each in outcome.tables} == {(0, 0)}
+    assert (outcome.events_added, outcome.events_superseded, outcome.again) == (0, 0, 0)
+    query = "SELECT machine_id, sensor, window_start, updated_at FROM reading_window ORDER BY 1, 2, 3"
+    assert at.admin.execute(query).fetchall() == kept
+
+
+def test_rows_of_other_groups_stay_as_they_are(world) -> None:
+    at: World = world(4)
+    at.work(OLD, 250)
+    at.admin.execute(
+        "INSERT INTO source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next)"
+        " VALUES ('local', 'other', 'elsewhere', 0, 77, 9, 9)"
+    )
+    for table in ("reading_window", "machine_state"):
+        columns = "machine_id, source_id"
+        rest = at.admin.execute(
+            "SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) FROM information_schema.columns"
+            " WHERE table_schema = 'telemetry' AND table_name = %s AND column_name NOT IN ('machine_id', 'source_id')",
+            [table],
+        ).fetchone()[0]
+        at.admin.execute(
+            f"INSERT INTO {table} ({columns}, {rest}) SELECT 'other-' || machine_id, 77, {rest} FROM {table}"
+        )
+    at.again(NEW, 200)
+    query = "SELECT * FROM {} WHERE source_id = 77 ORDER BY 1, 2, 3"
+    kept = [at.admin.execute(query.format(table)).fetchall() for table in ("reading_window", "machine_state")]
+
+    at.promote()
+    assert [at.admin.execute(query.format(t)).fetchall() for t in ("reading_window", "machine_state")] == kept
+    at.undo()
+    assert [at.admin.execute(query.format(t)).fetchall() for t in ("reading_window", "machine_state")] == kept
+
+
+def test_what_people_did_with_dead_letters_stays(world) -> None:
+    at: World = world(5)
+    at.work(OLD, 250)
+    at.again(NEW, 250)
+    at.admin.execute(
+        "UPDATE dead_letter SET requeued_at = '2026-01-01', detail = 'as it was' WHERE source_offset < 100"
+    )
+    marked = at.admin.execute("SELECT count(*) FROM dead_letter WHERE requeued_at IS NOT NULL").fetchone()
+
+    at.promote()
+    at.admin.execute("UPDATE dead_letter SET requeued_at = '2026-01-02' WHERE source_offset >= 100")
+    assert at.admin.execute("SELECT count(*) FROM dead_letter WHERE requeued_at = '2026-01-01'").fetchone() == marked
+    at.undo()
+
+    assert at.admin.execute("SELECT count(*) FROM dead_letter WHERE requeued_at IS NULL").fetchone() == (0,)
+    assert at.admin.execute("SELECT count(*) FROM dead_letter WHERE detail = 'as it was'").fetchone() == marked
+
+
+def test_an_owner_from_before_can_store_nothing_after_a_promotion(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    owner = at.live.owner
+    at.promote()
+    kept = at.admin.execute("SELECT snapshot_offset, state FROM partition_snapshot").fetchall()
+
+    at.live.owner = owner
+    assert not at.live.save(PartitionState(), 250)
+    with pytest.raises(AssertionError):
+        feed(at.live, PartitionState(), at.records[:300], [], OLD, start=250)
+
+    assert at.admin.execute("SELECT snapshot_offset, state FROM partition_snapshot").fetchall() == kept
+    assert at.admin.execute("SELECT effects_next, windows_next FROM source_progress").fetchone() == (250, 200)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE replay SET options = '{\"cold\": true}'", "began cold"),
+        ("UPDATE replay_range SET from_offset = 3", "has not all of telemetry.machine[0]"),
+        ("DELETE FROM replay_r.source_progress", "has not all of telemetry.machine[0]"),
+        ("UPDATE source_progress SET log_since = now()", "is not the one it once was"),
+        ("UPDATE source_progress SET config_version = 'other'", "give the workers its settings first"),
+        ("UPDATE replay_r.source_progress SET windows_next = 190", "is not done with telemetry.machine[0]"),
+        ("UPDATE source_progress SET effects_next = 150", "50 records behind the replay 'r'"),
+        (
+            "INSERT INTO source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next)"
+            " SELECT 'another', consumer_group, topic, partition, 7, 0, 0 FROM source_progress",
+            "events cannot be told apart",
+        ),
+        (
+            "INSERT INTO replay_r.source_gap (cluster, consumer_group, topic, partition, from_offset, to_offset, reason)"
+            " VALUES ('local', 'laws', 't', 0, 1, 2, 'x')",
+            "lacks records",
+        ),
+        ("ALTER TABLE reading_window ADD COLUMN later int", "before a migration changed"),
+        ("DELETE FROM source_progress", "nothing to promote over"),
+    ],
+)
+def test_what_would_be_wrong_is_refused_and_changes_nothing(world, statement: str, says: str) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    at.admin.execute(statement)
+    before = rows_that_count(at.admin)
+
+    with pytest.raises(SettingsError, match=says.replace("[", r"\[").replace("]", r"\]")):
+        at.promote()
+
+    assert rows_that_count(at.admin) == before
+    assert at.admin.execute("SELECT count(*) FROM promotion").fetchone() == (0,)
+
+
+def test_only_the_last_promotion_can_be_undone(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    with pytest.raises(SettingsError, match="nothing to undo"):
+        at.undo()
+    at.promote()
+    first, at.replay = (
+        at.replay,
+        replays.create(at.admin, "s", at.live.progress, {SOURCE: LogRange(0, TOTAL)}, {"cold": False}),
+    )
+    at.again(OLD, 210)
+    at.promote()
+
+    with pytest.raises(SettingsError, match="pipeline replay undo s"):
+        replace(at, replay=first).undo()
+    at.undo()
+    replace(at, replay=first).undo()
+    assert rows_that_count(at.admin)["anomalies"].keys() == at.anomalies.keys()
+
+
+def test_a_late_snapshot_of_the_owner_before_cannot_slip_in_between(world, database) -> None:
+    """It looked for its owner before the promotion was committed, and would write after it."""
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    with psycopg.connect(database.admin_dsn) as saving:
+        saving.execute("SET search_path TO telemetry")
+        saving.execute("UPDATE partition_snapshot SET raw_bytes = raw_bytes")
+        at.admin.execute("SET lock_timeout TO '200ms'")
+        with pytest.raises(Exception, match=r"lock timeout"), at.admin.transaction():
+            at.admin.execute("LOCK TABLE partition_snapshot IN SHARE ROW EXCLUSIVE MODE")
+        saving.rollback()
+    at.promote()
+    assert at.admin.execute("SELECT snapshot_offset FROM partition_snapshot").fetchone() == (200,)
