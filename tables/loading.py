@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 import structlog
 
 from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules, Marks, fold
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import RecordBatch, SourcePartition, StoredEvent
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.takeover import Acquired
@@ -27,8 +26,6 @@ _AT_ONCE = 4000
 """Events that are folded at once, at most; or a megabyte of their bodies."""
 
 _BYTES_AT_ONCE = 1_000_000
-_ABSENT = b"0"
-"""Stands in an array for an element that was not accepted; it is refused again, without effect."""
 
 
 def load(
@@ -104,9 +101,9 @@ def _rebuild(
             yield from events
 
     # They were accepted once, with headers and by rules that are not known any more
-    codec = replace(rules.codec, max_future_ms=2**60, max_body_bytes=2**60, max_elements=2**60)
+    codec = replace(rules.codec, max_future_ms=2**60)
     lenient = replace(rules, codec=codec)
-    for records in _batches(as_records(wanted())):
+    for records in batches(wanted()):
         fold(state, RecordBatch(source, "", first, records[-1].offset + 1, records), lenient, marks)
         reached(CrashPoint.REBUILDING_STATE)
     log.warning(
@@ -119,39 +116,22 @@ def _rebuild(
     )
 
 
-def as_records(events: Iterable[StoredEvent]) -> Iterator[Record]:
-    """Yield records that decode to stored events, at the same offsets and places.
-
-    Parameters
-    ----------
-    events
-        By rising offset and place; places may have holes, where elements of an array were not accepted.
+def batches(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
+    """Yield events in batches that can be folded; all of an offset are in one.
 
     Examples
     --------
-    >>> events = [StoredEvent(7, 0, 0, b"{}"), StoredEvent(8, 1, 0, b'{"a":1}'), StoredEvent(8, 3, 0, b'{"b":1}')]
-    >>> [(record.offset, record.value) for record in as_records(events)]
-    [(7, b'{}'), (8, b'[0,{"a":1},0,{"b":1}]')]
+    >>> events = [StoredEvent(at, place, 0, b"{}") for at, place in [(7, 0), (8, 1), (8, 3)]]
+    >>> [[(event.offset, event.place) for event in batch] for batch in batches(events)]
+    [[(7, 0), (8, 1), (8, 3)]]
     """
-    for offset, of_one_record in groupby(events, key=lambda event: event.offset):
-        elements = list(of_one_record)
-        last = elements[-1]
-        if last.place == 0:
-            yield Record(offset, last.ingest_ms, last.body)
-            continue
-        bodies = {element.place: element.body for element in elements}
-        array = b",".join(bodies.get(index, _ABSENT) for index in range(last.place + 1))
-        yield Record(offset, last.ingest_ms, b"[" + array + b"]")
-
-
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    batch: list[Record] = []
+    batch: list[StoredEvent] = []
     held = 0
-    for record in records:
-        batch.append(record)
-        held += len(record.value or b"")
-        if len(batch) >= _AT_ONCE or held >= _BYTES_AT_ONCE:
+    for event in events:
+        if (len(batch) >= _AT_ONCE or held >= _BYTES_AT_ONCE) and event.offset != batch[-1].offset:
             yield batch
             batch, held = [], 0
+        batch.append(event)
+        held += len(event.value)
     if batch:
         yield batch

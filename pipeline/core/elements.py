@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.core.checks import Refused, check_depth, read_json
 from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.records import SourceRecord
+from pipeline.core.records import SourceRecord, StoredEvent, are_stored
 
 _BRACE = ord("{")
 _WHITESPACE = b" \t\r\n"
@@ -58,11 +58,25 @@ def split(
     skip
         Offsets to refuse unseen, with reason and detail.
     """
+    if are_stored(records):
+        return _stored(records, skip)
     bodies = [record.value or b"" for record in records]
     plain = not skip and all(bodies) and set(map(itemgetter(0), bodies)) <= {_BRACE}
     if plain and max(map(len, bodies), default=0) <= rules.max_body_bytes:
         return Elements(bodies, np.arange(len(bodies)), np.zeros(len(bodies), np.int32)), []
     return _split_each(records, rules, skip)
+
+
+def _stored(events: Sequence[StoredEvent], skip: Mapping[int, tuple[Reason, str]]) -> tuple[Elements, list[Refusal]]:
+    """Return messages that were taken apart before, at the places they had."""
+    kept = [i for i, event in enumerate(events) if event.offset not in skip] if skip else range(len(events))
+    refusals = [
+        Refusal(i, event.place, *skip[event.offset], event.value)
+        for i, event in enumerate(events)
+        if event.offset in skip
+    ]
+    bodies = [events[i].value for i in kept]
+    return Elements(bodies, np.array(kept, np.int64), np.array([events[i].place for i in kept], np.int32)), refusals
 
 
 def _split_each(

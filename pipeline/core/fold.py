@@ -17,7 +17,7 @@ from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
-from pipeline.core.records import RecordBatch
+from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
@@ -104,7 +104,8 @@ def fold(
         ).where(fresh),
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
-        checksum=(zlib.crc32(last.value or b""), last.offset) if last is not None else None,
+        # Of a record only: what is stored of one may be a part of it
+        checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
     )
 
 

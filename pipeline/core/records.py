@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 
 class SourcePartition(NamedTuple):
@@ -62,22 +62,31 @@ class Record(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An accepted message as it was stored.
+    """An accepted message as it was stored; a record for the fold, which has it at the place where it was.
 
     Parameters
     ----------
     offset, place
         Where it came from: its record, and its place in an array record.
-    ingest_ms
+    timestamp
         The broker's time, ms since the epoch, UTC.
-    body
+    value
         Its own JSON, also if it was one of an array.
+    key, headers
+        Not stored.
     """
 
     offset: int
     place: int
-    ingest_ms: int
-    body: bytes
+    timestamp: int
+    value: bytes
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def are_stored(records: Sequence[SourceRecord]) -> TypeGuard[Sequence[StoredEvent]]:
+    """Return whether records are messages that were accepted and stored before; a batch has all of one kind."""
+    return bool(records) and isinstance(records[0], StoredEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class RecordBatch:
         Positions ``[start, next)`` that the batch covers. Holes are allowed (compaction, transaction markers): ``start``
         may be before the first record's offset.
     records
-        The raw records, by rising offset.
+        The raw records, by rising offset; or stored events, by rising offset and place, all of an offset in one batch.
     """
 
     source: SourcePartition

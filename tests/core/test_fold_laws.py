@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from pipeline.core.fold import FoldRules, Marks
+from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.fold import FoldRules, Marks, fold, project
+from pipeline.core.records import Record, RecordBatch, StoredEvent
 from pipeline.core.spikes import SpikeDetector, SpikeRules
 from pipeline.core.state import PartitionState
 from tables import snapshots
 from tests.core.plain import Plain
-from tests.core.sinks import MemorySink, feed, record
+from tests.core.sinks import SOURCE, MemorySink, feed, record
 
 BASE_MS = 1_790_000_000_000
 RULES = FoldRules(spikes=SpikeRules(threshold=3.0, warm_up=4))
@@ -107,6 +110,64 @@ def test_law_3_a_restart_from_a_snapshot_gives_the_same_tables(
     feed(sink, snapshots.decode(kept), records, at, RULES, start=s)
 
     assert_same(folded(messages, []), sink)
+
+
+def in_arrays(messages: list[dict], sizes: list[int]) -> list[Record]:
+    """Return the messages as records of which each holds an array of some."""
+    made, at = [], 0
+    for offset, size in enumerate([*sizes, *[1] * len(messages)]):
+        bodies = [record(0, message).value for message in messages[at : at + size]]
+        if not bodies:
+            break
+        # Nothing of an array with garbage that is no JSON is accepted
+        body = b"[" + b",".join(each if each.startswith(b"{") and b"}" in each else b"0" for each in bodies) + b"]"
+        made.append(Record(offset, messages[at]["ingest_ms"], body))
+        at += size
+    return made
+
+
+@given(streams, st.lists(st.integers(1, 5), max_size=20), cuts)
+def test_law_9_what_was_stored_gives_the_same_when_it_is_folded_again(
+    messages: list[dict], sizes: list[int], at: list[int]
+) -> None:
+    records = in_arrays(messages, sizes)
+    live, again = MemorySink(), MemorySink()
+    feed(live, PartitionState(), records, [], RULES)
+    events = [
+        StoredEvent(offset, place, records[offset].timestamp, body)
+        for (offset, place), (_, body) in sorted(live.events.items())
+    ]
+
+    feed_stored(again, events, len(records), at)
+
+    assert again.dead_letters == {}
+    live.dead_letters.clear()
+    for counts in live.machines.values():
+        # Of what a device sent twice, nothing is stored
+        counts["duplicates"] = 0
+    assert_same(live, again)
+
+
+def feed_stored(sink: MemorySink, events: list[StoredEvent], end: int, at: list[int]) -> None:
+    state = PartitionState()
+    for first, last in pairwise(sorted({0, end, *(cut for cut in at if 0 < cut < end)})):
+        some = [event for event in events if first <= event.offset < last]
+        sink.store(fold(state, RecordBatch(SOURCE, "owner", first, last, some), RULES, sink.marks))
+        sink.merge(project(state, sink.marks.windows, last, RULES.window))
+
+
+def test_a_stored_event_that_a_control_record_names_is_set_aside_as_any_record_is() -> None:
+    messages = [
+        {"machine": "m0", "time_ms": BASE_MS, "seq": n, "ingest_ms": BASE_MS, "readings": {"t": 1.0}} for n in range(3)
+    ]
+    events = [StoredEvent(7, n, BASE_MS, record(n, message).value or b"") for n, message in enumerate(messages)]
+    events.append(events[0]._replace(offset=8))
+    skip = {7: (DeadLetterReason.FOLD_FAILED, "it failed")}
+
+    effects = fold(PartitionState(), RecordBatch(SOURCE, "owner", 7, 9, events), RULES, Marks(), skip)
+
+    assert [(letter.offset, letter.index) for letter in effects.dead_letters] == [(7, 0), (7, 1), (7, 2)]
+    assert (effects.events.offsets.tolist(), effects.checksum) == ([8], None)
 
 
 @given(streams)

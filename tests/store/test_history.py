@@ -79,8 +79,8 @@ def test_only_the_partitions_own_events_are_read_and_each_once(world: World) -> 
     world.store([message(8)], source=SourcePartition("t", 4))
     world.store([message(9)], source=SourcePartition("u", 3))
 
-    assert [event.body for event in world.read()] == [message(0)]
-    assert [event.body for event in world.read(cluster="site-2")] == [message(7)]
+    assert [event.value for event in world.read()] == [message(0)]
+    assert [event.value for event in world.read(cluster="site-2")] == [message(7)]
 
 
 def test_what_was_stored_of_a_lost_log_is_not_read_for_the_present_one(world: World) -> None:
@@ -91,7 +91,7 @@ def test_what_was_stored_of_a_lost_log_is_not_read_for_the_present_one(world: Wo
 
     assert world.read() == []
     world.store([message(2)])
-    assert [event.body for event in world.read()] == [message(2)]
+    assert [event.value for event in world.read()] == [message(2)]
 
 
 def test_many_events_are_read_in_order_however_they_lie(world: World) -> None:
