@@ -49,8 +49,9 @@ class ObservedVault(DatabaseVault):
         metrics: Metrics,
         clock: Callable[[], float],
         alerts: AlertRules | None = None,
+        keep_every_s: float = 0.0,
     ) -> None:
-        super().__init__(connect, progress, alerts)
+        super().__init__(connect, progress, alerts, keep_every_s)
         self._metrics = metrics
         self._clock = clock
         self._asked: dict[object, float] = {}

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
+from agents.replay_source import ChainClient
 from agents.stages import stages
-from agents.vault import Connection, DatabaseVault
+from agents.vault import Connection, SelectingVault
 from pipeline import connections, rules
 from pipeline.broker.evidence import Witness
 from pipeline.broker.fetching import READ_WAIT_S
 from pipeline.broker.log_client import LogClient
 from pipeline.broker.reading import Reader
 from pipeline.core.errors import BrokerUnavailable, NotOwner, PipelineError
+from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.selection import Selection
+from pipeline.history import StoredHistory
 from pipeline.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -25,39 +30,63 @@ _RETRY_S = 1.0
 _STEP_S = 0.2
 
 
-class ReplayWorker:
-    """Folds stretches of some partitions into a shadow schema; what a worker is for the live tables.
-
-    It publishes nothing and joins no group. Killed at any moment, it goes on from the shadow's marks and snapshots.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process of a replay does.
 
     Parameters
     ----------
-    name
-        For people: rows and logs say who it was.
-    schema
-        The shadow.
+    replay, schema
+        Its name, and its shadow.
     ends
         For each of its partitions the offset to stop before.
+    stored_to
+        For each of them the offset before which it is read from what is stored.
+    selection
+        What of the results is wanted.
     rate
         Messages per second at most; 0: as fast as it goes.
     """
 
-    def __init__(
-        self, settings: Settings, name: str, schema: str, ends: Mapping[SourcePartition, int], rate: float
-    ) -> None:
-        self._settings, self._schema, self._ends, self._rate = settings, schema, dict(ends), rate
-        self._vault = DatabaseVault(self._connect, rules.progress(settings, name))
+    replay: str
+    schema: str
+    ends: Mapping[SourcePartition, int]
+    stored_to: Mapping[SourcePartition, int]
+    selection: Selection
+    rate: float
+
+
+class ReplayWorker:
+    """Folds stretches of some partitions into a shadow schema; what a worker is for the live tables.
+
+    It publishes nothing and joins no group. Killed at any moment, it goes on from the shadow's marks and snapshots.
+    """
+
+    def __init__(self, settings: Settings, share: Share) -> None:
+        self._settings, self._share = settings, share
+        history, window_ms = StoredHistory(settings), rules.fold_rules(settings).window.size_ms
+        progress = rules.progress(settings, f"replay-{share.replay}")
+        self._vault = SelectingVault(self._connect, progress, share.selection, window_ms)
         self._stages = stages(settings, self._vault)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
         # Ten times a second, when there is a limit: it holds for a batch as a whole
-        most = max(1, min(member.batch_records, round(rate / 10))) if rate else member.batch_records
-        self._client = LogClient(member.address, member.security, ends, most)
+        most = max(1, min(member.batch_records, round(share.rate / 10))) if share.rate else member.batch_records
+        self._client = ChainClient(
+            LogClient(member.address, member.security, share.ends, most),
+            {source: min(end, share.ends[source]) for source, end in share.stored_to.items()},
+            history,
+            lambda source, end: history.carry_dead_letters(share.schema, source, (0, end), share.selection),
+            most,
+        )
         self._reader = Reader(self._client, self._stages.ownership)
         self._stopping = False
 
     def _connect(self, autocommit: bool) -> Connection:
-        return connections.database(self._settings, "pipeline replay", autocommit=autocommit, schema=self._schema)
+        return connections.database(self._settings, "pipeline replay", autocommit=autocommit, schema=self._share.schema)
+
+    async def _ask(self, seen: Mapping[SourcePartition, StoredMarks | None]) -> dict[SourcePartition, Evidence]:
+        return self._client.proven(await self._witness.ask(seen))
 
     def stop(self) -> None:
         """Fold no more; what was folded is stored, and the state is kept."""
@@ -79,7 +108,7 @@ class ReplayWorker:
             self._reader.assigned(self._client.assignment())
             async with asyncio.TaskGroup() as group:
                 flushing = group.create_task(wired.flusher.run())
-                acquiring = group.create_task(wired.ownership.acquire_for_ever(lambda: 0, self._witness.ask))
+                acquiring = group.create_task(wired.ownership.acquire_for_ever(lambda: 0, self._ask))
                 await wired.telemetry.run(self._batches())
                 acquiring.cancel()
                 await wired.flusher.finish()
@@ -93,14 +122,14 @@ class ReplayWorker:
 
     def _is_complete(self) -> bool:
         held = self._stages.partitions.owned
-        if lost := set(self._ends) - set(held):
+        if lost := set(self._share.ends) - set(held):
             raise NotOwner(
                 f"another process has taken {', '.join(map(str, sorted(lost)))} over: only one may work on it"
             )
         return not self._stopping and all(partition.is_stored for partition in held.values())
 
     async def _batches(self) -> AsyncIterator[RecordBatch]:
-        pace = Pace(self._rate, time.monotonic)
+        pace = Pace(self._share.rate, time.monotonic)
         while not self._stopping and not self._has_all():
             try:
                 async for batch in self._reader.read(READ_WAIT_S):
@@ -118,7 +147,7 @@ class ReplayWorker:
     def _has_all(self) -> bool:
         """Whether every partition was read to its end under a lease that still holds."""
         ownership = self._stages.ownership
-        is_read = all(ownership.position(source) is not None for source in self._ends)
+        is_read = all(ownership.position(source) is not None for source in self._share.ends)
         return self._client.is_done and is_read and not ownership.waiting
 
 

@@ -9,19 +9,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import structlog
 
-from agents.replay import ReplayWorker
+from agents.replay import ReplayWorker, Share
 from agents.starting import spare_collector, warm_up
 from agents.vault import Connection, Line
 from pipeline import connections, logs, rules
 from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
-from pipeline.core.records import SourcePartition
+from pipeline.core.selection import Selection
 from pipeline.settings import Settings
 from pipeline.store import replays
 from pipeline.store.replays import RangeProgress, Replay, ReplayState, Wanted
@@ -40,24 +39,6 @@ _stop: Stop | None = None
 
 Told = Callable[[Sequence[RangeProgress]], None]
 """Is given how far a replay is, about twice a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one process of a replay does.
-
-    Parameters
-    ----------
-    ends
-        For each of its partitions the offset to stop before.
-    rate
-        Messages per second at most; 0: as fast as it goes.
-    """
-
-    replay: str
-    schema: str
-    ends: Mapping[SourcePartition, int]
-    rate: float
 
 
 def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
@@ -112,14 +93,25 @@ def _shares(replay: Replay, ranges: Sequence[RangeProgress]) -> list[Share]:
     """Return what each process does: the longest stretches first, each to whoever has least."""
     unfinished = [each for each in ranges if each.left]
     count = min(int(replay.options["processes"]), len(unfinished))
-    mine: list[dict[SourcePartition, int]] = [{} for _ in range(count)]
+    mine: list[list[RangeProgress]] = [[] for _ in range(count)]
     held = [0] * count
     for each in sorted(unfinished, key=lambda each: -each.left):
         least = held.index(min(held))
-        mine[least][each.source] = each.end
+        mine[least].append(each)
         held[least] += each.left
     rate = float(replay.options["rate"])
-    return [Share(replay.name, replay.schema, theirs, rate / count) for theirs in mine]
+    selection = Selection.from_options(replay.options)
+    return [
+        Share(
+            replay.name,
+            replay.schema,
+            {each.source: each.end for each in theirs},
+            {each.source: each.stored_to for each in theirs},
+            selection,
+            rate / count,
+        )
+        for theirs in mine
+    ]
 
 
 @contextmanager
@@ -197,7 +189,7 @@ def work(settings: Settings, share: Share) -> bool:
 
 
 async def _work(settings: Settings, share: Share) -> bool:
-    worker = ReplayWorker(settings, f"replay-{share.replay}", share.schema, share.ends, share.rate)
+    worker = ReplayWorker(settings, share)
     listening = asyncio.create_task(_listen(settings, share.replay, worker))
     try:
         return await worker.run()

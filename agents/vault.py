@@ -14,6 +14,7 @@ from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.selection import Selection
 from pipeline.store import controls, snapshots, takeover
 from pipeline.store.failures import failure
 from pipeline.store.history import stored_events
@@ -36,13 +37,20 @@ class DatabaseVault:
         Opens a connection in autocommit mode or not; raises :class:`DatabaseUnavailable`.
     alerts
         Where anomalies are to be published; ``None``: nowhere.
+    keep_every_s
+        How often a snapshot is kept for good, s; 0: never.
     """
 
     def __init__(
-        self, connect: Callable[[bool], Connection], progress: Progress, alerts: AlertRules | None = None
+        self,
+        connect: Callable[[bool], Connection],
+        progress: Progress,
+        alerts: AlertRules | None = None,
+        keep_every_s: float = 0.0,
     ) -> None:
         self._connect = connect
         self._progress = progress
+        self._keep_every_s = keep_every_s
         self._sink = Sink(lambda: connect(False), progress, alerts)
         self._leasing = Line(lambda: connect(True))
         self._keeping = Line(lambda: connect(True))
@@ -53,7 +61,14 @@ class DatabaseVault:
 
     async def save(self, snapshot: Snapshot) -> bool:
         """Keep a snapshot; see :func:`pipeline.store.snapshots.save`."""
-        return await asyncio.to_thread(self._keeping.use, lambda c: snapshots.save(c, self._progress, snapshot))
+
+        def save(connection: Connection) -> bool:
+            kept = snapshots.save(connection, self._progress, snapshot)
+            if kept and self._keep_every_s:
+                snapshots.keep(connection, self._progress, snapshot.source, self._keep_every_s)
+            return kept
+
+        return await asyncio.to_thread(self._keeping.use, save)
 
     async def skip(
         self, source: SourcePartition, owner: str, offset: int, reason: DeadLetterReason, detail: str
@@ -94,6 +109,20 @@ class DatabaseVault:
         self._sink.close()
         self._leasing.close()
         self._keeping.close()
+
+
+class SelectingVault(DatabaseVault):
+    """Stores what is wanted of the effects, and moves the marks past all of them."""
+
+    def __init__(
+        self, connect: Callable[[bool], Connection], progress: Progress, selection: Selection, window_ms: int
+    ) -> None:
+        super().__init__(connect, progress)
+        self._selection, self._window_ms = selection, window_ms
+
+    async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
+        """Store what is wanted of units in one transaction."""
+        return await super().store([self._selection.of(unit, self._window_ms) for unit in units])
 
 
 class Line:

@@ -58,7 +58,8 @@ class Worker:
         progress = rules.progress(settings, name)
         self.metrics = Metrics()
         alerts = rules.alert_rules(settings)
-        self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic, alerts)
+        keep_every_s = settings.flush.snapshot_history_h * 3600
+        self._vault = ObservedVault(self._connect, progress, self.metrics, time.monotonic, alerts, keep_every_s)
         wired = stages(settings, self._vault)
         self.partitions, self.ownership = wired.partitions, wired.ownership
         self._telemetry, self._flusher = wired.telemetry, wired.flusher

@@ -1,9 +1,10 @@
-"""Beginning a replay: which ranges of which logs it is to read, or one clear line why that would be wrong."""
+"""Beginning a replay: what of which partitions it is to read and from where, or one clear line why that would be wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from pipeline import connections, rules
 from pipeline.broker import topics
@@ -12,9 +13,10 @@ from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.settings import Settings
 from pipeline.store import replays
-from pipeline.store.connect import connect
+from pipeline.store.connect import Connection, connect
 from pipeline.store.migrate import require_schema
-from pipeline.store.replays import Replay
+from pipeline.store.replays import Replay, Stretch
+from pipeline.store.stretches import nearest_state, stored_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,14 @@ class ReplayOptions:
         Full names; empty: all source topics of the settings.
     cold
         Whether it may begin where the logs begin, with models that have learned nothing, though something came before.
+    stored
+        Whether to read what is stored instead of the logs, as far as that goes.
+    from_offset, to_offset
+        Offsets ``[from, to)`` of every partition whose effects are wanted.
+    factories, machines, since_ms, until_ms
+        See :class:`pipeline.core.selection.Selection`.
+    config
+        File of settings instead of the usual one.
     processes
         How many work on it.
     rate
@@ -35,6 +45,14 @@ class ReplayOptions:
 
     topics: Sequence[str] = ()
     cold: bool = False
+    stored: bool = False
+    from_offset: int | None = None
+    to_offset: int | None = None
+    factories: Sequence[str] = ()
+    machines: Sequence[str] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    config: str | None = None
     processes: int = 2
     rate: float = 0.0
 
@@ -42,27 +60,26 @@ class ReplayOptions:
 def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
     """Plan a replay, note it and make its shadow.
 
-    It reads each log from its beginning to what is its end now.
+    It reads each partition from the beginning, or from the nearest state that was kept, to what is its log's end now.
 
     Raises
     ------
     SettingsError
-        If there is one of that name, or a log has lost its beginning.
+        If there is one of that name, or what it would have to read is nowhere.
     PipelineError
         If broker or database do not answer.
     """
-    chosen = list(options.topics) or settings.source_topics
-    if unknown := set(chosen) - set(settings.source_topics):
-        known = ", ".join(settings.source_topics)
-        raise SettingsError(f"{', '.join(sorted(unknown))} is no source topic; broker.topics has {known}")
-    found = topics.log_ranges(settings.broker.address, connections.broker_security(settings), chosen)
-    held = {source: LogRange(*range_) for source, range_ in found.items()}
-    if not options.cold:
-        _require_beginnings(held)
-    dsn = settings.admin_dsn
-    with connect(dsn, autocommit=True, application_name="pipeline replay") as connection:
+    held = _held(settings, options.topics)
+    with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
         require_schema(connection)
-        return replays.create(connection, name, rules.progress(settings, f"replay-{name}"), held, asdict(options))
+        progress = rules.progress(settings, f"replay-{name}")
+        stored = stored_to(connection, progress)
+        stretches = {source: _stretch(source, range_, stored.get(source), options) for source, range_ in held.items()}
+        if options.from_offset or options.since_ms is not None:
+            stretches = {
+                source: _from_state(connection, settings, source, each, options) for source, each in stretches.items()
+            }
+        return replays.create(connection, name, progress, stretches, asdict(options))
 
 
 def extend(settings: Settings, replay: Replay) -> None:
@@ -71,21 +88,67 @@ def extend(settings: Settings, replay: Replay) -> None:
     Raises
     ------
     PipelineError
-        If broker or database do not answer.
+        If broker or database do not answer, or the logs begin behind what is stored.
     """
-    chosen = list(replay.options["topics"]) or settings.source_topics
-    found = topics.log_ranges(settings.broker.address, connections.broker_security(settings), chosen)
-    held = {source: LogRange(*range_) for source, range_ in found.items()}
+    options = ReplayOptions(**replay.options)
+    held = _held(settings, options.topics)
     with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
-        replays.extend(connection, replay, rules.progress(settings, f"replay-{replay.name}"), held)
+        progress = rules.progress(settings, f"replay-{replay.name}")
+        stored = stored_to(connection, progress)
+        later = replace(options, stored=False)
+        stretches = {source: _stretch(source, range_, stored.get(source), later) for source, range_ in held.items()}
+        replays.extend(connection, replay, progress, stretches)
 
 
-def _require_beginnings(held: Mapping[SourcePartition, LogRange]) -> None:
-    """Check that nothing is missing before what the logs hold: the fold's state depends on all that came before."""
-    cut = {source: start for source, (start, _) in sorted(held.items()) if start > 0}
-    if cut:
-        source, start = next(iter(cut.items()))
+def _held(settings: Settings, wanted: Sequence[str]) -> dict[SourcePartition, LogRange]:
+    chosen = list(wanted) or settings.source_topics
+    if unknown := set(chosen) - set(settings.source_topics):
+        names = ", ".join(settings.source_topics)
+        raise SettingsError(f"{', '.join(sorted(unknown))} is no source topic; broker.topics has {names}")
+    found = topics.log_ranges(settings.broker.address, connections.broker_security(settings), chosen)
+    return {source: LogRange(*range_) for source, range_ in found.items()}
+
+
+def _stretch(source: SourcePartition, held: LogRange, stored: int | None, options: ReplayOptions) -> Stretch:
+    """Return what of a partition is read, and up to where from what is stored."""
+    if options.cold:
+        return _limited(Stretch(held.start, held.end, counted_from=held.start), options)
+    if options.stored:
+        if stored is None:
+            return Stretch(0, 0)
+        return _limited(Stretch(0, stored, stored_to=stored), options)
+    if held.start == 0:
+        return _limited(Stretch(0, held.end), options)
+    if stored is None or stored < held.start:
+        where = "nothing of it is stored" if stored is None else f"what is stored ends at {stored}"
         raise SettingsError(
-            f"{len(cut)} log(s) have lost their beginning, first {source}, which has offsets from {start} on; a replay of"
-            " the rest begins with models that have learned nothing: say --cold if that is what you want"
+            f"the log of {source} has lost its beginning: it has offsets from {held.start} on, and {where}; a replay of the"
+            " rest begins with models that have learned nothing: say --cold if that is what you want"
         )
+    return _limited(Stretch(0, held.end, stored_to=held.start), options)
+
+
+def _limited(stretch: Stretch, options: ReplayOptions) -> Stretch:
+    if options.to_offset is None:
+        return stretch
+    end = min(stretch.end, options.to_offset)
+    return replace(stretch, end=end, first=min(stretch.first, end), counted_from=min(stretch.counted_from, end))
+
+
+def _from_state(
+    connection: Connection, settings: Settings, source: SourcePartition, stretch: Stretch, options: ReplayOptions
+) -> Stretch:
+    """Return a stretch that begins at the nearest state that was kept before what is wanted; else at the beginning."""
+    first = min(stretch.end, max(stretch.first, options.from_offset or 0))
+    before = None
+    if options.since_ms is not None:
+        # What is measured later than this, reached the broker later
+        ingested_ms = max(0, options.since_ms - settings.ingest.max_future_ms)
+        before = dt.datetime.fromtimestamp(ingested_ms / 1000, dt.UTC)
+    progress = rules.progress(settings, "")
+    state_at = nearest_state(connection, progress, source, first if options.from_offset else None, before)
+    if state_at is None or not stretch.counted_from <= state_at <= stretch.end:
+        state_at = stretch.counted_from
+    if options.from_offset:
+        return replace(stretch, first=first, counted_from=first, state_at=state_at)
+    return replace(stretch, first=state_at, counted_from=state_at, state_at=state_at)

@@ -77,6 +77,9 @@ class Flush(Group):
     )
     windows_interval_s: float = Field(5.0, gt=0, le=3600, description="How often a partition's windows are merged, s")
     snapshot_interval_s: float = Field(30.0, gt=0, le=86_400, description="How often a partition's state is kept, s")
+    snapshot_history_h: float = Field(
+        24.0, ge=0, le=8760, description="How often a state is kept for replays that begin at it, h; 0: never"
+    )
     offset_commit_interval_s: float = Field(
         5.0, ge=1, le=3600, description="How often marks are committed to the broker for lag tools, s"
     )

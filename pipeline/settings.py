@@ -97,21 +97,23 @@ class Settings(BaseSettings):
         return (self.postgres.admin_dsn.get_secret_value() or self.postgres.dsn.get_secret_value()).strip()
 
 
-def load(factory: str | None = None) -> Settings:
+def load(factory: str | None = None, file: str | None = None) -> Settings:
     """Return the checked settings.
 
     Parameters
     ----------
     factory
         Wins over ``site.factory``.
+    file
+        Instead of the usual file.
 
     Raises
     ------
     SettingsError
         If a setting is wrong or unknown: one line that names the key and where its value came from.
     """
-    path = Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
-    from_file = _read(path, required=FILE_VARIABLE in os.environ)
+    path = Path(file or os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
+    from_file = _read(path, named_by="--config" if file else FILE_VARIABLE if FILE_VARIABLE in os.environ else "")
     _check_groups(from_file, path)
     _check_variables()
     try:
@@ -134,7 +136,7 @@ def load(factory: str | None = None) -> Settings:
 def origins(settings: Settings) -> list[tuple[str, str, str]]:
     """Return (key, value, origin) of every setting; secrets are masked."""
     path = Path(os.environ.get(FILE_VARIABLE, DEFAULT_FILE))
-    from_file = _read(path, required=False)
+    from_file = _read(path)
     rows = []
     for group in Settings.model_fields:
         for key in keys(group):
@@ -169,12 +171,12 @@ def _origin(group: str, key: str, from_file: dict[str, Any], path: Path) -> str:
     return str(path) if key in from_file.get(group, {}) else "default"
 
 
-def _read(path: Path, *, required: bool) -> dict[str, Any]:
+def _read(path: Path, named_by: str = "") -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if required:
-            raise SettingsError(f"{FILE_VARIABLE} names {path}, which is not there") from None
+        if named_by:
+            raise SettingsError(f"{named_by} names {path}, which is not there") from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error

@@ -23,8 +23,6 @@ Stored = Callable[[SourcePartition, int, int], Iterable[Sequence[StoredEvent]]]
 """Gives the stored events of the offsets ``[first, end)`` of a partition, in order, some at a time."""
 
 _AT_ONCE = 4000
-"""Events that are folded at once, at most; or a megabyte of their bodies."""
-
 _BYTES_AT_ONCE = 1_000_000
 
 
@@ -116,8 +114,13 @@ def _rebuild(
     )
 
 
-def batches(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
+def batches(events: Iterable[StoredEvent], most: int = _AT_ONCE) -> Iterator[list[StoredEvent]]:
     """Yield events in batches that can be folded; all of an offset are in one.
+
+    Parameters
+    ----------
+    most
+        Events of one, about; or a megabyte of their bodies.
 
     Examples
     --------
@@ -128,7 +131,7 @@ def batches(events: Iterable[StoredEvent]) -> Iterator[list[StoredEvent]]:
     batch: list[StoredEvent] = []
     held = 0
     for event in events:
-        if (len(batch) >= _AT_ONCE or held >= _BYTES_AT_ONCE) and event.offset != batch[-1].offset:
+        if (len(batch) >= most or held >= _BYTES_AT_ONCE) and event.offset != batch[-1].offset:
             yield batch
             batch, held = [], 0
         batch.append(event)

@@ -12,7 +12,7 @@ import typer
 
 from pipeline import replay as planning
 from pipeline import rules
-from pipeline.cli.replay_run import run
+from pipeline.cli.replay_run import of_name, run
 from pipeline.cli.terminal import Factory, Json, ReplayName, print_json
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings, load
@@ -36,10 +36,10 @@ def promote(
     json: Json = False,
 ) -> None:
     """Make a replay's rows the live ones, while workers run; it catches up with them first. `undo` turns it back."""
-    settings = load(factory)
-    replay = _found(settings, name)
+    settings, replay = of_name(name, factory)
     if replay.state in {ReplayState.PROMOTED, ReplayState.STOPPED}:
         raise SettingsError(f"the replay {name!r} is {replay.state} already")
+    promotion_marks.require_whole(replay)
     replays.require_same(replay, rules.progress(settings, ""))
     # The first may take long, and much comes in meanwhile
     for _ in range(_ROUNDS if catch_up else 0):
@@ -67,11 +67,6 @@ def _with_claim(settings: Settings, name: str, work: Callable[[Connection, Repla
         replays.find(connection, name)
         replays.claim(connection, name)
         return work(connection, replays.find(connection, name))
-
-
-def _found(settings: Settings, name: str) -> Replay:
-    with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
-        return replays.find(connection, name)
 
 
 def _say(outcome: Outcome, verb: str, *, json: bool) -> None:

@@ -12,8 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents import replay_pool
-from pipeline.settings import Settings
+from pipeline import connections
+from pipeline.settings import Settings, load
+from pipeline.store import replays
 from pipeline.store.replays import RangeProgress, Replay, ReplayState
+
+
+def of_name(name: str, factory: str | None) -> tuple[Settings, Replay]:
+    """Return a replay and the settings that it was begun with, if they are still there."""
+    settings = load(factory)
+    with connections.database(settings, "pipeline replay") as connection:
+        replay = replays.find(connection, name)
+    config = replay.options.get("config")
+    return (load(factory, config) if config else settings), replay
 
 
 def run(settings: Settings, replay: Replay) -> ReplayState:

@@ -15,10 +15,11 @@ from agents import replay_pool
 from pipeline import connections, logs
 from pipeline import replay as planning
 from pipeline.cli import promotions
-from pipeline.cli.replay_run import run, state_of, stored, summary, total
+from pipeline.cli.replay_run import of_name, run, state_of, stored, summary, total
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
+from pipeline.core.times import END_MS, parse_times
 from pipeline.settings import Settings, load
 from pipeline.store import differences, replays
 from pipeline.store.connect import connect
@@ -38,9 +39,19 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 def start(
     name: Name,
     topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable. Default: all.")] = None,
+    stored: Annotated[bool, typer.Option("--stored", help="Read what is stored, not the topics.")] = False,
     cold: Annotated[
         bool, typer.Option("--cold", help="Begin where the logs begin, even if something came before.")
     ] = False,
+    since: Annotated[str | None, typer.Option(help="Only what was measured from then on, ISO 8601.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only what was measured before, ISO 8601.")] = None,
+    from_offset: Annotated[int | None, typer.Option(min=0, help="Only from this offset of every partition on.")] = None,
+    to_offset: Annotated[int | None, typer.Option(min=0, help="Only before this offset of every partition.")] = None,
+    of_factory: Annotated[list[str] | None, typer.Option(help="Only rows of this factory; repeatable.")] = None,
+    machine: Annotated[list[str] | None, typer.Option(help="Only rows of this machine; repeatable.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="File of settings to replay by, instead of the usual one.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the partitions.")] = 2,
     rate: Annotated[float, typer.Option(min=0, help="Messages per second at most; 0: as fast as it goes.")] = 0.0,
     factory: Factory = None,
@@ -49,23 +60,35 @@ def start(
     """Read topics from their beginning to their present end. Ctrl-C stores what there is; `resume` goes on."""
     if not name or len(name) > 40 or set(name) - _LETTERS:
         raise typer.BadParameter(f"{name!r} is no name for a replay: a to z, 0 to 9 and _, at most 40 characters")
-    settings = load(factory)
+    file = str(config.absolute()) if config is not None else None
+    options = planning.ReplayOptions(
+        topics=tuple(topic or ()),
+        cold=cold,
+        stored=stored,
+        from_offset=from_offset,
+        to_offset=to_offset,
+        factories=tuple(of_factory or ()),
+        machines=tuple(machine or ()),
+        since_ms=_instant("--since", since),
+        until_ms=_instant("--until", until),
+        config=file,
+        processes=processes,
+        rate=rate,
+    )
+    settings = load(factory, file)
     logs.configure("warning", settings.log.format)
-    replay = planning.begin(settings, name, planning.ReplayOptions(tuple(topic or ()), cold, processes, rate))
-    _run(settings, replay, json=json)
+    _run(settings, planning.begin(settings, name, options), json=json)
 
 
 @app.command()
 def resume(name: Name, factory: Factory = None, json: Json = False) -> None:
     """Go on with a replay that was paused, interrupted or killed; one that runs already goes on."""
-    settings = load(factory)
+    settings, replay = of_name(name, factory)
     logs.configure("warning", settings.log.format)
-    with connections.database(settings, "pipeline replay") as connection:
-        replay = replays.find(connection, name)
-        if replay.state is ReplayState.STOPPED:
-            raise SettingsError(f"the replay {name!r} was stopped for good; `pipeline replay drop {name}` deletes it")
-        if replay.state is ReplayState.PROMOTED:
-            raise SettingsError(f"the replay {name!r} is promoted; `pipeline replay undo {name}` turns that back")
+    if replay.state is ReplayState.STOPPED:
+        raise SettingsError(f"the replay {name!r} was stopped for good; `pipeline replay drop {name}` deletes it")
+    if replay.state is ReplayState.PROMOTED:
+        raise SettingsError(f"the replay {name!r} is promoted; `pipeline replay undo {name}` turns that back")
     _run(settings, replay, json=json)
 
 
@@ -145,6 +168,15 @@ def diff(
                 " machine states were left out\n"
             )
     raise typer.Exit(0 if all(each.holds for each in found) else 1)
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = int(parse_times([text])[0])
+    if not 0 <= found < END_MS:
+        raise typer.BadParameter(f"{option} is {text!r}; write ISO 8601 with its zone, such as 2026-11-21T22:00:00Z")
+    return found
 
 
 def _write_csv(path: Path, figures: Sequence[dict[str, object]]) -> None:

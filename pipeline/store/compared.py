@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import LiteralString
 
 from psycopg import sql
+
+from pipeline.core.selection import Selection
+
+EVERY_ROW = sql.SQL("true")
+
+# Times are of ms: what is measured before an instant is measured a ms before it at the latest
+_MOMENT: LiteralString = "interval '1 millisecond'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,8 @@ class Compared:
         Condition over a row ``r`` of the schema ``{schema}`` and its partition's common progress ``c``.
     join
         How a row finds that progress.
+    time, length
+        The row's event time, if it has one, and what has to pass until it is over.
     """
 
     name: LiteralString
@@ -43,6 +53,8 @@ class Compared:
     close: tuple[Close, ...]
     join: LiteralString
     scope: LiteralString
+    time: LiteralString | None
+    length: LiteralString = _MOMENT
 
 
 _SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
@@ -59,6 +71,7 @@ TABLES = (
         "r.source_offset >= c.from_offset AND r.source_offset < c.effects AND NOT EXISTS ("
         "SELECT FROM {schema}.superseded_event AS d WHERE d.event_id = r.event_id"
         " AND r.stored_time >= d.stored_from AND r.stored_time < d.stored_to)",
+        "r.event_time",
     ),
     Compared(
         "reading_window",
@@ -67,7 +80,9 @@ TABLES = (
          "late_count"),
         (Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"), Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})")),
         "r.source_id = c.source_id",
-        "c.is_even OR r.window_start + interval '1 minute' <= c.watermark",
+        "c.is_counted AND (c.is_even OR r.window_start + interval '1 minute' <= c.watermark)",
+        "r.window_start",
+        "interval '1 minute'",
     ),
     Compared(
         "anomaly",
@@ -76,6 +91,7 @@ TABLES = (
         (Close("expected", "r.expected", "abs(r.expected)"), Close("score", "r.score", "abs(r.score)")),
         _BY_SOURCE,
         "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects",
+        "r.event_time",
     ),
     Compared(
         "machine_state",
@@ -84,7 +100,8 @@ TABLES = (
          "unverified"),
         (),
         "r.source_id = c.source_id",
-        "c.is_even",
+        "c.is_counted AND c.is_even",
+        None,
     ),
     Compared(
         "dead_letter",
@@ -94,8 +111,16 @@ TABLES = (
         _BY_SOURCE,
         "r.cluster = c.cluster AND r.consumer_group = c.consumer_group AND r.source_offset >= c.from_offset"
         " AND r.source_offset < c.effects",
+        "r.record_time",
     ),
 )  # fmt: skip
+
+_EXPRESSIONS: Mapping[tuple[str, str], LiteralString] = {
+    # json has no equality of its own; the text is what was sent
+    ("event", "body"): "r.body::text",
+    # What a device sent twice is not stored twice: who reads what is stored cannot count it
+    ("machine_state", "duplicates"): "CASE WHEN c.is_stored THEN 0 ELSE r.duplicates END",
+}
 
 
 def side(
@@ -104,6 +129,7 @@ def side(
     schema: sql.Composable,
     progress: sql.Composable,
     scope: LiteralString | None = None,
+    wanted: sql.Composable = EVERY_ROW,
 ) -> sql.Composed:
     """Return the query for one side's rows: keys, what must be equal, numbers and their scales.
 
@@ -117,21 +143,41 @@ def side(
         The relation ``c`` that says how far each partition has come.
     scope
         Instead of the table's own.
+    wanted
+        Another condition on a row ``r``.
     """
     columns = [
-        # json has no equality of its own; the text is what was sent
-        *(f"r.{each}::text AS {each}" if (table.name, each) == ("event", "body") else f"r.{each}"
-          for each in (*table.key, *table.exact)),
+        *(f"{_EXPRESSIONS.get((table.name, each), f'r.{each}')} AS {each}" for each in (*table.key, *table.exact)),
         *(part for each in table.close
           for part in (f"{each.value} AS {each.name}", f"{each.scale} AS {each.name}_scale")),
     ]  # fmt: skip
-    return sql.SQL("SELECT {columns} FROM {rows} AS r JOIN {progress} AS c ON {join} WHERE {scope}").format(
+    return sql.SQL(
+        "SELECT {columns} FROM {rows} AS r JOIN {progress} AS c ON {join} WHERE ({scope}) AND {wanted}"
+    ).format(
         columns=sql.SQL(", ").join(map(sql.SQL, columns)),
         rows=rows,
         progress=progress,
         join=sql.SQL(table.join),
         scope=sql.SQL(table.scope if scope is None else scope).format(schema=schema),
+        wanted=wanted,
     )
+
+
+def selected(table: Compared, selection: Selection) -> sql.Composable:
+    """Return the condition on a row ``r`` that says which rows a replay with a selection has."""
+    conditions: list[sql.Composable] = []
+    if (table.time is None and selection.is_timed) or (table.name == "dead_letter" and selection.is_owned):
+        return sql.SQL("false")
+    for column, names in (("machine_id", selection.machines), ("factory_id", selection.factories)):
+        if names:
+            conditions.append(sql.SQL("r.{} = ANY({})").format(sql.Identifier(column), sorted(names)))
+    time = sql.SQL(table.time or "NULL")
+    if selection.since_ms is not None:
+        conditions.append(sql.SQL("{} >= to_timestamp({} / 1000.0)").format(time, selection.since_ms))
+    if selection.until_ms is not None:
+        length = sql.SQL(table.length)
+        conditions.append(sql.SQL("{} + {} <= to_timestamp({} / 1000.0)").format(time, length, selection.until_ms))
+    return sql.SQL(" AND ").join(conditions) if conditions else EVERY_ROW
 
 
 def same_key(table: Compared, left: LiteralString = "l", right: LiteralString = "s") -> sql.Composed:

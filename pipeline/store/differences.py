@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from pipeline.store.compared import TABLES, Compared, changes, same_key, side
+from pipeline.core.selection import Selection
+from pipeline.store.compared import TABLES, Compared, changes, same_key, selected, side
 from pipeline.store.connect import SCHEMA
 from pipeline.store.replays import Replay
 
@@ -55,11 +56,12 @@ CREATE TEMPORARY TABLE common ON COMMIT DROP AS
 SELECT r.topic, r.partition, r.from_offset, s.cluster, s.consumer_group, s.source_id,
        least(s.effects_next, l.effects_next) AS effects,
        CASE WHEN s.watermark IS NOT NULL AND l.watermark IS NOT NULL THEN least(s.watermark, l.watermark) END AS watermark,
-       (s.effects_next, s.windows_next) = (l.effects_next, l.windows_next) AND r.from_offset = 0 AS is_even
+       (s.effects_next, s.windows_next) = (l.effects_next, l.windows_next) AS is_even,
+       r.counted_from = 0 OR %(is_timed)s AS is_counted, r.stored_to > 0 AS is_stored
 FROM {live}.replay_range AS r
 JOIN {shadow}.source_progress AS s USING (topic, partition)
 JOIN {live}.source_progress AS l USING (cluster, consumer_group, topic, partition)
-WHERE r.replay = %s
+WHERE r.replay = %(replay)s
 """
 
 
@@ -78,12 +80,14 @@ def differences(connection: Connection, replay: Replay) -> tuple[list[Difference
     What was compared, and in how many partitions the two have not come equally far.
     """
     names = {"live": sql.Identifier(SCHEMA), "shadow": sql.Identifier(replay.schema)}
+    selection = Selection.from_options(replay.options)
     found = []
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute(sql.SQL(_COMMON).format(**names), [replay.name])
+        about = {"replay": replay.name, "is_timed": selection.is_timed}
+        connection.execute(sql.SQL(_COMMON).format(**names), about)
         for table in TABLES:
-            found += _rows(table, _one(connection, _query(table, names)))
+            found += _rows(table, _one(connection, _query(table, names, selection)))
         (uneven,) = _one(connection, sql.SQL("SELECT count(*) FILTER (WHERE NOT is_even) FROM common"))
     return found, uneven
 
@@ -94,10 +98,16 @@ def _one(connection: Connection, query: sql.SQL | sql.Composed) -> Sequence[Any]
     return row
 
 
-def _query(table: Compared, names: dict[str, sql.Identifier]) -> sql.Composed:
+def _query(table: Compared, names: dict[str, sql.Identifier], selection: Selection) -> sql.Composed:
     """Return the query that compares one table: rows, then per column how many changed and by how much."""
     sides = {
-        name: side(table, sql.SQL("{}.{}").format(schema, sql.Identifier(table.name)), schema, sql.Identifier("common"))
+        name: side(
+            table,
+            sql.SQL("{}.{}").format(schema, sql.Identifier(table.name)),
+            schema,
+            sql.Identifier("common"),
+            wanted=selected(table, selection),
+        )
         for name, schema in names.items()
     }
     changed = changes(table)

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import psycopg
+from psycopg import sql
 
 from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.selection import Selection
+from pipeline.store.connect import SCHEMA
 from pipeline.store.identity import event_ids, seed
 from pipeline.store.progress import KEY, Progress
 
@@ -27,6 +30,19 @@ WHERE source_topic = %(topic)s AND source_partition = %(partition)s
       WHERE s.event_id = event.event_id AND event.stored_time >= s.stored_from AND event.stored_time < s.stored_to
   )
 ORDER BY source_offset, source_index
+"""
+
+_CARRY = """
+INSERT INTO {shadow}.dead_letter
+SELECT l.* FROM {live}.dead_letter AS l
+JOIN {live}.source_progress AS p ON (p.cluster, p.consumer_group, p.topic, p.partition)
+    = (l.cluster, l.consumer_group, l.source_topic, l.source_partition)
+WHERE l.cluster = %(cluster)s AND l.consumer_group = %(group)s AND l.source_topic = %(topic)s
+  AND l.source_partition = %(partition)s AND l.source_offset >= %(first)s AND l.source_offset < %(end)s
+  AND (p.log_since IS NULL OR l.stored_time >= p.log_since)
+  AND l.record_time >= coalesce(to_timestamp(%(since_ms)s::bigint / 1000.0), '-infinity')
+  AND l.record_time < coalesce(to_timestamp(%(until_ms)s::bigint / 1000.0), 'infinity')
+ON CONFLICT DO NOTHING
 """
 
 Row = tuple[int, int, int, bytes, bytes]
@@ -66,3 +82,18 @@ def _of_seed(own: np.ndarray[Any, np.dtype[np.uint64]], rows: list[Row]) -> list
     wanted = event_ids(own, times_ms, offsets, np.array([row[1] for row in rows], np.int32))
     mine = (ids[:, 0] == wanted.high) & (ids[:, 1] == wanted.low)
     return [row for row, is_mine in zip(rows, mine.tolist(), strict=True) if is_mine]
+
+
+def carry_dead_letters(
+    connection: psycopg.Connection[Any],
+    progress: Progress,
+    schema: str,
+    source: SourcePartition,
+    offsets: tuple[int, int],
+    selection: Selection,
+) -> None:
+    """Copy the dead letters of the offsets ``[first, end)`` into a shadow; those that are there stay."""
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    first, end = offsets
+    wanted = {"first": first, "end": end, "since_ms": selection.since_ms, "until_ms": selection.until_ms}
+    connection.execute(sql.SQL(_CARRY).format(**names), progress.key(source) | wanted)

@@ -35,15 +35,16 @@ JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, part
 _CUT: LiteralString = f"""
 CREATE TABLE {{shadow}}.cut AS
 SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0::bigint AS from_offset,
-       s.effects_next AS effects
+       s.effects_next AS effects, r.stored_to > 0 AS is_stored
 FROM {{live}}.source_progress AS l
 JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, partition)
+JOIN {{live}}.replay_range AS r ON r.replay = %(replay)s AND (r.topic, r.partition) = (l.topic, l.partition)
 WHERE {_OF_GROUP}
 """
 # Partitions that came since: nothing of them was live before the promotion
 _EXTEND: LiteralString = f"""
 INSERT INTO {{shadow}}.cut
-SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0, 0 FROM {{live}}.source_progress AS l
+SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0, 0, false FROM {{live}}.source_progress AS l
 WHERE {_OF_GROUP} AND (l.topic, l.partition) NOT IN (SELECT topic, partition FROM {{shadow}}.cut)
 """
 # In the order in which workers lock them, or they would lock each other out
@@ -87,11 +88,19 @@ LEFT JOIN {{live}}.partition_snapshot AS p USING (cluster, consumer_group, topic
 _GAPS: LiteralString = "SELECT count(*) FROM {shadow}.source_gap"
 
 
+def require_whole(replay: Replay) -> None:
+    """Check that a replay was asked for everything; raises :class:`SettingsError`."""
+    if not replay.is_whole:
+        raise SettingsError(
+            f"the replay {replay.name!r} began cold, or with limits: promoted is what was replayed whole, with every row and"
+            " from the beginning; start another"
+        )
+
+
 def require_promotable(connection: Connection, replay: Replay) -> None:
     """Check that a replay holds all that the live tables hold, by the same rules; raises :class:`SettingsError`."""
     name = replay.name
-    if replay.options.get("cold"):
-        raise SettingsError(f"the replay {name!r} began cold: its first windows and scores lack what came before")
+    require_whole(replay)
     if _value(connection, replay, _GAPS):
         raise SettingsError(
             f"the replay {name!r} lacks records that its logs had lost: `pipeline replay diff` says what"

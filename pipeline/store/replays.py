@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -14,8 +14,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipeline.core.errors import NotOwner, SettingsError
-from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
+from pipeline.core.selection import Selection
 from pipeline.store import shadow
 from pipeline.store.connect import SCHEMA
 from pipeline.store.progress import Progress
@@ -74,6 +74,35 @@ class Replay:
     created_at: dt.datetime
     is_alive: bool
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all results of all that ever came."""
+        limits = ("cold", "from_offset", "to_offset")
+        return Selection.from_options(self.options).is_all and not any(self.options.get(each) for each in limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What of one partition a replay reads.
+
+    Parameters
+    ----------
+    first, end
+        It has effects of the offsets ``[first, end)``.
+    counted_from
+        From where its windows count; at most ``first``.
+    state_at
+        Offset of the state that it begins with; 0: none.
+    stored_to
+        What comes before is read from what is stored, the rest from the log.
+    """
+
+    first: int
+    end: int
+    counted_from: int = 0
+    state_at: int = 0
+    stored_to: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class RangeProgress:
@@ -82,6 +111,7 @@ class RangeProgress:
     source: SourcePartition
     start: int
     end: int
+    stored_to: int
     effects: int
     windows: int
 
@@ -106,13 +136,17 @@ INSERT INTO {SCHEMA}.replay (name, schema, cluster, consumer_group, state, wante
 VALUES (%(name)s, %(schema)s, %(cluster)s, %(group)s, 'running', 'run', %(options)s, %(config_version)s, %(fold_version)s,
         %(worker)s)
 """
-_RANGE = f"INSERT INTO {SCHEMA}.replay_range VALUES (%s, %s, %s, %s, %s)"
+_RANGE = f"""
+INSERT INTO {SCHEMA}.replay_range (replay, topic, partition, from_offset, to_offset, counted_from, stored_to)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
 _LATER = f"""
-UPDATE {SCHEMA}.replay_range SET to_offset = greatest(to_offset, %s) WHERE replay = %s AND topic = %s AND partition = %s
+UPDATE {SCHEMA}.replay_range SET to_offset = greatest(to_offset, %s), stored_to = greatest(stored_to, %s)
+WHERE replay = %s AND topic = %s AND partition = %s
 """
 
 _PROGRESS = """
-SELECT r.topic, r.partition, r.from_offset, r.to_offset, p.effects_next, p.windows_next
+SELECT r.topic, r.partition, r.counted_from, r.to_offset, r.stored_to, p.effects_next, p.windows_next
 FROM {live}.replay_range AS r
 JOIN {shadow}.source_progress AS p USING (topic, partition)
 WHERE r.replay = %s
@@ -124,7 +158,7 @@ def create(
     connection: Connection,
     name: str,
     progress: Progress,
-    ranges: Mapping[SourcePartition, LogRange],
+    stretches: Mapping[SourcePartition, Stretch],
     options: Mapping[str, Any],
 ) -> Replay:
     """Note a replay and make its shadow, in one transaction.
@@ -151,8 +185,8 @@ def create(
     try:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.execute(_INSERT, row)
-            cursor.executemany(_RANGE, [(name, *source, *range_) for source, range_ in sorted(ranges.items())])
-            shadow.create(connection, schema, progress, ranges)
+            shadow.create(connection, schema, progress)
+            _begin(cursor, name, schema, progress, stretches)
     except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateSchema) as error:
         raise SettingsError(
             f"there is a replay {name!r} already: `pipeline replay resume {name}` goes on with it,"
@@ -161,8 +195,20 @@ def create(
     return find(connection, name)
 
 
+def _begin(
+    cursor: psycopg.Cursor[Any],
+    name: str,
+    schema: str,
+    progress: Progress,
+    stretches: Mapping[SourcePartition, Stretch],
+) -> None:
+    for source, each in sorted(stretches.items()):
+        cursor.execute(_RANGE, (name, *source, each.first, each.end, each.counted_from, each.stored_to))
+        shadow.begin(cursor, schema, progress, source, asdict(each))
+
+
 def extend(
-    connection: Connection, replay: Replay, progress: Progress, ranges: Mapping[SourcePartition, LogRange]
+    connection: Connection, replay: Replay, progress: Progress, stretches: Mapping[SourcePartition, Stretch]
 ) -> None:
     """Let a replay go on to later ends, and take partitions in that have come since it was begun.
 
@@ -174,11 +220,10 @@ def extend(
     with connection.transaction(), connection.cursor() as cursor:
         rows = cursor.execute(f"SELECT topic, partition FROM {SCHEMA}.replay_range WHERE replay = %s", [replay.name])
         known = {SourcePartition(*row) for row in rows}
-        new = {source: range_ for source, range_ in ranges.items() if source not in known}
-        cursor.executemany(_RANGE, [(replay.name, *source, *range_) for source, range_ in sorted(new.items())])
-        shadow.begin(connection, replay.schema, progress, new)
-        for source, (_, end) in ranges.items():
-            cursor.execute(_LATER, [end, replay.name, *source])
+        new = {source: each for source, each in stretches.items() if source not in known}
+        _begin(cursor, replay.name, replay.schema, progress, new)
+        for source, each in stretches.items():
+            cursor.execute(_LATER, [each.end, each.stored_to, replay.name, *source])
 
 
 def find(connection: Connection, name: str) -> Replay:

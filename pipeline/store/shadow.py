@@ -8,11 +8,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import SCHEMA
 from pipeline.store.identity import source_id
-from pipeline.store.progress import Progress
+from pipeline.store.progress import KEY, Progress
 
 Connection = psycopg.Connection[Any]
 
@@ -58,7 +57,11 @@ FROM pg_class WHERE oid = %(table)s::regclass AND reloptions IS NOT NULL
 # The partition's owner is nobody that is alive: whoever works on the replay takes it over
 _BEGIN = """
 INSERT INTO {shadow}.source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next)
-VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(source_id)s, %(start)s, %(start)s)
+VALUES (%(cluster)s, %(group)s, %(topic)s, %(partition)s, %(source_id)s, %(first)s, %(counted_from)s)
+"""
+_STATE = f"""
+INSERT INTO {{shadow}}.partition_snapshot
+SELECT * FROM {{live}}.snapshot_history WHERE {KEY} AND snapshot_offset = %(state_at)s ORDER BY taken_at DESC LIMIT 1
 """
 
 # A record to skip is meant in the log that it was found in
@@ -71,8 +74,8 @@ WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'ski
 """
 
 
-def create(connection: Connection, schema: str, progress: Progress, ranges: Mapping[SourcePartition, LogRange]) -> None:
-    """Make a shadow whose marks stand at the starts of ranges, with the live control records; in the caller's transaction.
+def create(connection: Connection, schema: str, progress: Progress) -> None:
+    """Make a shadow with the live control records, in the caller's transaction.
 
     Parameters
     ----------
@@ -89,16 +92,24 @@ def create(connection: Connection, schema: str, progress: Progress, ranges: Mapp
     restart = "ALTER TABLE {shadow}.control_record ALTER COLUMN id RESTART WITH {first}"
     connection.execute(sql.SQL(restart).format(first=sql.Literal(FIRST_CONTROL_ID), **names))
     connection.execute(sql.SQL(_CONTROLS).format(**names), progress.of_all())
-    begin(connection, schema, progress, ranges)
     _grant(connection, names)
 
 
-def begin(connection: Connection, schema: str, progress: Progress, ranges: Mapping[SourcePartition, LogRange]) -> None:
-    """Put the marks of partitions at the starts of their ranges; in the caller's transaction."""
-    query = sql.SQL(_BEGIN).format(shadow=sql.Identifier(schema))
-    for source, (start, _) in sorted(ranges.items()):
-        begins = {"source_id": source_id(progress.subscriber.cluster, source), "start": start}
-        connection.execute(query, progress.key(source) | begins)
+def begin(
+    cursor: psycopg.Cursor[Any], schema: str, progress: Progress, source: SourcePartition, at: Mapping[str, int]
+) -> None:
+    """Put a partition's marks where it begins, with the state that was kept there; in the caller's transaction.
+
+    Parameters
+    ----------
+    at
+        ``first`` and ``counted_from``: the marks of effects and of windows; ``state_at``: where the state is from, 0: none.
+    """
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    begins = {"source_id": source_id(progress.subscriber.cluster, source), **at}
+    cursor.execute(sql.SQL(_BEGIN).format(**names), progress.key(source) | begins)
+    if at["state_at"]:
+        cursor.execute(sql.SQL(_STATE).format(**names), progress.key(source) | begins)
 
 
 def drop(connection: Connection, schema: str) -> None:

@@ -10,7 +10,7 @@ import psycopg
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store.progress import Progress
+from pipeline.store.progress import KEY, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,36 @@ ON CONFLICT (cluster, consumer_group, topic, partition) DO UPDATE SET
     fold_version = excluded.fold_version, state = excluded.state, raw_bytes = excluded.raw_bytes,
     taken_at = excluded.taken_at
 """
+
+
+_KEEP = f"""
+INSERT INTO snapshot_history SELECT * FROM partition_snapshot AS p
+WHERE {KEY} AND NOT EXISTS (
+    SELECT FROM snapshot_history AS h
+    WHERE (h.cluster, h.consumer_group, h.topic, h.partition) = (p.cluster, p.consumer_group, p.topic, p.partition)
+      AND h.fold_version = p.fold_version AND h.taken_at > p.taken_at - make_interval(secs => %(every_s)s)
+)
+ON CONFLICT DO NOTHING
+"""
+
+
+def keep(connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition, every_s: float) -> None:
+    """Keep a partition's last snapshot for good, unless one was kept less than ``every_s`` seconds before it.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer.
+    """
+    try:
+        connection.execute(_KEEP, progress.key(source) | {"every_s": every_s})
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(f"a state of {source} was not kept: {str(error).partition(chr(10))[0]}") from error
 
 
 def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snapshot) -> bool:

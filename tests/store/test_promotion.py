@@ -13,14 +13,13 @@ from pipeline.core.codec import CodecRules
 from pipeline.core.effects import Effects
 from pipeline.core.errors import SettingsError
 from pipeline.core.fold import FoldRules, Marks
-from pipeline.core.marks import LogRange
 from pipeline.core.records import Record
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.store import promotion, replays
 from pipeline.store.connect import Connection, connect
 from pipeline.store.promotion import Outcome, Projection
-from pipeline.store.replays import Replay
+from pipeline.store.replays import Replay, Stretch
 from tables import snapshots
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 from tests.core.test_fold_laws import BASE_MS, assert_same_windows
@@ -151,7 +150,7 @@ def world(database) -> Iterator[Callable[[int], World]]:
         live = NotingSink(database.dsn)
 
         def make(seed: int) -> World:
-            replay = replays.create(admin, "r", live.progress, {SOURCE: LogRange(0, TOTAL)}, {"cold": False})
+            replay = replays.create(admin, "r", live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False})
             return World(admin, database.dsn, stream(seed), live, replay)
 
         yield make
@@ -342,7 +341,8 @@ def test_an_owner_from_before_can_store_nothing_after_a_promotion(world) -> None
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("UPDATE replay SET options = '{\"cold\": true}'", "began cold"),
+        ("UPDATE replay SET options = '{\"cold\": true}'", "began cold, or with limits"),
+        ("UPDATE replay SET options = '{\"since_ms\": 5}'", "began cold, or with limits"),
         ("UPDATE replay_range SET from_offset = 3", "has not all of telemetry.machine[0]"),
         ("DELETE FROM replay_r.source_progress", "has not all of telemetry.machine[0]"),
         ("UPDATE source_progress SET log_since = now()", "is not the one it once was"),
@@ -386,7 +386,7 @@ def test_only_the_last_promotion_can_be_undone(world) -> None:
     at.promote()
     first, at.replay = (
         at.replay,
-        replays.create(at.admin, "s", at.live.progress, {SOURCE: LogRange(0, TOTAL)}, {"cold": False}),
+        replays.create(at.admin, "s", at.live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False}),
     )
     at.again(OLD, 210)
     at.promote()

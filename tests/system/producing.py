@@ -64,10 +64,11 @@ def produce(
     assert failures == []
 
 
-def delete_before(address: str, topic: str, offset: int) -> None:
-    """Move the start of a topic's first log."""
+def delete_before(address: str, topic: str, offset: int, partitions: int = 1) -> None:
+    """Move the start of a topic's first logs; -1: to their ends."""
     client = AdminClient({"bootstrap.servers": address})
-    for answer in client.delete_records([TopicPartition(topic, 0, offset)]).values():
+    starts = [TopicPartition(topic, partition, offset) for partition in range(partitions)]
+    for answer in client.delete_records(starts).values():
         answer.result(30)
 
 
