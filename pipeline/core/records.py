@@ -72,16 +72,22 @@ class StoredEvent(NamedTuple):
         The broker's time, ms since the epoch, UTC.
     value
         Its own JSON, also if it was one of an array.
-    key, headers
-        Not stored.
     """
 
     offset: int
     place: int
     timestamp: int
     value: bytes
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes | None]] = ()
+
+    @property
+    def key(self) -> bytes | None:
+        """Not stored."""
+        return None
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Not stored."""
+        return ()
 
 
 def are_stored(records: Sequence[SourceRecord]) -> TypeGuard[Sequence[StoredEvent]]:
