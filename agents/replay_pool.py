@@ -22,8 +22,9 @@ from pipeline import connections, logs, rules
 from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
-from pipeline.store import replays
-from pipeline.store.replays import RangeProgress, Replay, ReplayState, Wanted
+from pipeline.store import replays, stretches
+from pipeline.store.replays import Replay, ReplayState, Wanted
+from pipeline.store.stretches import RangeProgress
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,7 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
     replays.require_same(replay, rules.progress(settings, ""))
     line = Line(lambda: _claimed(settings, replay.name))
     try:
-        shares = _shares(replay, line.use(lambda c: replays.progress_of(c, replay)))
+        shares = _shares(replay, line.use(lambda c: stretches.progress_of(c, replay)))
         line.use(lambda c: replays.want(c, replay.name, Wanted.RUN))
         line.use(lambda c: replays.note(c, replay.name, ReplayState.RUNNING))
         with _processes(settings, shares) as futures:
@@ -154,7 +155,7 @@ def _watch(line: Line, replay: Replay, futures: Sequence[Future[bool]], told: To
     try:
         while True:
             try:
-                told(line.use(lambda c: replays.progress_of(c, replay)))
+                told(line.use(lambda c: stretches.progress_of(c, replay)))
             except DatabaseUnavailable as error:
                 # The processes wait for it too
                 log.warning("replay.waiting", reason=str(error))
@@ -172,7 +173,7 @@ def _watch(line: Line, replay: Replay, futures: Sequence[Future[bool]], told: To
 
 
 def _completed(connection: Connection, replay: Replay) -> ReplayState:
-    lost = replays.gaps(connection, replay)
+    lost = stretches.gaps(connection, replay)
     if lost and not replay.options["cold"]:
         raise PipelineError(
             f"the logs lost {len(lost)} stretch(es) before they were read, first {lost[0]}: the replay lacks them;"

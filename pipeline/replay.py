@@ -12,11 +12,11 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.settings import Settings
-from pipeline.store import replays
+from pipeline.store import stretches
 from pipeline.store.connect import Connection, connect
 from pipeline.store.migrate import require_schema
-from pipeline.store.replays import Replay, Stretch
-from pipeline.store.stretches import nearest_state, stored_to
+from pipeline.store.replays import Replay
+from pipeline.store.stretches import Stretch, nearest_state, stored_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
         require_schema(connection)
         progress = rules.progress(settings, f"replay-{name}")
         stored = stored_to(connection, progress)
-        stretches = {source: _stretch(source, range_, stored.get(source), options) for source, range_ in held.items()}
+        planned = {source: _stretch(source, range_, stored.get(source), options) for source, range_ in held.items()}
         if options.from_offset or options.since_ms is not None:
-            stretches = {
-                source: _from_state(connection, settings, source, each, options) for source, each in stretches.items()
+            planned = {
+                source: _from_state(connection, settings, source, each, options) for source, each in planned.items()
             }
-        return replays.create(connection, name, progress, stretches, asdict(options))
+        return stretches.create(connection, name, progress, planned, asdict(options))
 
 
 def extend(settings: Settings, replay: Replay) -> None:
@@ -96,8 +96,8 @@ def extend(settings: Settings, replay: Replay) -> None:
         progress = rules.progress(settings, f"replay-{replay.name}")
         stored = stored_to(connection, progress)
         later = replace(options, stored=False)
-        stretches = {source: _stretch(source, range_, stored.get(source), later) for source, range_ in held.items()}
-        replays.extend(connection, replay, progress, stretches)
+        planned = {source: _stretch(source, range_, stored.get(source), later) for source, range_ in held.items()}
+        stretches.extend(connection, replay, progress, planned)
 
 
 def _held(settings: Settings, wanted: Sequence[str]) -> dict[SourcePartition, LogRange]:

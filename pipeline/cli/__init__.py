@@ -12,7 +12,7 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import letters, look, plant, replays, run, services
+from pipeline.cli import letters, look, plant, promotions, replays, run, services
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -33,6 +33,7 @@ app.command()(look.status)
 app.command()(look.verify)
 app.command()(look.doctor)
 app.command()(look.config)
+app.command()(promotions.rebuild)
 app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
 

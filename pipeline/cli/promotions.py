@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline import connections, logs, rules
 from pipeline import replay as planning
-from pipeline import rules
 from pipeline.cli.replay_run import of_name, run
 from pipeline.cli.terminal import Factory, Json, ReplayName, print_json
 from pipeline.core.errors import SettingsError
@@ -22,8 +22,41 @@ from pipeline.store.promotion import Outcome, Projection
 from pipeline.store.replays import Replay, ReplayState
 from pipeline.store.takeover import PROMOTING
 
+Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that share the partitions.")]
+Rate = Annotated[float, typer.Option(min=0, help="Messages per second at most; 0: as fast as it goes.")]
+
 _ROUNDS = 2
 _WAIT_S = 30.0
+
+
+def rebuild(
+    projection: Annotated[Projection, typer.Argument(help="What is made anew.")],
+    processes: Processes = 2,
+    rate: Rate = 0.0,
+    factory: Factory = None,
+    json: Json = False,
+) -> None:
+    """Make one projection anew from the stored events, while workers run; interrupted, the same command goes on."""
+    name = f"rebuild_{projection}"
+    settings = load(factory)
+    logs.configure("warning", settings.log.format)
+    with connections.database(settings, "pipeline rebuild") as connection:
+        replay = next(
+            (each for each in replays.all_of(connection, settings.site.cluster, settings.group) if each.name == name),
+            None,
+        )
+    if replay is None:
+        options = planning.ReplayOptions(stored=True, processes=processes, rate=rate)
+        replay = planning.begin(settings, name, options)
+    elif replay.state is ReplayState.PROMOTED:
+        raise SettingsError(
+            f"{projection} were made anew: `pipeline replay undo {name}` turns that back, `pipeline replay drop {name}"
+            " --for-good` lets it be done again"
+        )
+    if run(settings, replay) is not ReplayState.COMPLETE:
+        sys.stderr.write(f"go on with: pipeline rebuild {projection}\n")
+        return
+    promote(name, projection, factory=factory, json=json)
 
 
 def promote(

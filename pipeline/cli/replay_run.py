@@ -15,7 +15,8 @@ from agents import replay_pool
 from pipeline import connections
 from pipeline.settings import Settings, load
 from pipeline.store import replays
-from pipeline.store.replays import RangeProgress, Replay, ReplayState
+from pipeline.store.replays import Replay, ReplayState
+from pipeline.store.stretches import RangeProgress
 
 
 def of_name(name: str, factory: str | None) -> tuple[Settings, Replay]:

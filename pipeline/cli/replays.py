@@ -15,13 +15,14 @@ from agents import replay_pool
 from pipeline import connections, logs
 from pipeline import replay as planning
 from pipeline.cli import promotions
+from pipeline.cli.promotions import Processes, Rate
 from pipeline.cli.replay_run import of_name, run, state_of, stored, summary, total
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
 from pipeline.core.times import END_MS, parse_times
 from pipeline.settings import Settings, load
-from pipeline.store import differences, replays
+from pipeline.store import differences, replays, stretches
 from pipeline.store.connect import connect
 from pipeline.store.replays import Replay, ReplayState, Wanted
 
@@ -35,31 +36,38 @@ app.command()(promotions.undo)
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
+Topics = Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable. Default: all.")]
+Stored = Annotated[bool, typer.Option("--stored", help="Read what is stored, not the topics.")]
+Cold = Annotated[bool, typer.Option("--cold", help="Begin where the logs begin, even if something came before.")]
+Since = Annotated[str | None, typer.Option(help="Only what was measured from then on, ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only what was measured before, ISO 8601.")]
+FromOffset = Annotated[int | None, typer.Option(min=0, help="Only from this offset of every partition on.")]
+ToOffset = Annotated[int | None, typer.Option(min=0, help="Only before this offset of every partition.")]
+OfFactory = Annotated[list[str] | None, typer.Option(help="Only rows of this factory; repeatable.")]
+Machine = Annotated[list[str] | None, typer.Option(help="Only rows of this machine; repeatable.")]
+Config = Annotated[Path | None, typer.Option(help="File of settings to replay by, instead of the usual one.")]
+
+
 @app.command()
 def start(
     name: Name,
-    topic: Annotated[list[str] | None, typer.Option(help="Only this topic; repeatable. Default: all.")] = None,
-    stored: Annotated[bool, typer.Option("--stored", help="Read what is stored, not the topics.")] = False,
-    cold: Annotated[
-        bool, typer.Option("--cold", help="Begin where the logs begin, even if something came before.")
-    ] = False,
-    since: Annotated[str | None, typer.Option(help="Only what was measured from then on, ISO 8601.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only what was measured before, ISO 8601.")] = None,
-    from_offset: Annotated[int | None, typer.Option(min=0, help="Only from this offset of every partition on.")] = None,
-    to_offset: Annotated[int | None, typer.Option(min=0, help="Only before this offset of every partition.")] = None,
-    of_factory: Annotated[list[str] | None, typer.Option(help="Only rows of this factory; repeatable.")] = None,
-    machine: Annotated[list[str] | None, typer.Option(help="Only rows of this machine; repeatable.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="File of settings to replay by, instead of the usual one.")
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the partitions.")] = 2,
-    rate: Annotated[float, typer.Option(min=0, help="Messages per second at most; 0: as fast as it goes.")] = 0.0,
+    topic: Topics = None,
+    stored: Stored = False,
+    cold: Cold = False,
+    since: Since = None,
+    until: Until = None,
+    from_offset: FromOffset = None,
+    to_offset: ToOffset = None,
+    of_factory: OfFactory = None,
+    machine: Machine = None,
+    config: Config = None,
+    processes: Processes = 2,
+    rate: Rate = 0.0,
     factory: Factory = None,
     json: Json = False,
 ) -> None:
     """Read topics from their beginning to their present end. Ctrl-C stores what there is; `resume` goes on."""
-    if not name or len(name) > 40 or set(name) - _LETTERS:
-        raise typer.BadParameter(f"{name!r} is no name for a replay: a to z, 0 to 9 and _, at most 40 characters")
+    _require_name(name)
     file = str(config.absolute()) if config is not None else None
     options = planning.ReplayOptions(
         topics=tuple(topic or ()),
@@ -132,7 +140,7 @@ def list_(factory: Factory = None, json: Json = False) -> None:
     settings = load(factory)
     with connections.database(settings, "pipeline replay") as connection:
         found = replays.all_of(connection, settings.site.cluster, settings.group)
-        far = {each.name: replays.progress_of(connection, each) for each in found}
+        far = {each.name: stretches.progress_of(connection, each) for each in found}
     if json:
         print_json([summary(each, far[each.name]) for each in found])
         return
@@ -170,6 +178,11 @@ def diff(
     raise typer.Exit(0 if all(each.holds for each in found) else 1)
 
 
+def _require_name(name: str) -> None:
+    if not name or len(name) > 40 or set(name) - _LETTERS:
+        raise typer.BadParameter(f"{name!r} is no name for a replay: a to z, 0 to 9 and _, at most 40 characters")
+
+
 def _instant(option: str, text: str | None) -> int | None:
     if text is None:
         return None
@@ -204,7 +217,7 @@ def _want(settings: Settings, name: str, wanted: Wanted) -> None:
 def _run(settings: Settings, replay: Replay, *, json: bool) -> None:
     state = run(settings, replay)
     with connections.database(settings, "pipeline replay") as connection:
-        done = summary(replays.find(connection, replay.name), replays.progress_of(connection, replay))
+        done = summary(replays.find(connection, replay.name), stretches.progress_of(connection, replay))
     if json:
         print_json(done)
     else:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.core.state import PartitionState
-from pipeline.store import replays
+from pipeline.store import stretches
 from pipeline.store.connect import Connection, connect
 from pipeline.store.differences import Difference, differences
-from pipeline.store.replays import Replay, Stretch
+from pipeline.store.replays import Replay
+from pipeline.store.stretches import Stretch
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS, RULES
 from tests.store.database_sink import DatabaseSink
@@ -55,7 +56,7 @@ class Both:
 def both(database) -> Iterator[Both]:
     with connect(database.admin_dsn, autocommit=True) as admin:
         live = DatabaseSink(database.dsn)
-        replay = replays.create(admin, "r", live.progress, {SOURCE: Stretch(0, len(RECORDS))}, {"cold": False})
+        replay = stretches.create(admin, "r", live.progress, {SOURCE: Stretch(0, len(RECORDS))}, {"cold": False})
         shadow = DatabaseSink(database.dsn, replay.schema)
         for sink, cuts in ((live, [20, 70]), (shadow, [33, 120, 150])):
             sink.acquire()

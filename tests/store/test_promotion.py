@@ -16,10 +16,11 @@ from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import Record
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
-from pipeline.store import promotion, replays
+from pipeline.store import promotion, replays, stretches
 from pipeline.store.connect import Connection, connect
 from pipeline.store.promotion import Outcome, Projection
-from pipeline.store.replays import Replay, Stretch
+from pipeline.store.replays import Replay
+from pipeline.store.stretches import Stretch
 from tables import snapshots
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 from tests.core.test_fold_laws import BASE_MS, assert_same_windows
@@ -150,7 +151,7 @@ def world(database) -> Iterator[Callable[[int], World]]:
         live = NotingSink(database.dsn)
 
         def make(seed: int) -> World:
-            replay = replays.create(admin, "r", live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False})
+            replay = stretches.create(admin, "r", live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False})
             return World(admin, database.dsn, stream(seed), live, replay)
 
         yield make
@@ -386,7 +387,7 @@ def test_only_the_last_promotion_can_be_undone(world) -> None:
     at.promote()
     first, at.replay = (
         at.replay,
-        replays.create(at.admin, "s", at.live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False}),
+        stretches.create(at.admin, "s", at.live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False}),
     )
     at.again(OLD, 210)
     at.promote()

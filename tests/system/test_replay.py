@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.store import replays
+from pipeline.store import replays, stretches
 from pipeline.store.connect import connect
 from tests.system.processes import Site
 from tests.system.producing import delete_before
@@ -74,7 +74,7 @@ def is_alive(at: Site, name: str) -> bool:
 
 def stored_by(at: Site, name: str) -> int:
     with connect(at.dsn, autocommit=True) as connection:
-        far = replays.progress_of(connection, replays.find(connection, name))
+        far = stretches.progress_of(connection, replays.find(connection, name))
     return sum(each.effects for each in far)
 
 
