@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+
+import structlog
 
 from pipeline.broker.fetching import IDLE_S
 from pipeline.broker.log_client import LogClient
@@ -13,6 +14,10 @@ from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition, SourceRecord, StoredEvent
 from pipeline.history import StoredHistory
 from tables.loading import batches
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 1.0
 
 Carry = Callable[[SourcePartition, int], None]
 
@@ -46,7 +51,7 @@ class ChainClient:
     ) -> None:
         self._log, self._history, self._carry, self._most = log, history, carry, batch_events
         self._stored_to = {source: end for source, end in stored_to.items() if end > 0}
-        self._threads: dict[SourcePartition, _Reading] = {}
+        self._readings: dict[SourcePartition, _Reading] = {}
         self._paused: set[SourcePartition] = set()
 
     @property
@@ -57,7 +62,7 @@ class ChainClient:
     @property
     def is_done(self) -> bool:
         """Whether everything before the ends was delivered."""
-        return not self._threads and self._log.is_done
+        return not self._readings and self._log.is_done
 
     async def start(self) -> None:
         """Connect; raises :class:`BrokerUnavailable`."""
@@ -65,9 +70,9 @@ class ChainClient:
 
     async def stop(self) -> None:
         """Deliver nothing more, and disconnect."""
-        for reading in self._threads.values():
+        for reading in self._readings.values():
             await reading.close()
-        self._threads.clear()
+        self._readings.clear()
         await self._log.stop()
 
     def assignment(self) -> Collection[SourcePartition]:
@@ -82,35 +87,39 @@ class ChainClient:
     def resume(self, source: SourcePartition) -> None:
         """Deliver a partition again."""
         self._paused.discard(source)
-        if source not in self._threads:
+        if source not in self._readings:
             self._log.resume(source)
 
     async def seek(self, source: SourcePartition, position: int) -> None:
         """Go on at a position, wherever that is stored."""
-        if (reading := self._threads.pop(source, None)) is not None:
+        if (reading := self._readings.pop(source, None)) is not None:
             await reading.close()
         end = self._stored_to.get(source, 0)
         if position >= end:
             await self._log.seek(source, position)
             return
         await asyncio.to_thread(self._carry, source, end)
-        self._threads[source] = _Reading(batches(_flat(self._history.events(source, position, end)), self._most))
+
+        def since(at: int) -> Iterator[list[StoredEvent]]:
+            return batches(_flat(self._history.events(source, at, end)), self._most)
+
+        self._readings[source] = _Reading(source, since, position)
 
     async def fetch(self, timeout_s: float) -> Mapping[SourcePartition, Sequence[SourceRecord]]:
         """Return what comes next: of partitions that are stored a batch each, as soon as one has it; else of the logs."""
         ready = await self._next_stored(timeout_s)
-        if ready or (self._threads and not self._is_log_read()):
+        if ready or (self._readings and not self._is_log_read()):
             return ready
         # While stored events are on their way, logs are asked for what they have at once
-        return await self._log.fetch(0.0 if self._threads else timeout_s)
+        return await self._log.fetch(0.0 if self._readings else timeout_s)
 
     def _is_log_read(self) -> bool:
-        return len(self._threads) < len(self._log.assignment())
+        return len(self._readings) < len(self._log.assignment())
 
     async def _next_stored(self, timeout_s: float) -> dict[SourcePartition, Sequence[SourceRecord]]:
-        reading = {source: each.next for source, each in self._threads.items() if source not in self._paused}
+        reading = {source: each.next for source, each in self._readings.items() if source not in self._paused}
         if not reading:
-            if self._threads:
+            if self._readings:
                 await asyncio.sleep(IDLE_S)
             return {}
         await asyncio.wait(reading.values(), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -118,10 +127,10 @@ class ChainClient:
         for source, coming in reading.items():
             if not coming.done():
                 continue
-            events = self._threads[source].take()
+            events = self._readings[source].take()
             if events:
                 found[source] = events
-            else:
+            elif events is not None:
                 await self._hand_over(source)
         return found
 
@@ -134,7 +143,7 @@ class ChainClient:
                 f"the log of {source} begins at {held.start} by now, and what is stored was read to {end}: resumed, the replay"
                 " goes on from what is stored"
             )
-        del self._threads[source]
+        del self._readings[source]
         await self._log.seek(source, end)
         self._log.resume(source)
 
@@ -153,27 +162,51 @@ class ChainClient:
 
 
 class _Reading:
-    """Batches of a partition's stored events, the next of them always under way in a thread."""
+    """Batches of a partition's stored events, the next of them always under way in a thread.
 
-    def __init__(self, events: Iterator[list[StoredEvent]]) -> None:
-        self._events = events
-        self.next = self._begin()
+    Parameters
+    ----------
+    source
+        For the log.
+    since
+        Gives the batches from a position on.
+    """
 
-    def _begin(self) -> asyncio.Task[list[StoredEvent]]:
-        return asyncio.create_task(asyncio.to_thread(next, self._events, []))
+    def __init__(
+        self, source: SourcePartition, since: Callable[[int], Iterator[list[StoredEvent]]], position: int
+    ) -> None:
+        self._source, self._since, self._position = source, since, position
+        self._batches = since(position)
+        self.next = self._begin(0.0)
 
-    def take(self) -> list[StoredEvent]:
-        """Return the batch that came, empty behind the last; raises what reading it raised."""
-        events = self.next.result()
+    def _begin(self, wait_s: float) -> asyncio.Task[list[StoredEvent]]:
+        async def read() -> list[StoredEvent]:
+            await asyncio.sleep(wait_s)
+            return await asyncio.to_thread(next, self._batches, [])
+
+        return asyncio.create_task(read())
+
+    def take(self) -> list[StoredEvent] | None:
+        """Return the batch that came, empty behind the last; ``None`` if it has to be asked for again."""
+        try:
+            events = self.next.result()
+        except PipelineError as error:
+            if not error.retriable:
+                raise
+            log.warning("replay.waiting", source=str(self._source), reason=str(error))
+            self._batches = self._since(self._position)
+            self.next = self._begin(_RETRY_S)
+            return None
         if events:
-            self.next = self._begin()
+            self._position = events[-1].offset + 1
+            self.next = self._begin(0.0)
         return events
 
     async def close(self) -> None:
         """Let go of what is read from."""
-        with suppress(PipelineError):
-            await self.next
-        close = getattr(self._events, "close", None)
+        # A thread cannot be interrupted: what it reads comes to its end first
+        await asyncio.wait([self.next])
+        close = getattr(self._batches, "close", None)
         if close is not None:
             await asyncio.to_thread(close)
 
