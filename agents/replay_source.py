@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import structlog
 
@@ -18,6 +19,9 @@ from tables.loading import batches
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 1.0
+
+_PARTITIONS_AT_ONCE = 2
+"""While one is folded the next is read; an archive gives hundreds of megabytes at a time."""
 
 Carry = Callable[[SourcePartition, int], None]
 
@@ -117,7 +121,8 @@ class ChainClient:
         return len(self._readings) < len(self._log.assignment())
 
     async def _next_stored(self, timeout_s: float) -> dict[SourcePartition, Sequence[SourceRecord]]:
-        reading = {source: each.next for source, each in self._readings.items() if source not in self._paused}
+        flowing = (item for item in self._readings.items() if item[0] not in self._paused)
+        reading = {source: each.coming() for source, each in islice(flowing, _PARTITIONS_AT_ONCE)}
         if not reading:
             if self._readings:
                 await asyncio.sleep(IDLE_S)
@@ -177,7 +182,13 @@ class _Reading:
     ) -> None:
         self._source, self._since, self._position = source, since, position
         self._batches = since(position)
-        self.next = self._begin(0.0)
+        self._next: asyncio.Task[list[StoredEvent]] | None = None
+
+    def coming(self) -> asyncio.Task[list[StoredEvent]]:
+        """Return the next batch as it is under way."""
+        if self._next is None:
+            self._next = self._begin(0.0)
+        return self._next
 
     def _begin(self, wait_s: float) -> asyncio.Task[list[StoredEvent]]:
         async def read() -> list[StoredEvent]:
@@ -189,23 +200,24 @@ class _Reading:
     def take(self) -> list[StoredEvent] | None:
         """Return the batch that came, empty behind the last; ``None`` if it has to be asked for again."""
         try:
-            events = self.next.result()
+            events = self.coming().result()
         except PipelineError as error:
             if not error.retriable:
                 raise
             log.warning("replay.waiting", source=str(self._source), reason=str(error))
             self._batches = self._since(self._position)
-            self.next = self._begin(_RETRY_S)
+            self._next = self._begin(_RETRY_S)
             return None
         if events:
             self._position = events[-1].offset + 1
-            self.next = self._begin(0.0)
+            self._next = self._begin(0.0)
         return events
 
     async def close(self) -> None:
         """Let go of what is read from."""
         # A thread cannot be interrupted: what it reads comes to its end first
-        await asyncio.wait([self.next])
+        if self._next is not None:
+            await asyncio.wait([self._next])
         close = getattr(self._batches, "close", None)
         if close is not None:
             await asyncio.to_thread(close)
