@@ -122,13 +122,16 @@ class Publisher:
             If a log could not be read to its end.
         """
         found: Counter[Key] = Counter()
+        left = wanted.total()
         with self._complaints(), self._consumer() as consumer:
             ends = self._assign(consumer, topic, starts)
-            for record in self._read(consumer, topic, ends) if wanted else ():
+            for record in self._read(consumer, topic, ends) if left else ():
                 each = record.key(), record.value()
-                found[each] += found[each] < wanted[each]
-                if found[each] and found == wanted:
-                    break
+                if found[each] < wanted[each]:
+                    found[each] += 1
+                    left -= 1
+                    if not left:
+                        break
         return +found
 
     def tail(self, topic: str, sources: Collection[SourcePartition], since_ms: int) -> set[str]:
