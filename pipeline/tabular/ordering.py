@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import Tumbling
@@ -64,25 +65,44 @@ class Order:
 def in_time_order(stretches: Iterator[Judged]) -> Iterator[Judged]:
     """Yield all messages by event time, those of one time as they stood in the file; rejects come first.
 
-    All messages are in memory, with some 400 bytes beside each body.
+    All messages are in memory, each with its body and some 50 bytes.
     """
-    kept: list[Judged] = []
+    kept: list[_Packed] = []
+    names: dict[str, str] = {}
     for each in stretches:
         yield Judged([], [], [], [], each.rejects, each.rows)
-        each.rejects = []
-        kept.append(each)
-    places = list(chain.from_iterable(each.places for each in kept))
-    times = list(chain.from_iterable(each.times_ms for each in kept))
-    machines = list(chain.from_iterable(each.machine_ids for each in kept))
-    bodies = list(chain.from_iterable(each.bodies for each in kept))
-    kept.clear()
-    order = np.argsort(np.array(times, np.int64), kind="stable")
+        kept.append(_pack(each, names))
+    times = np.concatenate([each.times_ms for each in kept] or [np.empty(0, np.int64)])
+    firsts = np.cumsum([0, *(len(each.places) for each in kept)])
+    order = np.argsort(times, kind="stable")
     for begin in range(0, len(order), _BATCH):
-        which = order[begin : begin + _BATCH].tolist()
+        which = order[begin : begin + _BATCH]
+        stretch = np.searchsorted(firsts, which, side="right") - 1
+        found = [(kept[at], i) for at, i in zip(stretch.tolist(), (which - firsts[stretch]).tolist(), strict=True)]
         yield Judged(
-            [places[i] for i in which],
-            [times[i] for i in which],
-            [machines[i] for i in which],
-            [bodies[i] for i in which],
+            [int(each.places[i]) for each, i in found],
+            times[which].tolist(),
+            [each.machine_ids[i] for each, i in found],
+            [each.bodies[each.ends[i] : each.ends[i + 1]] for each, i in found],
             rejects=[],
         )
+
+
+class _Packed(NamedTuple):
+    """Messages in little memory: bodies that were written one by one take four times their length."""
+
+    places: npt.NDArray[np.int64]
+    times_ms: npt.NDArray[np.int64]
+    machine_ids: list[str]
+    bodies: bytes
+    ends: npt.NDArray[np.int64]
+
+
+def _pack(judged: Judged, names: dict[str, str]) -> _Packed:
+    return _Packed(
+        np.array(judged.places, np.int64),
+        np.array(judged.times_ms, np.int64),
+        [names.setdefault(name, name) for name in judged.machine_ids],
+        b"".join(judged.bodies),
+        np.cumsum([0, *map(len, judged.bodies)]),
+    )
