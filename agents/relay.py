@@ -71,7 +71,7 @@ class Outbox(Protocol):
 class Outlet(Protocol):
     """Where messages go; each call blocks and raises ``BrokerUnavailable``."""
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Outgoing]) -> object:
         """Return when the broker has all messages."""
 
     def tail(self, topic: str, sources: Collection[SourcePartition], since_ms: int) -> set[str]:

@@ -111,6 +111,7 @@ def create_topics(
     partitions: int,
     replication: int = 1,
     *,
+    properties: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> list[str]:
     """Create those of the topics that are missing, and return their names; one that exists is left as it is.
@@ -119,6 +120,8 @@ def create_topics(
     ----------
     partitions, replication
         Of each new topic.
+    properties
+        More of them, by the names that Apache Kafka has for them; where none are given the broker's defaults hold.
 
     Raises
     ------
@@ -130,7 +133,10 @@ def create_topics(
         present = admin.metadata().topics
         # A name may be given twice
         missing = [name for name in dict.fromkeys(names) if name not in present]
-        wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in missing]
+        wanted = [
+            NewTopic(name, num_partitions=partitions, replication_factor=replication, config=dict(properties or {}))
+            for name in missing
+        ]
         answers = admin.client.create_topics(wanted, operation_timeout=timeout_s) if wanted else {}
         for name, answer in answers.items():
             try:

@@ -12,7 +12,7 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import letters, look, plant, promotions, replays, run, services
+from pipeline.cli import imports, letters, look, plant, promotions, replays, run, services
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(run.worker)
 app.command()(plant.simulate)
+app.command("import")(imports.import_)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)

@@ -90,6 +90,11 @@ class Outgoing:
         """
         return [("id", self.id.encode()), ("source", str(self.place).encode())]
 
+    @property
+    def timestamp_ms(self) -> int:
+        """The record's time: 0 stands for when it is published."""
+        return 0
+
 
 def read_headers(headers: Mapping[str, str | bytes | None]) -> tuple[str, SourcePartition] | None:
     """Return id and source partition of a message of ours; ``None`` for somebody else's.

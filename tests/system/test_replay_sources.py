@@ -125,7 +125,7 @@ def test_results_are_kept_of_some_machines_of_a_factory_and_of_a_stretch_of_time
 
     (factory, *_), *_ = rows_of(lived, "SELECT factory_id, count(*) FROM telemetry.machine_state GROUP BY 1 ORDER BY 1")
     started(lived, "factory", f"--of-factory={factory}")
-    assert same(lived, "factory")["machine_state"][1] > 3
+    assert 0 < same(lived, "factory")["machine_state"][1] < lived.one("SELECT count(*) FROM telemetry.machine_state")
 
     ((since, until),) = rows_of(
         lived,

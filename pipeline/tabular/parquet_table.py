@@ -1,0 +1,131 @@
+"""Parquet: rows by number, a stretch of a row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.tabular.mapping import Column, Mapping, positions
+from pipeline.tabular.rows import CHUNK_ROWS, Cell, Chunk
+
+
+class ParquetTable:
+    """A Parquet file, of which the columns that are wanted are read once, in bounded memory.
+
+    Times of Parquet's own types become ISO 8601, with Z if their type has a zone. What is nested is text, and no reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mapping
+        Which columns are wanted.
+
+    Raises
+    ------
+    SettingsError
+        If it is no Parquet or lacks a column.
+    """
+
+    def __init__(self, path: Path, mapping: Mapping) -> None:
+        try:
+            self._file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise SettingsError(f"{path} cannot be read as Parquet: {_said(error)}") from error
+        self._path = path
+        schema = self._file.schema_arrow
+        self._wanted = positions(mapping, schema.names, path)
+        times = [column for column, at in self._wanted.items() if pa.types.is_timestamp(schema.types[at])]
+        self.instants: frozenset[Column] = frozenset(times)
+        self.total = self._file.metadata.num_rows
+        self.done = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows, in order.
+
+        Raises
+        ------
+        PipelineError
+            If the file is damaged; the text says behind which row.
+        """
+        names = self._file.schema_arrow.names
+        wanted = sorted(set(self._wanted.values()))
+        try:
+            for batch in self._file.iter_batches(CHUNK_ROWS, columns=[names[at] for at in wanted]):
+                cells = dict(zip(wanted, map(_cells, batch.columns), strict=True))
+                places = range(self.done + 1, self.done + batch.num_rows + 1)
+                self.done += batch.num_rows
+                columns = {column: cells[at] for column, at in self._wanted.items()}
+                yield Chunk(places, columns, lambda i, cells=cells: _row(names, cells, i))  # type: ignore[misc]  # bound now
+        except (OSError, pa.ArrowException) as error:
+            raise PipelineError(f"{self._path} is damaged behind row {self.done}: {_said(error)}") from error
+
+
+def _cells(column: Any) -> Sequence[Cell]:
+    """Return a column as text, numbers and nothing."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return _iso(column)
+    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
+        column = pc.cast(column, pa.float64())
+    try:
+        plain = column.to_pylist()
+    except UnicodeDecodeError:
+        plain = column.cast(pa.large_binary()).to_pylist()
+    return [_plain(each) for each in plain] if not _is_plain(kind) or bytes in set(map(type, plain)) else plain
+
+
+def _is_plain(kind: Any) -> bool:
+    """Return whether values of a type are text or numbers for Python too."""
+    tests = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _plain(value: Any) -> Cell:
+    if value is None or isinstance(value, str):
+        return value
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def _iso(column: Any) -> list[str | None]:
+    """Return times as text, to the millisecond, rounded down."""
+    unit, zone = column.type.unit, "Z" if column.type.tz is not None else ""
+    counts = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    texts = np.datetime_as_string(counts.astype(f"datetime64[{unit}]"), unit="ms").tolist()
+    valid = column.is_valid().to_pylist()
+    return [text + zone if there else None for text, there in zip(texts, valid, strict=True)]
+
+
+def _row(names: Sequence[str], cells: dict[int, Sequence[Cell]], i: int) -> str:
+    """Return the wanted columns of a row as JSON."""
+    found = {names[at]: column[i] for at, column in cells.items()}
+    # Text that is no UTF-8 is shown by its bytes' numbers
+    plain = {
+        name: cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell
+        for name, cell in found.items()
+    }
+    return orjson.dumps(plain, default=str).decode()
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
