@@ -1,16 +1,21 @@
-"""R40: replays are promoted and undone while workers run; killed at any moment, either is done whole or not at all."""
+"""R40, R41: replays are promoted and undone while workers run; killed at any moment, either is done whole or not at all."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
+import psycopg
 import pytest
 
+from tests.forks import Forked, Forks
 from tests.system.processes import Process, Site
-from tests.system.test_replay import PLANT, compared, is_alive, listed
+from tests.system.test_replay import PLANT, compared, is_alive
 
 KILLS = 20
 
@@ -22,60 +27,67 @@ def lively(site: Callable[..., Site], database) -> tuple[Site, Process]:
     at.worker("first")
     at.worker("second")
     plant = at.start(
-        "plant", "simulate", "--rate=10000", "--machines=500", "--messages=900000", f"--topic={at.topics[0]}", *PLANT
+        "plant", "simulate", "--rate=10000", "--machines=500", "--messages=400000", f"--topic={at.topics[0]}", *PLANT
     )
     at.wait(lambda: at.stored() > 20_000)
     return at, plant
 
 
-def succeed(at: Site, *command: str) -> str:
-    done = at.run("replay", *command)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+class Engineer:
+    """Says commands about the replay ``r``, some of which are killed at a random moment."""
+
+    def __init__(self, at: Site, forks: Forks) -> None:
+        self._at, self._forks, self._chance, self._number = at, forks, random.Random(40), itertools.count()
+
+    def say(self, *words: str) -> Forked:
+        log = self._at.folder / f"said-{next(self._number)}.log"
+        return self._forks.start("tests.system.commands:pipeline", log, self._at.environment, words=["replay", *words])
+
+    def done(self, *words: str) -> None:
+        said = self.say(*words)
+        assert said.wait(120) == 0, said.last_words()
+
+    def killed(self, longest_s: float, *words: str) -> str:
+        """Say something, kill it, and return the replay's state afterwards."""
+        said = self.say(*words)
+        self._at.wait(lambda: is_alive(self._at, "r") or said.poll() is not None)
+        time.sleep(self._chance.uniform(0, longest_s))
+        said.signal(signal.SIGKILL)
+        self._at.wait(lambda: said.poll() is not None and not is_alive(self._at, "r"), within_s=60)
+        return rows_of(self._at, "SELECT state FROM telemetry.replay WHERE name = 'r'")[0][0]
+
+    def took_s(self, *words: str) -> float:
+        began = time.monotonic()
+        self.done(*words)
+        return time.monotonic() - began
 
 
-def state(at: Site) -> str:
-    return str(listed(at, "r")["state"])
-
-
-def killed(at: Site, chance: random.Random, number: int, *command: str) -> None:
-    process = at.start(f"{command[0]}-{number}", "replay", *command)
-    at.wait(lambda: is_alive(at, "r") or process.exit_code is not None)
-    time.sleep(chance.uniform(0, 2.5))
-    process.kill_group()
-    at.wait(lambda: not is_alive(at, "r"), within_s=60)
-
-
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_promoted_and_undone_while_workers_run_and_killed_at_any_moment_nothing_is_lost(
-    lively: tuple[Site, Process],
+    lively: tuple[Site, Process], commands: Forks
 ) -> None:
     at, plant = lively
-    chance = random.Random(40)
-    succeed(at, "start", "r")
-    done = {"promoted": 0, "complete": 0}
-    for number in range(KILLS):
-        killed(at, chance, number, "promote", "r", "--catch-up" if number % 3 == 0 else "--no-catch-up")
-        if state(at) == "promoted":
-            done["promoted"] += 1
-            succeed(at, "undo", "r")
-    succeed(at, "promote", "r")
-    for number in range(KILLS):
-        killed(at, chance, number, "undo", "r")
-        if state(at) == "complete":
-            done["complete"] += 1
-            succeed(at, "promote", "r", "--no-catch-up")
-    # Some were killed before they were done, and some after
-    assert all(0 < times < KILLS for times in done.values()), done
-    assert state(at) == "promoted"
-    assert "promotion" in succeed(at, "undo", "r")
-    succeed(at, "promote", "r", "--json")
+    engineer = Engineer(at, commands)
+    engineer.done("start", "r")
+    engineer.done("promote", "r")
+    longest_s = 1.5 * engineer.took_s("undo", "r")
+
+    for _ in range(KILLS):
+        if engineer.killed(longest_s, "promote", "r", "--no-catch-up") == "promoted":
+            engineer.done("undo", "r")
+    engineer.done("promote", "r")
+    for _ in range(KILLS):
+        if engineer.killed(longest_s, "undo", "r") == "complete":
+            engineer.done("promote", "r", "--no-catch-up")
+    engineer.done("undo", "r")
+    engineer.done("promote", "r")
 
     settle(at, plant)
-    succeed(at, "start", "check", "--json")
+    assert at.run("replay", "start", "check").returncode == 0
     found = compared(at, "check")
     assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
     assert at.one("SELECT count(*) FROM telemetry.promotion WHERE undone_at IS NULL") == 1
+    assert at.one("SELECT count(*) FROM telemetry.promotion") > 3
 
 
 def settle(at: Site, plant: Process) -> None:
@@ -83,3 +95,40 @@ def settle(at: Site, plant: Process) -> None:
     assert plant.wait(300) == 0
     total = sum(each["end"] for each in json.loads(at.run("topics", "--json").stdout))
     at.wait(lambda: at.stored() == at.merged() == total, within_s=200)
+
+
+def rows_of(at: Site, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(at.dsn) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.timeout(300)
+def test_a_projection_is_rebuilt_from_stored_events_while_workers_run(site: Callable[..., Site], database) -> None:
+    at = site(partitions=2, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
+    at.worker("worker")
+    sent = ["--rate=4000", "--machines=50", f"--topic={at.topics[0]}", *PLANT]
+    assert at.start("plant", "simulate", "--messages=12000", *sent).wait(120) == 0
+    at.wait(lambda: at.merged() == at.stored() > 11_000)
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("UPDATE telemetry.reading_window SET mean = 0, count = count + 1 WHERE sensor = 'temperature'")
+        admin.execute("DELETE FROM telemetry.reading_window WHERE sensor = 'pressure'")
+        admin.execute("UPDATE telemetry.machine_state SET messages = 0")
+        admin.execute("DELETE FROM telemetry.anomaly WHERE source_partition = 0")
+    plant = at.start("more", "simulate", "--messages=12000", *sent)
+
+    for projection, key in (("windows", "reading_window"), ("anomalies", "anomaly")):
+        rebuilt = at.run("rebuild", projection, "--json")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        assert {each["table"]: each["added"] > 0 for each in json.loads(rebuilt.stdout)["tables"]}[key]
+        again = at.run("rebuild", projection)
+        assert (again.returncode, "were made anew" in again.stderr) == (78, True)
+
+    settle(at, plant)
+    assert at.run("replay", "start", "check").returncode == 0
+    found = {each["table"]: each for each in compared(at, "check")["columns"] if not each["column"]}
+    # What is rebuilt from events cannot know what devices had sent twice
+    wrong = {table: each for table, each in found.items() if each["missing"] or each["extra"] or each["changed"]}
+    assert set(wrong) <= {"machine_state"}, wrong
+    assert found["anomaly"]["live"] > 0
+    columns = [each for each in compared(at, "check")["columns"] if each["table"] == "machine_state"]
+    assert {each["column"] for each in columns if each["changed"]} <= {"", "duplicates"}
