@@ -1,4 +1,4 @@
-"""``python -m benchmarks [job|latency|recovery|memory|machines|import|all]``: run parts, print tables, write JSON."""
+"""``python -m benchmarks [part …|all]``: run parts, print tables, write JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import importing, job, latency, machines, memory, recovery, report
+from benchmarks import importing, job, latency, machines, memory, recovery, replays, report
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "latency": lambda site, o: latency.run(site, machines=o.machines, seconds=o.seconds),
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
+    "replays": lambda site, o: replays.run(site, messages=o.messages, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
     "import": lambda site, o: importing.run(site, rows=o.messages),
 }

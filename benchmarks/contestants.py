@@ -71,17 +71,22 @@ class Contestant:
         """Start one process, with more variables in its environment."""
         python = sys.executable if self.ours else str(PEERS_PYTHON)
         arguments, variables = self.command(task)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         with self.log_file(task).open("ab") as output:
             return subprocess.Popen(
                 [python, *arguments],
-                env=environment | variables | dict(more or {}),
+                env=environment(variables | dict(more or {})),
                 cwd=task.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that has these settings and no others."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return found | dict(variables)
 
 
 def worker_variables(task: Task) -> dict[str, str]:

@@ -76,7 +76,7 @@ class Processes:
     def __init__(
         self, contestant: Contestant, tasks: Sequence[Task], variables: Mapping[str, str] | None = None
     ) -> None:
-        self._contestant, self._tasks, self._variables = contestant, list(tasks), variables
+        self._contestant, self.tasks, self._variables = contestant, list(tasks), variables
         self.resident_mb = 0.0
         self.all: list[subprocess.Popen[bytes]] = []
         for number in range(len(tasks)):
@@ -84,9 +84,9 @@ class Processes:
 
     def start(self, number: int) -> subprocess.Popen[bytes]:
         """Start the process of a number; the one that had it has ended. The next number is one more of the group."""
-        if number == len(self._tasks):
-            self._tasks.append(replace(self._tasks[0], number=number))
-        process = self._contestant.start(self._tasks[number], self._variables)
+        if number == len(self.tasks):
+            self.tasks.append(replace(self.tasks[0], number=number))
+        process = self._contestant.start(self.tasks[number], self._variables)
         self.all[number : number + 1] = [process]
         return process
 
@@ -99,7 +99,7 @@ class Processes:
         """Return what one of them that ended said last; empty while all run."""
         for number, each in enumerate(self.all):
             if each.poll() is not None:
-                said = self._contestant.log_file(self._tasks[number]).read_text(errors="replace").strip()
+                said = self._contestant.log_file(self.tasks[number]).read_text(errors="replace").strip()
                 return f"a process ended with code {each.returncode}: {said.rpartition(chr(10))[2][-200:]}"
         return ""
 
