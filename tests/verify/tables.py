@@ -56,7 +56,8 @@ class Tables:
 
     def _store(self, rows: list[LedgerRow]) -> None:
         readings: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-        for row in accepted(rows):
+        # By time, as the last reading of a window is the latest
+        for row in sorted(accepted(rows), key=lambda r: (r.event_time_ms, r.offset, r.index)):
             self.store_event(row)
             for sensor, value in orjson.loads(row.readings).items():
                 readings[row.machine_id, sensor, row.event_time_ms // 60_000].append(value)
