@@ -1,4 +1,4 @@
-"""``python -m benchmarks [job|latency|recovery|memory|machines|all]``: run parts, print tables, write JSON."""
+"""``python -m benchmarks [job|latency|recovery|memory|machines|verify|all]``: run parts, print tables, write JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import job, latency, machines, memory, recovery, report
+from benchmarks import job, latency, machines, memory, recovery, report, verify
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
+    "verify": lambda site, o: verify.run(site, machines=o.machines, messages=o.messages),
 }
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     """Run the parts that were asked for, each on fresh services."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)} or all; default: job")
-    parser.add_argument("--messages", type=int, default=1_000_000, help="messages of job J")
+    parser.add_argument("--messages", type=int, default=1_000_000, help="messages of job J, and of verify")
     parser.add_argument("--machines", type=int, default=10_000, help="machines, 5 sensors each")
     parser.add_argument("--rounds", type=int, default=1, help="how often everybody runs job J")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="processes of job J")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,8 +41,8 @@ class Judged:
 
     Parameters
     ----------
-    seconds
-        From its start to its end, s.
+    seconds, cpu_s
+        From its start to its end, and what CPU its process used meanwhile, s.
     resident_mb
         Its largest resident set, MB.
     """
@@ -53,6 +51,7 @@ class Judged:
     messages: int
     seconds: float
     per_second: float
+    cpu_s: float
     resident_mb: float
     holds: bool
 
@@ -110,7 +109,28 @@ def fill(dsn: str, ledger: Path, machines: int, messages: int) -> None:
     stored.close()
 
 
-if __name__ == "__main__":
+def run(services: Services, *, machines: int, messages: int) -> dict[str, Any]:
+    """Let the command judge stored messages, by themselves and by their ledger; return the figures."""
+    with services.database(ours=True) as dsn, tempfile.TemporaryDirectory(dir=services.folder) as folder:
+        ledger = Path(folder) / "ledger.csv"
+        fill(dsn, ledger, machines, messages)
+        runs = [_judge("by themselves", dsn), _judge("by the ledger", dsn, ledger)]
+    columns = ("against", "messages", "s", "messages/s", "CPU s", "peak MB", "holds")
+    report.show("", columns, [tuple(asdict(each).values()) for each in runs])
+    return {"runs": [asdict(each) for each in runs]}
+
+
+def _judge(against: str, dsn: str, *arguments: Path) -> Judged:
+    """Run the command and measure its process."""
+    command = [sys.executable, "-m", "pipeline", "verify", "--json", *map(str, arguments)]
     began = time.perf_counter()
-    fill(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-    print(f"{time.perf_counter() - began:.1f} s")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, env=os.environ | {"PIPELINE_POSTGRES__DSN": dsn})
+        _, _, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        said.seek(0)
+        found = orjson.loads(said.read())
+    cpu_s = used.ru_utime + used.ru_stime
+    return Judged(
+        against, found["stored"], seconds, found["stored"] / seconds, cpu_s, used.ru_maxrss * 1024 / 1e6, found["holds"]
+    )

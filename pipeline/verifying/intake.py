@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.codec import CodecRules, decode
-from pipeline.core.records import Record, SourcePartition
+from pipeline.core.records import Record, Shape, SourcePartition
 from pipeline.core.times import END_MS
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.blocks import Names, whole
@@ -49,6 +49,8 @@ class Intake:
         self.sent, self.sent_places = Spill(folder / "sent", MESSAGE), Spill(folder / "sent-places", PLACE)
         self.places, self.windows = Spill(folder / "places", PLACE), Spill(folder / "windows", WINDOW)
         self.odd, self.flagged = Spill(folder / "odd", ANOMALY), Spill(folder / "flagged", ANOMALY)
+        self._layouts: dict[Shape, int] = {}
+        self._of_layouts: list[tuple[int, int]] = []
         self.at_letters: set[tuple[int, int]] = set()
 
     def source_name(self, number: int) -> SourcePartition:
@@ -79,20 +81,28 @@ class Intake:
     def _read_bodies(self, rows: Array, ingest_ms: Array, bodies: list[Any]) -> tuple[Array, Array]:
         """Fill in what bodies say; return all readings, and how many each message has: shape (n,)."""
         records = [Record(n, at, body) for n, (at, body) in enumerate(zip(ingest_ms.tolist(), bodies, strict=True))]
-        said, _ = decode(records, _RULES, {})
+        said, _ = decode(records, _RULES, {}, self._layouts)
+        machines, shapes = self._known(said.shapes, said.numbers)
         counts = np.zeros(len(rows), np.int64)
         at, many = said.offsets, np.diff(said.ends, prepend=0)
-        machines = np.fromiter(map(self.machines.find, said.machine_ids), np.int32, len(said.machine_ids))
         agrees = (machines == rows["machine"][at]) & (said.times_ms == rows["time_ms"][at])
         agrees &= np.bincount(at, minlength=len(rows))[at] == 1
-        at, seqs = at[agrees], said.seqs[agrees]
-        rows["seq"][at] = seqs
-        rows["shape"][at] = self._shapes([names for names, is_so in zip(said.sensors, agrees, strict=True) if is_so])
-        counts[at] = many[agrees]
+        at = at[agrees]
+        rows["seq"][at], rows["shape"][at], counts[at] = said.seqs[agrees], shapes[agrees], many[agrees]
         lacks = np.ones(len(rows), np.bool_)
         lacks[at] = False
         self._note("unreadable", "unreadable", rows[lacks])
         return said.values[np.repeat(agrees, many)], counts
+
+    def _known(self, shapes: list[Shape], numbers: Array) -> tuple[Array, Array]:
+        """Return the machine and the sensors' shape of each message, shape (n,); what is new is noted."""
+        for i in np.flatnonzero(numbers < 0).tolist():
+            machine_id, _, _, names = shape = shapes[i]
+            numbers[i] = number = self._layouts.setdefault(shape, len(self._layouts))
+            if number == len(self._of_layouts):
+                self._of_layouts.append((self.machines.find(machine_id), self._shape(names)))
+        known = np.array(self._of_layouts, np.int32).reshape(-1, 2)[numbers]
+        return known[:, 0], known[:, 1]
 
     def take_sent(self, path: Path, first: int, table: pa.Table, bounds: Array | None) -> None:
         """Take a block of a ledger; of its rows those within bounds, shape (n,)."""

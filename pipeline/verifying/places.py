@@ -49,7 +49,7 @@ class _Late:
         return late
 
 
-class _Offsets:
+class Offsets:
     """Which offsets of one source partition have nothing, from the first that is known to the windows mark.
 
     Parameters
@@ -110,7 +110,7 @@ def judge_places(
     unaccounted, are_whole, done = 0, True, 0
     for source, own in by_source.items():
         mark = intake.marks.marks.get(source)
-        offsets = _Offsets(intake.marks.explained(source), mark.windows if mark and mark.is_known else 0)
+        offsets = Offsets(intake.marks.explained(source), mark.windows if mark and mark.is_known else 0)
         late = _Late(question.window_ms, question.delay_ms or 0)
         for key in own:
             rows, is_current = _sorted(intake.places.take(key)), bool(key >> _LOG_BITS & 1)

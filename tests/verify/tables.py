@@ -37,7 +37,7 @@ class Tables:
     def __init__(self, admin_dsn: str, dsn: str, folder: Path) -> None:
         self.dsn, self.ledger = dsn, folder / "ledger.csv"
         self.admin = connect(admin_dsn, autocommit=True)
-        self.admin.execute("TRUNCATE event, dead_letter, reading_window, anomaly, source_progress")
+        self.admin.execute("TRUNCATE event, dead_letter, reading_window, anomaly, source_progress, machine_state")
 
     def send(self, records: list[Sent], partitions: int = 2) -> list[LedgerRow]:
         """Note records in the ledger, a machine always in the same partition; return its rows."""
