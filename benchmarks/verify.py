@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,9 @@ def _judge(against: str, dsn: str, *arguments: Path) -> Judged:
     began = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, env=os.environ | {"PIPELINE_POSTGRES__DSN": dsn})
-        _, _, used = os.wait4(process.pid, 0)
+        # As Popen waits, but with what the process used
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         said.seek(0)
         found = orjson.loads(said.read())

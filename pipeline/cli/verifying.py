@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from csv import DictWriter
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -47,6 +47,9 @@ def verify(
     """Judge what is stored, over the whole range. Exit code 1 if anything is lost, doubled or wrongly added up."""
     bounds = Bounds(_time("--since", since), _time("--until", until), tuple(machine or ()), factory)
     settings = load()
+    if csv is not None:
+        # Before everything is read, and not after
+        _write_csv(csv, [])
     with _bar() as told:
         found = judge(
             ledger,
@@ -57,7 +60,7 @@ def verify(
             told=told,
         )
     if csv is not None:
-        _write_csv(csv, found)
+        _write_csv(csv, found.machine_rows)
     if json:
         print_json(found.summary | {"machines": found.machine_rows})
     else:
@@ -81,9 +84,7 @@ def _time(option: str, text: str) -> dt.datetime | None:
 
 def _tell(found: Verification) -> None:
     """Print a verification for people: totals, then the worst machines."""
-    figures = {
-        key: value for key, value in found.summary.items() if value is None or isinstance(value, int)
-    }  # what cannot be told is a dash
+    figures = {key: value for key, value in found.summary.items() if value is None or isinstance(value, int)}
     latency = {f"latency {key}, ms": value for key, value in (found.latency_ms or {}).items()}
     print_table(["what", "figure"], [(key.replace("_", " "), value) for key, value in (figures | latency).items()])
     if found.machines:
@@ -96,12 +97,12 @@ def _tell(found: Verification) -> None:
     sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")
 
 
-def _write_csv(path: Path, found: Verification) -> None:
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     try:
         with path.open("w", newline="") as file:
             writer = DictWriter(file, [field.name for field in fields(MachineFigures)])
             writer.writeheader()
-            writer.writerows(found.machine_rows)
+            writer.writerows(rows)
     except OSError as error:
         raise SettingsError(f"--csv {path} cannot be written: {error.strerror}") from error
 
