@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from pipeline.core.banks import MEMORY
-from pipeline.verifying.spill import MESSAGE, NO_LATENCY, Array, groups
+from pipeline.verifying.spill import NO_LATENCY, Array, groups
 
 _KEY = ("machine", "source", "offset", "index", "time_ms")
 
@@ -185,8 +185,3 @@ def gaps(rows: Array) -> Gap:
     run, seqs = run[order], rows["seq"][order]
     at = 1 + np.flatnonzero((run[1:] == run[:-1]) & (seqs[1:] - seqs[:-1] > 1))
     return Gap(rows["machine"][order[at]], seqs[at - 1] + 1, seqs[at] - 1)
-
-
-def nothing() -> Array:
-    """Return no messages."""
-    return np.empty(0, MESSAGE)

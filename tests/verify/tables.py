@@ -150,8 +150,8 @@ class Tables:
         marks = ", ".join(["%s"] * len(columns))
         self.admin.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
 
-    def verify(self) -> Verification:
-        return verify(self.ledger, self.dsn, group=GROUP)
+    def verify(self, **more: object) -> Verification:
+        return verify(self.ledger, self.dsn, group=GROUP, **more)
 
 
 def accepted(rows: list[LedgerRow]) -> list[LedgerRow]:
