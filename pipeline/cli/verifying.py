@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def verify(
     """Judge what is stored, over the whole range. Exit code 1 if anything is lost, doubled or wrongly added up."""
     bounds = Bounds(_time("--since", since), _time("--until", until), tuple(machine or ()), factory)
     settings = load()
+    # Told to stop, it removes its files as it does on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if csv is not None:
         # Before everything is read, and not after
         _write_csv(csv, [])

@@ -13,7 +13,7 @@ from pyarrow import csv
 from pipeline.store.connect import Connection
 from pipeline.verifying.spill import Array
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 WHOLE = pa.int64()
