@@ -100,7 +100,7 @@ class Intake:
             machine_id, _, _, names = shape = shapes[i]
             numbers[i] = number = self._layouts.setdefault(shape, len(self._layouts))
             if number == len(self._of_layouts):
-                self._of_layouts.append((self.machines.find(machine_id), self._shape(names)))
+                self._of_layouts.append((self.machines.number(machine_id), self._shape(names)))
         known = np.array(self._of_layouts, np.int32).reshape(-1, 2)[numbers]
         return known[:, 0], known[:, 1]
 

@@ -13,7 +13,6 @@ from pipeline.verifying.question import Question
 from pipeline.verifying.spill import NO_LATENCY, Array, groups, ragged
 
 _PLACE = ("machine", "source", "offset", "index")
-_CANDIDATES = 20 * EXAMPLES
 _LARGEST_GAP = 1 << 40
 """A gap counts as at most so many numbers: devices may send any, and sums of them are to fit."""
 
@@ -37,6 +36,7 @@ class Judge:
             ],
             np.int64,
         )
+        self._ranks, self._sensor_ranks = _ranks(intake.machines.texts), _ranks(intake.sensors.texts)
         self.latencies = Latencies()
         self.by_machine: dict[int, dict[str, float]] = {}
         self.seen_ms = np.full(len(intake.machines.texts), -1, np.int64)
@@ -113,7 +113,8 @@ class Judge:
         self.figures.add("sequence_gaps", gaps.machines)
         self.figures.add("sequence_missing", gaps.machines, np.minimum(gaps.last - gaps.first + 1, _LARGEST_GAP))
         names = self._intake.machines.texts
-        shown = zip(gaps.machines[:EXAMPLES].tolist(), gaps.first.tolist(), gaps.last.tolist(), strict=False)
+        order = np.lexsort((gaps.first, self._ranks[gaps.machines]))[:EXAMPLES]
+        shown = zip(*(column[order].tolist() for column in gaps), strict=True)
         self.figures.example(
             "gap", [((names[m], first), f"{names[m]} seq {first} to {last}") for m, first, last in shown]
         )
@@ -136,7 +137,8 @@ class Judge:
         self.figures.add("windows_wrong", wrong["machine"])
         machines, sensors = self._intake.machines.texts, self._intake.sensors.texts
         found: list[Example] = []
-        for row in wrong[np.lexsort((wrong["start_ms"], wrong["sensor"], wrong["machine"]))[:_CANDIDATES]]:
+        order = np.lexsort((wrong["start_ms"], self._sensor_ranks[wrong["sensor"]], self._ranks[wrong["machine"]]))
+        for row in wrong[order[:EXAMPLES]]:
             start = np.datetime_as_string(np.datetime64(int(row["start_ms"]), "ms"), unit="s")
             key = (machines[row["machine"]], sensors[row["sensor"]], f"{start}Z")
             found.append((key, " ".join(key)))
@@ -163,6 +165,13 @@ class Judge:
     def _note(self, figure: str, rows: Array) -> None:
         self.figures.add(figure, rows["machine"])
         self.figures.example(figure, self._intake.named(rows))
+
+
+def _ranks(names: list[str]) -> Array:
+    """Return the place of each name among all in order, shape (n,)."""
+    ranks = np.empty(len(names), np.int64)
+    ranks[np.argsort(np.array(names, object))] = np.arange(len(names))
+    return ranks
 
 
 def _among(rows: Array, others: Array, names: tuple[str, ...]) -> Array:

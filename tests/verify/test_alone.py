@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.core.errors import SettingsError
 from pipeline.verify import Bounds, Verification, verify
+from pipeline.verifying import blocks, run
 from pipeline.verifying.report import DEFECTS
 from simulator.ledger import LedgerRow
 from simulator.plant import Plant
@@ -74,6 +75,17 @@ def test_what_fold_and_sink_stored_holds_and_every_figure_is_the_plants(
     assert (found.sequence_gaps, found.sequence_missing) == missing(kept)
     assert found.sequence_gaps > 0
     assert [getattr(found, name) for name in ("sent", "lost", "unexpected", "dead_letters", "refused")] == [None] * 5
+
+
+def test_nothing_depends_on_how_much_is_read_at_once(
+    tables: Tables, folded: list[LedgerRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folded
+    whole = alone(tables)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 5_000)
+    monkeypatch.setattr(run, "_BUCKET_BYTES", 20_000)
+
+    assert alone(tables) == whole
 
 
 def went_back(rows: list[LedgerRow]) -> int:
