@@ -7,6 +7,8 @@ import numpy as np
 from pipeline.verifying.spill import WINDOW, Array, groups, ragged
 
 _CLOSE = 1e-9
+# Squares of less are no numbers of full precision
+_SMALLEST = 1e-150
 
 
 def recomputed(rows: Array, source_ids: Array, window_ms: int, values: Array, sensors: Array, counts: Array) -> Array:
@@ -68,7 +70,7 @@ def compared(expected: Array, actual: Array) -> Array:
 def _same(e: Array, a: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         sd, actual_sd = _deviation(e), _deviation(a)
-        near = _CLOSE * np.maximum(np.abs(e["mean"]), sd)
+        near = np.maximum(_CLOSE * np.maximum(np.abs(e["mean"]), sd), _SMALLEST)
         # What is no number is close to nothing
         same: Array = (np.abs(a["mean"] - e["mean"]) <= near) & (np.abs(actual_sd - sd) <= near)
     for name in ("count", "min", "max", "last"):
