@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import importing, job, latency, machines, memory, recovery, replays, report
+from benchmarks import importing, job, latency, machines, memory, recovery, replays, report, verify
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "replays": lambda site, o: replays.run(site, messages=o.messages, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
     "import": lambda site, o: importing.run(site, rows=o.messages),
+    "verify": lambda site, o: verify.run(site, machines=o.machines, messages=o.messages),
 }
 
 
@@ -27,7 +28,9 @@ def main() -> None:
     """Run the parts that were asked for, each on fresh services."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)} or all; default: job")
-    parser.add_argument("--messages", type=int, default=1_000_000, help="messages of job J, rows of import")
+    parser.add_argument(
+        "--messages", type=int, default=1_000_000, help="messages of job J, of verify and of replays, rows of import"
+    )
     parser.add_argument("--machines", type=int, default=10_000, help="machines, 5 sensors each")
     parser.add_argument("--rounds", type=int, default=1, help="how often everybody runs job J")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="processes of job J")

@@ -12,7 +12,7 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import imports, letters, look, plant, promotions, replays, run, services
+from pipeline.cli import imports, letters, look, plant, promotions, replays, run, services, verifying
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -31,7 +31,7 @@ app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)
 app.command()(look.status)
-app.command()(look.verify)
+app.command()(verifying.verify)
 app.command()(look.doctor)
 app.command()(look.config)
 app.command()(promotions.rebuild)

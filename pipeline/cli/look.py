@@ -1,21 +1,17 @@
-"""Commands that look and change nothing: status, verify, doctor, config."""
+"""Commands that look and change nothing: status, doctor, config."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from json import loads
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline import doctor as medicine
 from pipeline import status as standing
-from pipeline.cli.terminal import Factory, Json, age, print_json, print_table, printable
+from pipeline.cli.terminal import Factory, Json, age, print_json, print_table
 from pipeline.settings import load, origins
-from pipeline.verify import Verification
-from pipeline.verify import verify as compare
 
 
 def status(
@@ -39,20 +35,6 @@ def status(
     print_table([*columns, "effects", "windows", "snapshot", "snapshot age"], shown, keys=2)
 
 
-def verify(
-    ledger: Annotated[Path, typer.Argument(help="What `pipeline simulate --ledger` wrote.")] = Path("ledger.csv"),
-    json: Json = False,
-) -> None:
-    """Compare a plant's ledger with the tables. Exit code 1 if anything is lost, doubled or wrongly added up."""
-    settings = load()
-    found = compare(ledger, settings.postgres.dsn.get_secret_value(), group=settings.group)
-    if json:
-        print_json(found.summary)
-    else:
-        _tell(found)
-    raise typer.Exit(0 if found.holds else 1)
-
-
 def doctor(factory: Factory = None, json: Json = False) -> None:
     """Say what is wrong here and how to mend it. Exit code 1 if something is."""
     findings = medicine.examine(load(factory))
@@ -70,13 +52,3 @@ def config(json: Json = False) -> None:
         print_json([{"key": key, "value": loads(value), "origin": origin} for key, value, origin in rows])
     else:
         print_table(["key", "value", "origin"], rows)
-
-
-def _tell(found: Verification) -> None:
-    """Print a verification for people."""
-    figures = {key: value for key, value in found.summary.items() if isinstance(value, int)}
-    latency = {f"latency {key}, ms": value for key, value in (found.latency_ms or {}).items()}
-    print_table(["what", "figure"], [(key.replace("_", " "), value) for key, value in (figures | latency).items()])
-    sys.stdout.writelines(f"example: {printable(text)}\n" for text in found.examples)
-    sys.stdout.writelines(f"note: {text}\n" for text in found.notes)
-    sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from benchmarks import job, latency, outcome
+from benchmarks import job, latency, outcome, verify
 from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE, Contestant
 from benchmarks.load import SENSORS, Job
 from benchmarks.measure import Run, measure
@@ -107,3 +107,10 @@ def test_latency_is_taken_from_what_was_appended_in_the_stretch(services: Servic
     assert 200 <= stretch.messages <= 600
     assert 0 < stretch.sent_rate <= stretch.messages / 2
     assert 0 < stretch.p50_ms <= stretch.p95_ms <= stretch.p99_ms <= stretch.max_ms
+
+
+def test_verify_judges_what_the_part_stored_by_itself_and_by_its_ledger(services: Services) -> None:
+    figures = verify.run(services, machines=50, messages=3_000)
+
+    assert [(each["messages"], each["holds"]) for each in figures["runs"]] == [(3_000, True)] * 2
+    assert all(each["resident_mb"] > 0 and each["cpu_s"] > 0 for each in figures["runs"])

@@ -105,7 +105,7 @@ class Report:
     catch_up_s: float | None
     comparison: Comparison | None
     side: SideReport | None
-    verified: dict[str, Any] | None
+    verified: dict[str, Any]
     seconds: float
     trouble: list[str]
 

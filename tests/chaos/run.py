@@ -24,9 +24,6 @@ from tests.chaos.scene import Scene
 from tests.chaos.side import SideTopic
 from tests.chaos.stand import MAIN, SIDE, Stand, plant
 
-VERIFIED_MESSAGES = 3_000_000
-"""Beyond that `pipeline verify` would take longer than the run: it works in the database, with little memory."""
-
 SETTLE_S = 60.0
 """In which everything must be caught up once the plant has stopped."""
 
@@ -198,7 +195,7 @@ class Run:
             side = self._side.report(connection)
         report = Report(
             self._options, self._faults, list(self._pool.ended), stopped, catch_up_s, comparison, side,
-            self._verify() if comparison.messages <= VERIFIED_MESSAGES else None,
+            self._verify(),
             round(self._now(), 1), self._trouble,
         )  # fmt: skip
         report.trouble += judge(report)

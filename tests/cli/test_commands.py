@@ -170,12 +170,25 @@ def test_verify_finds_what_is_missing(site: Callable[..., Site], database, tmp_p
 
     whole = at.run("verify", str(ledger), "--json")
     assert (whole.returncode, json.loads(whole.stdout)["holds"]) == (0, True), whole.stdout
+    alone = json.loads(at.run("verify", "--json", "--csv=machines.csv").stdout)
+    assert (alone["holds"], alone["stored"], alone["lost"]) == (True, json.loads(whole.stdout)["stored"], None)
+    assert len(alone["machines"]) == 50
+    lines = (at.folder / "machines.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["machine_id", *(m["machine_id"] for m in alone["machines"])]
+    told = at.run("verify", "--machine", alone["machines"][0]["machine_id"]).stdout
+    assert "the worst of 1 machines" in told
+    assert told.endswith("it holds\n")
     with connect(database.admin_dsn, autocommit=True) as admin:
         admin.execute("DELETE FROM event WHERE (source_partition, source_offset) = (0, 5)")
 
     broken = at.run("verify", str(ledger), "--json")
     assert (broken.returncode, json.loads(broken.stdout)["lost"]) == (1, 1)
+    assert at.run("verify").returncode == 1
     one_line(at.run("verify", "absent.csv"), 78, "absent.csv")
+    one_line(at.run("verify", "--machine=nobody"), 78, "--machine")
+    one_line(at.run("verify", "--since=2026-11-21T22:00"), 78, "--since", "no zone")
+    one_line(at.run("verify", "--until=yesterday"), 78, "--until", "no time")
+    one_line(at.run("verify", "--csv=absent/machines.csv"), 78, "--csv", "absent/machines.csv")
 
 
 def test_a_factory_has_topics_and_a_group_of_its_own(site: Callable[..., Site], broker_address: str, database) -> None:

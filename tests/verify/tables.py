@@ -37,7 +37,7 @@ class Tables:
     def __init__(self, admin_dsn: str, dsn: str, folder: Path) -> None:
         self.dsn, self.ledger = dsn, folder / "ledger.csv"
         self.admin = connect(admin_dsn, autocommit=True)
-        self.admin.execute("TRUNCATE event, dead_letter, reading_window, anomaly, source_progress")
+        self.admin.execute("TRUNCATE event, dead_letter, reading_window, anomaly, source_progress, machine_state")
 
     def send(self, records: list[Sent], partitions: int = 2) -> list[LedgerRow]:
         """Note records in the ledger, a machine always in the same partition; return its rows."""
@@ -56,7 +56,8 @@ class Tables:
 
     def _store(self, rows: list[LedgerRow]) -> None:
         readings: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-        for row in accepted(rows):
+        # By time, as the last reading of a window is the latest
+        for row in sorted(accepted(rows), key=lambda r: (r.event_time_ms, r.offset, r.index)):
             self.store_event(row)
             for sensor, value in orjson.loads(row.readings).items():
                 readings[row.machine_id, sensor, row.event_time_ms // 60_000].append(value)
@@ -149,8 +150,8 @@ class Tables:
         marks = ", ".join(["%s"] * len(columns))
         self.admin.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
 
-    def verify(self) -> Verification:
-        return verify(self.ledger, self.dsn, group=GROUP)
+    def verify(self, **more: object) -> Verification:
+        return verify(self.ledger, self.dsn, group=GROUP, **more)
 
 
 def accepted(rows: list[LedgerRow]) -> list[LedgerRow]:

@@ -67,6 +67,31 @@ def test_what_is_no_ledger_is_one_line_with_its_path(tables: Tables, content: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('t,0,1,0,sent,,m,f,1,1,1,[],"{"', "line 3: readings: "),
+        ('t,0,1,0,sent,,m,f,1,1,1,[],"{""a"":""b""}"', "line 3: readings: "),
+        ('t,0,1,0,sent,,m,f,1,1,1,[1],"{}"', "line 3: anomalies: "),
+        ('t,,1,0,sent,,m,f,1,1,1,[],"{}"', "line 3 has no partition"),
+        ('t,0,1,0,sent,,m,f,1,,1,[],"{}"', "line 3 has no event_time_ms"),
+    ],
+)
+def test_a_spoilt_line_of_a_ledger_is_named(tables: Tables, line: str, complaint: str) -> None:
+    tables.ledger.write_text(f"{verify_queries.COLUMNS}\nt,0,0,0,sent,,m,f,1,1,1,[],{{}}\n{line}\n")
+
+    with pytest.raises(SettingsError, match=f"is not a ledger: {complaint}"):
+        tables.verify()
+
+
+def test_of_two_machines_at_one_place_the_ledger_is_refused(tables: Tables) -> None:
+    row = "t,0,1,0,sent,,{},f,1,1,1,[],{{}}\n"
+    tables.ledger.write_text(f"{verify_queries.COLUMNS}\n{row.format('a')}{row.format('b')}")
+
+    with pytest.raises(SettingsError, match="the same place twice"):
+        tables.verify()
+
+
 def test_without_a_database_the_error_says_where_it_was_looked_for(tmp_path: Path, tables: Tables) -> None:
     tables.send([message(0)])
 

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from pipeline.core.banks import MEMORY
+from pipeline.verify import Bounds
 from simulator.ledger import LedgerRow
 from tests.verify.tables import Tables, accepted, assert_only, at, identity, message, place, sound
 
@@ -180,3 +181,38 @@ def test_rows_of_other_topics_and_derived_events_are_not_judged(
     tables.store_event(sound(rows), **other)
 
     assert_only(tables.verify())
+
+
+def test_every_fault_is_counted_for_its_machine_and_the_worst_come_first(tables: Tables, rows: list[LedgerRow]) -> None:
+    lost = sound(rows)
+    twice = next(row for row in accepted(rows) if row.machine_id != lost.machine_id)
+    tables.admin.execute("DELETE FROM event " + at(lost))
+    tables.store_event(twice)
+
+    found = tables.verify()
+
+    worst, second, *others = found.machines
+    assert (worst.machine_id, worst.lost, worst.windows_wrong) == (lost.machine_id, 1, 5)
+    assert (second.machine_id, second.doubled, second.defects) == (twice.machine_id, 1, 1)
+    assert not any(each.defects for each in others)
+    for name in ("sent", "stored", "dead_letters", "device_duplicates", "windows", "out_of_order", "sequence_missing"):
+        assert sum(getattr(each, name) for each in found.machines) == getattr(found, name)
+
+
+def test_bounds_leave_out_what_the_ledger_has_outside_of_them(tables: Tables, rows: list[LedgerRow]) -> None:
+    lost = sound(rows)
+    tables.admin.execute("DELETE FROM event " + at(lost))
+    times = sorted({row.event_time_ms for row in rows})
+    other = next(row.machine_id for row in rows if row.machine_id != lost.machine_id)
+    moment = dt.datetime.fromtimestamp(lost.event_time_ms / 1000, dt.UTC)
+    just_after = moment + dt.timedelta(milliseconds=1)
+
+    own = tables.verify(bounds=Bounds(machines=(lost.machine_id,)))
+    assert (own.lost, own.sent) == (1, sum(row.machine_id == lost.machine_id for row in rows))
+    assert_only(tables.verify(bounds=Bounds(machines=(other,))))
+    assert_only(tables.verify(bounds=Bounds(since=just_after)))
+    until = tables.verify(bounds=Bounds(until=moment))
+    assert (until.lost, until.sent) == (0, sum(row.event_time_ms < lost.event_time_ms for row in rows))
+    exact = tables.verify(bounds=Bounds(since=moment, until=just_after))
+    assert (exact.lost, exact.sent) == (1, sum(row.event_time_ms == lost.event_time_ms for row in rows))
+    assert times[0] < lost.event_time_ms < times[-1]

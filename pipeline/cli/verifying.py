@@ -1,0 +1,124 @@
+"""``pipeline verify``: what is stored, judged by a plant's ledger or by itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from csv import DictWriter
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline.cli.terminal import Json, print_json, print_table, printable
+from pipeline.core.errors import SettingsError
+from pipeline.core.times import MALFORMED_MS, NO_ZONE_MS, parse_times
+from pipeline.settings import load
+from pipeline.verify import Bounds, Verification
+from pipeline.verify import verify as judge
+from pipeline.verifying.report import MachineFigures
+from pipeline.verifying.run import Told
+
+_WORST = 10
+_SHOWN = (
+    "machine_id", "stored", "defects", "lost", "doubled", "windows_wrong", "out_of_order", "late", "sequence_gaps",
+    "sequence_missing", "latency_p50_ms", "latency_p99_ms", "latency_max_ms",
+)  # fmt: skip
+
+
+def verify(
+    ledger: Annotated[
+        Path | None, typer.Argument(help="What `pipeline simulate --ledger` wrote. Default: none, the tables alone.")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="From this event time on, such as 2026-11-21T22:00Z.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Up to this event time, itself excluded.")] = "",
+    machine: Annotated[list[str] | None, typer.Option(help="Only this machine; repeatable.")] = None,
+    factory: Annotated[str, typer.Option(help="Only this factory's machines.")] = "",
+    csv: Annotated[Path | None, typer.Option(help="Also write the figures of every machine to this file.")] = None,
+    json: Json = False,
+) -> None:
+    """Judge what is stored, over the whole range. Exit code 1 if anything is lost, doubled or wrongly added up."""
+    bounds = Bounds(_time("--since", since), _time("--until", until), tuple(machine or ()), factory)
+    settings = load()
+    # Told to stop, it removes its files as it does on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if csv is not None:
+        # Before everything is read, and not after
+        _write_csv(csv, [])
+    with _bar() as told:
+        found = judge(
+            ledger,
+            settings.postgres.dsn.get_secret_value(),
+            group=settings.group,
+            delay_ms=settings.windows.watermark_delay_ms,
+            bounds=bounds,
+            told=told,
+        )
+    if csv is not None:
+        _write_csv(csv, found.machine_rows)
+    if json:
+        print_json(found.summary | {"machines": found.machine_rows})
+    else:
+        _tell(found)
+    raise typer.Exit(0 if found.holds else 1)
+
+
+def _time(option: str, text: str) -> dt.datetime | None:
+    """Return the instant that an option names."""
+    if not text:
+        return None
+    at_ms = int(parse_times([text])[0])
+    if at_ms in {NO_ZONE_MS, MALFORMED_MS}:
+        what = "has no zone" if at_ms == NO_ZONE_MS else "is no time"
+        raise SettingsError(f"{option} {text} {what}; write it such as 2026-11-21T22:00:00Z")
+    try:
+        return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"{option} {text} is out of range; write a time from year 1 to 9999") from error
+
+
+def _tell(found: Verification) -> None:
+    """Print a verification for people: totals, then the worst machines."""
+    figures = {key: value for key, value in found.summary.items() if value is None or isinstance(value, int)}
+    latency = {f"latency {key}, ms": value for key, value in (found.latency_ms or {}).items()}
+    print_table(["what", "figure"], [(key.replace("_", " "), value) for key, value in (figures | latency).items()])
+    if found.machines:
+        sys.stdout.write(f"\nthe worst of {len(found.machines):,} machines\n")
+        rows = [[getattr(each, name) for name in _SHOWN] for each in found.machines[:_WORST]]
+        print_table([name.replace("_", " ") for name in _SHOWN], rows)
+        sys.stdout.write("\n")
+    sys.stdout.writelines(f"example: {printable(text)}\n" for text in (*found.examples, *found.gaps))
+    sys.stdout.writelines(f"note: {text}\n" for text in found.notes)
+    sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    try:
+        with path.open("w", newline="") as file:
+            writer = DictWriter(file, [field.name for field in fields(MachineFigures)])
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise SettingsError(f"--csv {path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _bar() -> Iterator[Told]:
+    """Give what draws a progress bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("beginning", total=None)
+
+        def show(what: str, done: int, of: int | None) -> None:
+            progress.update(task, description=what, completed=done, total=of)
+
+        yield show
