@@ -1,4 +1,4 @@
-"""``python -m benchmarks [job|latency|recovery|memory|machines|all]``: run parts, print tables, write JSON."""
+"""``python -m benchmarks [job|latency|recovery|memory|machines|queries|all]``: run parts, print tables, write JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import job, latency, machines, memory, recovery, report
+from benchmarks import job, latency, machines, memory, queries, recovery, report
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
+    "queries": lambda site, o: queries.run(site, machines=o.machines, events=o.events),
 }
 
 
@@ -31,6 +32,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="processes of job J")
     parser.add_argument("--only", nargs="+", default=[], help="contestants of job J, by their names")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long steady load lasts; 0: the part's own")
+    parser.add_argument(
+        "--events", type=int, default=50_000_000, help="events among which queries look; a kB of disk each"
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="for services and JSON files")
     options = parser.parse_args()
     if unknown := set(options.parts) - {*PARTS, "all"}:
