@@ -15,6 +15,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.connect import SCHEMA, Connection, connect
 
 INDEX = "event_machine"
@@ -126,6 +127,7 @@ def _index(connection: Connection, partition: EventPartition) -> bool:
         if state != (True,):
             build = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING gin (machine_id)")
             connection.execute(build.format(sql.Identifier(name), table))
+        reached(CrashPoint.PARTITION_INDEXED)
         attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}")
         connection.execute(attach.format(sql.Identifier(SCHEMA, INDEX), index))
     except psycopg.Error:
