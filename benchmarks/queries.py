@@ -109,6 +109,8 @@ def fill(dsn: str, history: History) -> dict[str, Any]:
         print(f"{history.events:,} events, {per_second:,.0f}/s", flush=True)
         with_windows = history.store_windows(connection)
         history.store_anomalies(connection)
+        # As a worker does every minute, and autovacuum now and then
+        connection.execute("SELECT summarize_event_partitions('2025-01-01Z')")
         connection.execute("ANALYZE event, reading_window, anomaly")
         connection.commit()
         sizes = connection.execute(

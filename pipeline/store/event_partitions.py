@@ -17,6 +17,7 @@ from psycopg import sql
 
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.connect import SCHEMA, Connection, connect
+from pipeline.store.failures import failure
 
 INDEX = "event_machine"
 """The index by machine, as the table has it; each partition has its part of it."""
@@ -53,6 +54,24 @@ class EventPartition(NamedTuple):
 def event_partitions(connection: Connection) -> list[EventPartition]:
     """Return the partitions of ``event``, the latest first, that with the rest at the end."""
     return [EventPartition(*row) for row in connection.execute(_PARTITIONS)]
+
+
+def summarize(connection: Connection) -> int:
+    """Tell the indexes by time and source of the last day's partitions what was stored since they were last told.
+
+    Until then a query has to read those rows one by one. Returns of how many ranges of pages they were told.
+
+    Raises
+    ------
+    DatabaseUnavailable
+        If the database does not answer.
+    """
+    try:
+        row = connection.execute("SELECT summarize_event_partitions(now() - interval '1 day')").fetchone()
+    except psycopg.Error as error:
+        raise failure(error, "the indexes of event were not told what is new") from error
+    assert row is not None  # noqa: S101  # a function call always gives a row
+    return int(row[0])
 
 
 def bring_up_to_date(dsn: str) -> list[str]:

@@ -14,13 +14,16 @@ import psycopg
 import pytest
 
 from pipeline import crash_points
+from pipeline.core.errors import PipelineError
 from pipeline.crash_points import CrashPoint
 from pipeline.processes import wait_until
 from pipeline.store import event_partitions as partitions
 from pipeline.store import migrate as migrations
 from pipeline.store.connect import Connection, connect
-from pipeline.store.event_partitions import bring_up_to_date, event_partitions
+from pipeline.store.event_partitions import bring_up_to_date, event_partitions, summarize
 from pipeline.store.migrate import FOLDER, MigrationFailed, make_partitions, migrate
+from tests.system.processes import Site
+from tests.system.producing import message, produce
 
 NEWEST = "0013.event-queries"
 HOURS = dt.timedelta(hours=6)
@@ -285,3 +288,61 @@ def test_a_factorys_anomalies_of_some_time_are_found_without_the_others(explain)
     )
 
     assert any(node.endswith("Index Scan anomaly_factory_time") for node in nodes), nodes
+
+
+def in_vain(connection: Connection) -> int:
+    """Return how many rows a query for a second of today's first partition reads in vain, when it goes by the time index."""
+    connection.execute("SET enable_seqscan = off")
+    row = connection.execute(
+        "EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM event WHERE event_time >= %s AND event_time < %s",
+        [TODAY + dt.timedelta(seconds=10), TODAY + dt.timedelta(seconds=11)],
+    ).fetchone()
+    assert row is not None
+    (plan,) = row[0]
+    assert any(node.startswith(f"Bitmap Index Scan {day(TODAY)}_00_event_time") for node in _named(plan["Plan"]))
+    return int(plan["Plan"]["Rows Removed by Index Recheck"])
+
+
+def test_a_stretch_of_time_is_found_by_pages_once_the_index_was_told_of_them(database) -> None:
+    with connect(database.dsn, autocommit=True) as worker:
+        worker.execute(INSERT, [TODAY, 30_000])
+        assert in_vain(worker) > 20_000
+
+        assert summarize(worker) > 0
+
+        assert in_vain(worker) < 3_000
+        assert summarize(worker) == 0
+
+
+def test_what_one_worker_does_or_a_vacuum_is_left_to_them_without_waiting(database) -> None:
+    busy = f"LOCK TABLE {day(TODAY)}_00 IN SHARE UPDATE EXCLUSIVE MODE"
+    with connect(database.dsn, autocommit=True, lock_timeout_s=0.1) as worker, connect(database.admin_dsn) as other:
+        worker.execute(INSERT, [TODAY, 1000])
+        for hold in ("SELECT pg_advisory_xact_lock(hashtextextended('pipeline summarize telemetry', 0))", busy):
+            other.execute(hold)
+            assert summarize(worker) == 0
+            other.rollback()
+
+        assert summarize(worker) > 0
+
+
+def test_only_workers_may_tell_the_index(database) -> None:
+    with connect(database.dashboard_dsn) as dashboard, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        dashboard.execute("SELECT telemetry.summarize_event_partitions(now())")
+
+
+def test_a_worker_tells_the_index_by_itself(site: Callable[..., Site], broker_address: str, database) -> None:
+    at = site(partitions=1)
+    at.worker("worker", program=(str(Path(__file__).parents[1] / "system" / "summarizing_worker.py"),))
+    produce(broker_address, at.topics[0], [message()])
+    at.wait(lambda: at.stored() == 1)
+    with connect(database.admin_dsn, autocommit=True) as owner:
+        owner.execute("SET enable_seqscan = off")
+        (partition,) = owner.execute("SELECT tableoid::regclass::text FROM event").fetchone()
+        elsewhere = f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM {partition} WHERE event_time < '1970-01-02Z'"
+
+        def read_in_vain() -> int:
+            (plan,) = owner.execute(elsewhere).fetchone()[0]
+            return int(plan["Plan"]["Rows Removed by Index Recheck"])
+
+        at.wait(lambda: read_in_vain() == 0)

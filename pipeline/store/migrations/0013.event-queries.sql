@@ -47,3 +47,44 @@ BEGIN
     RETURN made;
 END
 $$;
+
+-- What a BRIN index was not told of it counts as found, and it is told by a vacuum, or page by page in a queue that is too
+-- short for a fast plant. Whoever runs this does it for the partitions that begin after a time; one does it at a time, and
+-- a partition that is vacuumed, which does the same, is left out. Nobody who stores is held up
+CREATE FUNCTION summarize_event_partitions(since timestamptz) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = telemetry, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+    part regclass;
+    index regclass;
+    made int := 0;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('pipeline summarize ' || current_schema(), 0)) THEN
+        RETURN 0;
+    END IF;
+    FOR part, index IN
+        SELECT c.oid::regclass, i.indexrelid::regclass
+        FROM pg_inherits AS h
+        JOIN pg_class AS c ON c.oid = h.inhrelid
+        JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisvalid
+        JOIN pg_class AS x ON x.oid = i.indexrelid
+        JOIN pg_am AS a ON a.oid = x.relam AND a.amname = 'brin'
+        WHERE h.inhparent = 'event'::regclass
+          AND substring(pg_get_expr(c.relpartbound, c.oid) FROM 'FROM \(''(.+)''\) TO')::timestamptz
+              BETWEEN since AND now()
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE NOWAIT', part);
+            made := made + brin_summarize_new_values(index);
+        EXCEPTION
+            WHEN lock_not_available OR undefined_table THEN NULL;
+        END;
+    END LOOP;
+    RETURN made;
+END
+$$;
+
+REVOKE ALL ON FUNCTION summarize_event_partitions FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION summarize_event_partitions TO pipeline_worker;
