@@ -14,7 +14,6 @@ import psycopg
 import pytest
 
 from pipeline import crash_points
-from pipeline.core.errors import PipelineError
 from pipeline.crash_points import CrashPoint
 from pipeline.processes import wait_until
 from pipeline.store import event_partitions as partitions
