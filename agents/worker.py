@@ -41,7 +41,7 @@ PARTITIONS_INTERVAL_S = 3600.0
 """How often a worker sees to the days ahead of ``event``."""
 
 SUMMARIES_INTERVAL_S = 60.0
-"""How often a worker sees to the indexes of ``event``; what came since, a query reads row by row."""
+"""How often a worker sees to the indexes of ``event``; what came since, who looks for offsets reads row by row."""
 
 
 class Worker:

@@ -48,7 +48,7 @@ BEGIN
 END
 $$;
 
--- What a BRIN index was not told of it counts as found, and it is told by a vacuum, or page by page in a queue that is too
+-- Pages that a BRIN index was not told of it counts as found, and it is told by a vacuum, or page by page in a queue that is too
 -- short for a fast plant. Whoever runs this does it for the partitions that begin after a time; one does it at a time, and
 -- a partition that is vacuumed, which does the same, is left out. Nobody who stores is held up
 CREATE FUNCTION summarize_event_partitions(since timestamptz) RETURNS int
