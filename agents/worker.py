@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import faust
@@ -39,6 +39,9 @@ FINISH_S = 10.0
 
 PARTITIONS_INTERVAL_S = 3600.0
 """How often a worker sees to the days ahead of ``event``."""
+
+SUMMARIES_INTERVAL_S = 60.0
+"""How often a worker sees to the indexes of ``event``; what came since, who looks for offsets reads row by row."""
 
 
 class Worker:
@@ -92,7 +95,8 @@ class Worker:
         app.task(lambda: self._guard(self._acquire()))
         app.task(lambda: self._guard(self._flush()))
         app.task(lambda: self._guard(self._publish_marks()))
-        app.task(lambda: self._guard(self._make_partitions()))
+        app.task(lambda: self._guard(self._see_to(PARTITIONS_INTERVAL_S, self._vault.make_partitions)))
+        app.task(lambda: self._guard(self._see_to(SUMMARIES_INTERVAL_S, self._vault.summarize)))
         app.task(lambda: self._guard(cast(BatchConsumer, app.consumer).until_displaced()))
         if self._relay is not None:
             relay = self._relay
@@ -141,13 +145,13 @@ class Worker:
             log.error("worker.not_drained", reason=repr(error), exc_info=error)
         self._vault.close()
 
-    async def _make_partitions(self) -> None:
+    async def _see_to(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(PARTITIONS_INTERVAL_S)
+            await asyncio.sleep(interval_s)
             try:
-                await self._vault.make_partitions()
+                await work()
             except PipelineError as error:
-                log.warning("partitions.not_made", reason=str(error))
+                log.warning("partitions.not_seen_to", reason=str(error))
 
     async def _publish_marks(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import importing, job, latency, machines, memory, recovery, replays, report, verify
+from benchmarks import importing, job, latency, machines, memory, queries, recovery, replays, report, verify
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
     "import": lambda site, o: importing.run(site, rows=o.messages),
     "verify": lambda site, o: verify.run(site, machines=o.machines, messages=o.messages),
+    "queries": lambda site, o: queries.run(site, machines=o.machines, events=o.events),
 }
 
 
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="processes of job J")
     parser.add_argument("--only", nargs="+", default=[], help="contestants of job J, by their names")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long steady load lasts; 0: the part's own")
+    parser.add_argument(
+        "--events", type=int, default=50_000_000, help="events among which queries look; a kB of disk each"
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="for services and JSON files")
     options = parser.parse_args()
     if unknown := set(options.parts) - {*PARTS, "all"}:

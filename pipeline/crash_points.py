@@ -19,6 +19,8 @@ class CrashPoint(StrEnum):
     """Some migrations are applied, the next one is not."""
     INSIDE_MIGRATION = auto()
     """A migration's statements are done, and it is neither noted nor committed."""
+    PARTITION_INDEXED = auto()
+    """An index is built on a partition of ``event``, and is no part of the table's index yet."""
     TOKEN_WRITTEN = auto()
     """In a take-over: the new owner's token is written and not committed."""
     LOADING_SNAPSHOT = auto()

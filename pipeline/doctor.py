@@ -16,6 +16,7 @@ from pipeline.core.records import SourcePartition
 from pipeline.settings import Settings
 from pipeline.store import figures
 from pipeline.store.connect import Connection, address
+from pipeline.store.event_partitions import event_partitions
 from pipeline.store.failures import failure
 from pipeline.store.migrate import pending
 
@@ -105,15 +106,24 @@ def _rights(_: Settings, connection: Connection) -> Finding:
 
 
 def _partitions(_: Settings, connection: Connection) -> Finding:
-    row = connection.execute(
-        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'event'::regclass"
-        " AND inhrelid::regclass::text > 'event_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')"
-        " AND inhrelid::regclass::text <> 'event_default'"
-    ).fetchone()
-    ahead = row[0] if row else 0
-    if ahead == 0:
-        return Finding("wrong", "partitions", "no daily partition ahead: start a worker, or run `pipeline migrate`")
-    return Finding("ok", "partitions", f"{ahead} day(s) ahead")
+    now = dt.datetime.now(dt.UTC)
+    ends = [each.ends for each in event_partitions(connection) if each.begins and each.ends and each.begins > now]
+    if not ends:
+        return Finding("wrong", "partitions", "none ahead: start a worker, or run `pipeline migrate`")
+    days = (max(filter(None, ends)) - now) / dt.timedelta(days=1)
+    return Finding("ok", "partitions", f"{len(ends)} ahead, {days:.0f} day(s)")
+
+
+def _index(_: Settings, connection: Connection) -> Finding:
+    slow = [each.name for each in event_partitions(connection) if not each.indexed]
+    if slow:
+        return Finding(
+            "wrong",
+            "index",
+            f"{len(slow)} partition(s) of event have none by machine, first {slow[0]}, and queries there are slow:"
+            " run `pipeline migrate`, workers may go on",
+        )
+    return Finding("ok", "index", "every partition of event has one by machine")
 
 
 def _clock(_: Settings, connection: Connection) -> Finding:
@@ -150,6 +160,7 @@ def _gaps(settings: Settings, connection: Connection) -> Finding:
 _CHECKS: dict[str, Callable[[Settings, Connection], Finding]] = {
     "rights": _rights,
     "partitions": _partitions,
+    "index": _index,
     "clock": _clock,
     "progress": _progress,
     "gaps": _gaps,

@@ -14,6 +14,7 @@ from yoyo.connections import DatabaseURI
 
 from pipeline.core.errors import PipelineError, SchemaOutdated
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.store import event_partitions
 from pipeline.store.connect import SCHEMA, Connection, connect
 from pipeline.store.failures import failure, line
 
@@ -31,11 +32,13 @@ def migrate(dsn: str) -> list[str]:
     """Bring a database to the schema this version needs; return the names of the migrations that were applied.
 
     May run any number of times, and at the same time from several places: an advisory lock lets one at a time do it.
+    Partitions of ``event`` that an older version made are brought up to date afterwards, see
+    :func:`pipeline.store.event_partitions.bring_up_to_date`: with many rows that takes minutes, and workers go on meanwhile.
 
     Parameters
     ----------
     dsn
-        Of a user who may create schemas and roles.
+        Of a user who may create schemas, roles and trusted extensions.
 
     Raises
     ------
@@ -52,7 +55,14 @@ def migrate(dsn: str) -> list[str]:
             guard.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         except psycopg.Error as error:
             raise MigrationFailed(f"the database refuses to be migrated: {line(error)}") from error
-        return _apply(dsn)
+        applied = _apply(dsn)
+    try:
+        event_partitions.bring_up_to_date(dsn)
+    except psycopg.Error as error:
+        raise MigrationFailed(
+            f"partitions of event were not brought up to date: {line(error)}; run `pipeline migrate` again, it goes on there"
+        ) from error
+    return applied
 
 
 def _apply(dsn: str) -> list[str]:
@@ -114,7 +124,7 @@ def require_schema(connection: Connection) -> None:
 
 
 def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
-    """Make the daily partitions of ``event`` from yesterday on; return how many were new.
+    """Make the partitions of ``event`` from yesterday on, four a day; return how many were new.
 
     Raises
     ------

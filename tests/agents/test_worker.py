@@ -11,7 +11,7 @@ from agents import worker as agent
 from agents.starting import warm_up
 from agents.worker import Worker
 from pipeline.core import kernel, windows
-from pipeline.core.errors import NoProgress
+from pipeline.core.errors import DatabaseUnavailable, NoProgress
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -75,3 +75,23 @@ async def test_a_part_that_is_cancelled_by_nobody_ends_the_worker(monkeypatch: p
 
     assert crashed == [worker.failure]
     assert isinstance(worker.failure, NoProgress)
+
+
+async def test_what_a_worker_sees_to_now_and_then_goes_on_when_the_database_is_back() -> None:
+    worker = Worker(Settings(), "w")
+    answers = [DatabaseUnavailable("away"), None, None]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        answer = answers.pop(0)
+        if not answers:
+            done.set()
+        if answer is not None:
+            raise answer
+
+    seeing = asyncio.create_task(worker._see_to(0.001, work))
+    await done.wait()
+    seeing.cancel()
+
+    assert not answers
+    assert worker.failure is None

@@ -21,6 +21,8 @@ from typer.main import get_command
 
 from pipeline.cli import app, main
 from pipeline.cli.terminal import print_table, table
+from pipeline.store import event_partitions
+from pipeline.store.migrate import migrate
 from tests.system.processes import Site
 
 SECRET = "s3cret-word"
@@ -161,6 +163,24 @@ def test_the_doctor_notes_an_owner_and_names_what_is_missing(run: Run, broker_ad
         "wrong",
     )
     assert "pipeline topics --create" in found["topic absent"]["found"]
+
+
+def test_the_doctor_names_partitions_that_no_migration_has_finished_with(
+    run: Run, broker_address: str, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"BROKER__ADDRESS": broker_address, "POSTGRES__DSN": empty_database}
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(event_partitions, "bring_up_to_date", lambda _: [])
+        migrate(empty_database)
+    for _ in range(2):
+        _, out, _ = run("doctor", "--json", **settings)
+        found.append({finding["what"]: finding for finding in json.loads(out)})
+        migrate(empty_database)
+
+    assert found[0]["index"]["state"] == "wrong"
+    assert "run `pipeline migrate`" in found[0]["index"]["found"]
+    assert (found[1]["index"]["state"], found[1]["partitions"]["state"]) == ("ok", "ok")
 
 
 def test_what_is_piped_into_something_that_has_had_enough_ends_quietly() -> None:

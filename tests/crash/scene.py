@@ -31,7 +31,12 @@ SETTINGS = {
     "POSTGRES__LOCK_TIMEOUT_S": 0.5,
 }
 
-OF_THE_SCHEMA = {CrashPoint.MAKING_EVENT_PARTITIONS, CrashPoint.BEFORE_MIGRATION, CrashPoint.INSIDE_MIGRATION}
+OF_THE_SCHEMA = {
+    CrashPoint.MAKING_EVENT_PARTITIONS,
+    CrashPoint.BEFORE_MIGRATION,
+    CrashPoint.INSIDE_MIGRATION,
+    CrashPoint.PARTITION_INDEXED,
+}
 """Points that no batch meets; see ``test_schema_points.py``."""
 
 AT_START = {

@@ -62,7 +62,7 @@ def test_events_of_any_day_have_a_place_and_days_ahead_are_made_beside_them(data
 
         made = make_partitions(worker, 12)
 
-        assert (before, made) == (0, 4), "four of five: one day has rows in the default partition already"
+        assert (before, made) == (0, 19), "five days by four: of one there are rows in the default partition already"
         assert worker.execute("SELECT count(*) FROM event").fetchone() == (4,)
 
 
