@@ -37,7 +37,6 @@ LEFT JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''(.
 WHERE h.inhparent = '{SCHEMA}.event'::regclass AND NOT h.inhdetachpending
 ORDER BY 2 DESC NULLS LAST
 """
-_BY_TIME = "event_time"
 _DAY = dt.timedelta(days=1)
 _PATIENCE_MS = 1000
 _AGAIN_S = 0.2
@@ -58,7 +57,7 @@ def event_partitions(connection: Connection) -> list[EventPartition]:
 
 
 def summarize(connection: Connection) -> int:
-    """Tell the indexes by source offset of the last day's partitions what was stored since they were last told.
+    """Tell the indexes by time and by source offset of the last day's partitions what was stored since they were last told.
 
     Until then whoever rebuilds a state has to read those rows one by one. Returns of how many ranges of pages they were told.
 
@@ -78,7 +77,7 @@ def summarize(connection: Connection) -> int:
 def bring_up_to_date(dsn: str) -> list[str]:
     """Give partitions of an older version what new ones have; return the names of those that were indexed.
 
-    Days ahead that are empty are replaced by partitions of the present size, and the index by time goes, unless somebody is
+    Days ahead that are empty are replaced by partitions of the present size, unless somebody is
     at work on the table for so long that everybody would have to wait: then they stay, and the next call tries again. What
     was interrupted is gone on with. Only one process does it at a time, another waits and finds nothing to do.
 
@@ -107,7 +106,7 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 
 def _reshape(connection: Connection) -> None:
-    """Replace empty days ahead, and drop an index that is in the way of the one by machine."""
+    """Replace empty days ahead."""
     now = dt.datetime.now(dt.UTC)
     try:
         with connection.transaction():
@@ -126,10 +125,6 @@ def _reshape(connection: Connection) -> None:
                 if not _has_rows(connection, name):
                     connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
                     connection.execute("SELECT make_event_partitions(%s, %s)", [begins.date(), begins.date()])
-            # Together with it the planner takes the index by machine for more exact than it is, and reads far more for it
-            if connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{SCHEMA}.{_BY_TIME}"]).fetchone() == (True,):
-                connection.execute(f"LOCK TABLE {SCHEMA}.event IN ACCESS EXCLUSIVE MODE")
-                connection.execute(f"DROP INDEX {SCHEMA}.{_BY_TIME}")
     except psycopg.errors.LockNotAvailable:
         return
 

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import SCHEMA
+from pipeline.store.event_partitions import INDEX
 from pipeline.store.identity import source_id
 from pipeline.store.progress import KEY, Progress
 
@@ -39,7 +40,8 @@ CREATE TABLE {shadow}.{table} (
 )
 """
 
-# Keys and indexes with the names they have, and room for updates, none of which LIKE would bring
+# Keys and indexes with the names they have, and room for updates, none of which LIKE would bring. The index by machine is for
+# dashboards, which do not look here, and costs who stores
 _REST = """
 SELECT format('ALTER TABLE %%I.%%I ADD CONSTRAINT %%I %%s', %(shadow)s::text, relname, conname,
               pg_get_constraintdef(pg_constraint.oid))
@@ -49,6 +51,7 @@ UNION ALL
 SELECT regexp_replace(pg_get_indexdef(indexrelid), ' ON (ONLY )?\\S+', format(' ON %%I.%%I', %(shadow)s::text, relname))
 FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
 WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+  AND indexrelid <> ALL(%(dashboards)s::regclass[])
 UNION ALL
 SELECT format('ALTER TABLE %%I.%%I SET (%%s)', %(shadow)s::text, relname, array_to_string(reloptions, ', '))
 FROM pg_class WHERE oid = %(table)s::regclass AND reloptions IS NOT NULL
@@ -86,7 +89,8 @@ def create(connection: Connection, schema: str, progress: Progress) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA {shadow}").format(**names))
     for table in TABLES:
         connection.execute(sql.SQL(_LIKE).format(table=sql.Identifier(table), **names))
-        rest = connection.execute(_REST, {"shadow": schema, "table": f"{SCHEMA}.{table}"}).fetchall()
+        about = {"shadow": schema, "table": f"{SCHEMA}.{table}", "dashboards": [f"{SCHEMA}.{INDEX}"]}
+        rest = connection.execute(_REST, about).fetchall()
         for (statement,) in rest:
             connection.execute(statement)
     restart = "ALTER TABLE {shadow}.control_record ALTER COLUMN id RESTART WITH {first}"
