@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+from psycopg import sql
 
 from pipeline.archive import files, manifests, superseded
 from pipeline.archive.comparing import Compared, Comparison, Rows
@@ -112,7 +113,11 @@ def _slices(slicing: Slicing, logs: list[Standing], contents: Contents, told: To
 def _to_compare(connection: Connection, due_days: int | None, *, compare_all: bool) -> list[Rows]:
     ago = connection.execute("SELECT now() - make_interval(days => %s)", [due_days or 0]).fetchone()
     found = [
-        Rows(each.name)
+        # By event, which workers may read, and its bounds: the planner then reads that partition alone
+        Rows(
+            "event",
+            sql.SQL("event_time >= {} AND event_time < {}").format(sql.Literal(each.low), sql.Literal(each.high)),
+        )
         for each in partitions(connection)
         if compare_all or (due_days is not None and ago is not None and each.high <= ago[0])
     ]

@@ -54,7 +54,7 @@ def _halves(texts: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uin
     values = _VALUES[characters_of_each[:, _DIGITS]]
     if (values == 255).any():
         raise ArchiveDamaged("an event's id is no uuid")
-    both = (values[:, ::2] << 4 | values[:, 1::2]).view(">u8").astype(np.uint64)
+    both = np.ascontiguousarray(values[:, ::2] << 4 | values[:, 1::2]).view(">u8").astype(np.uint64)
     return both[:, 0], both[:, 1]
 
 

@@ -31,6 +31,7 @@ CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''(
 WHERE i.inhparent = '{SCHEMA}.event'::regclass AND bounds IS NOT NULL
 ORDER BY 2
 """
+_OID = f"SELECT oid FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relname = %s"
 _RETIRED = (
     f"SELECT relname FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind IN ('r', 'p')"
     f" AND relname ~ '^{RETIRED}[0-9]+$' ORDER BY relname"
@@ -73,8 +74,9 @@ def retire(connection: Connection, name: str) -> str:
             with connection.transaction():
                 detach = sql.SQL("ALTER TABLE {}.event DETACH PARTITION {}.{}")
                 connection.execute(detach.format(schema, schema, child))
-                oid = connection.execute("SELECT %s::regclass::oid", [f'{SCHEMA}."{name}"']).fetchone()
-                new = f"{RETIRED}{oid[0] if oid else 0}"
+                row = connection.execute(_OID, [name]).fetchone()
+                assert row is not None  # noqa: S101  # it was taken out just now
+                new = f"{RETIRED}{row[0]}"
                 rename = sql.SQL("ALTER TABLE {}.{} RENAME TO {}")
                 connection.execute(rename.format(schema, child, sql.Identifier(new)))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
