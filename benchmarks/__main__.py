@@ -1,4 +1,4 @@
-"""``python -m benchmarks [job|latency|recovery|memory|machines|all]``: run parts, print tables, write JSON."""
+"""``python -m benchmarks [job|latency|recovery|memory|machines|archive|all]``: run parts, print tables, write JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import job, latency, machines, memory, recovery, report
+from benchmarks import archive, job, latency, machines, memory, recovery, report
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
+    "archive": lambda site, o: archive.run(site, messages=o.messages, machines=o.machines),
 }
 
 

@@ -40,6 +40,13 @@ class SourceLog(NamedTuple):
         return SourcePartition(self.topic, self.partition)
 
     @property
+    def since_us(self) -> int:
+        """When it began, µs since the epoch; less than any time if since ever."""
+        if self.since is None:
+            return -(2**63)
+        return (self.since - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+
+    @property
     def slug(self) -> str:
         """A name for files: readable, short, and of this log alone.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.errors import DatabaseUnavailable, SettingsError
 from pipeline.store.connect import SCHEMA
 from pipeline.store.failures import line
 
@@ -45,6 +45,15 @@ class EventPartition(NamedTuple):
     low: dt.datetime
     high: dt.datetime
     bytes: int
+
+
+def require_owner(connection: Connection) -> None:
+    """Check that this user may drop partitions; raises :class:`SettingsError`."""
+    query = f"SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = '{SCHEMA}.event'::regclass"
+    if connection.execute(query).fetchone() != (True,):
+        raise SettingsError(
+            f"postgres.admin_dsn: {connection.info.user} does not own the tables, so it may drop nothing; name who migrates"
+        )
 
 
 def partitions(connection: Connection) -> list[EventPartition]:

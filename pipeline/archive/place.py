@@ -61,7 +61,7 @@ class Place:
 
     def read(self, path: str) -> bytes:
         """Return a file; raises :class:`FileNotFoundError` if it is not there."""
-        with self._telling("does not give", path):
+        with self._telling("does not give", path, may_be_absent=True):
             content: bytes = self._fs.cat_file(self._whole(path))
             return content
 
@@ -77,7 +77,7 @@ class Place:
     def size(self, path: str) -> int | None:
         """Return the size of a file, bytes; ``None`` if it is not there."""
         try:
-            with self._telling("does not say", path):
+            with self._telling("does not say", path, may_be_absent=True):
                 return int(self._fs.size(self._whole(path)))
         except FileNotFoundError:
             return None
@@ -102,13 +102,13 @@ class Place:
         return f"{self._root}/{path}"
 
     @contextmanager
-    def _telling(self, what: str, path: str) -> Iterator[None]:
+    def _telling(self, what: str, path: str, *, may_be_absent: bool = False) -> Iterator[None]:
         """Make one line of whatever a driver raises: each has a tree of errors of its own."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except Exception as error:
+            if may_be_absent and isinstance(error, FileNotFoundError):
+                raise
             said = " ".join(str(error).split()) or type(error).__name__
             raise ArchiveUnavailable(f"the archive at {self.address} {what} {path}: {said}") from error
 

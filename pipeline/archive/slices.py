@@ -123,7 +123,7 @@ def _within(log: SourceLog, first: int, end: int) -> sql.Composed:
 
 
 def are_waiting(table: pa.Table, contents: Contents, logs: Sequence[Standing]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which rows a slice is still to hold, shape (n,): those of a present log, at offsets that are not archived yet.
+    """Return which rows a slice is still to hold, shape (n,): those of a present log, behind what is archived of it.
 
     Parameters
     ----------
@@ -135,9 +135,7 @@ def are_waiting(table: pa.Table, contents: Contents, logs: Sequence[Standing]) -
     waiting = np.zeros(len(table), bool)
     offsets, stored = table["source_offset"].to_numpy(), rows.micros(table, "stored_time")
     for log, _ in logs:
-        open_ = np.ones(len(table), bool)
-        for first, end in contents.covered(log):
-            open_ &= (offsets < first) | (offsets >= end)
-        since = -np.inf if log.since is None else log.since.timestamp() * 1e6
-        waiting |= open_ & (stored >= since) & rows.are_of(table, log.cluster, log.source)
+        waiting |= (
+            (offsets >= contents.end(log)) & (stored >= log.since_us) & rows.are_of(table, log.cluster, log.source)
+        )
     return waiting

@@ -96,8 +96,9 @@ def archive(connection: Connection, place: Place) -> None:
     ]
     if after != before.promotions:
         place.write(SUPERSEDED_MANIFEST, encode(SupersededManifest(FORMAT, dt.datetime.now(dt.UTC), after)))
-        for path in {file.path for file in before.promotions} - {file.path for file in after}:
-            place.delete(path)
+    # Also those that a killed run has left
+    for path in set(place.files(SUPERSEDED)) - {file.path for file in after}:
+        place.delete(path)
 
 
 def _write(connection: Connection, place: Place, promotion: int, state: str) -> PromotionFile:

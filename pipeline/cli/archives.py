@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline import connections
 from pipeline.archive import archiving
 from pipeline.archive.ages import AGES, count_older, delete_older
+from pipeline.archive.partitions import require_owner
 from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention, Verdict
 from pipeline.archive.writing import alone
@@ -87,6 +88,7 @@ def retain(
     with ExitStack() as stack:
         guard, reading = (stack.enter_context(_owner(settings)) for _ in range(2))
         require_schema(guard)
+        require_owner(guard)
         stack.enter_context(alone(guard))
         verdicts: list[Verdict] = []
         if days:
