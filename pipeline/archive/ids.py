@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.core.errors import ArchiveDamaged
 from pipeline.store.identity import Uuids
 
+_NO_TIMES = np.empty(0, np.int64)
 _TEXT = 36
 _DIGITS = np.array([at for at in range(_TEXT) if at not in {8, 13, 18, 23}])
 _VALUES = np.full(256, 255, np.uint8)
@@ -77,7 +78,11 @@ def are_among(
 
 
 def surplus(
-    mine: Uuids, mine_stored: npt.NDArray[np.int64], others: Uuids, others_stored: npt.NDArray[np.int64]
+    mine: Uuids,
+    mine_stored: npt.NDArray[np.int64],
+    others: Uuids,
+    others_stored: npt.NDArray[np.int64],
+    logs: npt.NDArray[np.int64] = _NO_TIMES,
 ) -> npt.NDArray[np.bool_]:
     """Return which rows others lack, shape (n,), where ids may repeat.
 
@@ -91,6 +96,8 @@ def surplus(
         Ids of n and m rows.
     mine_stored, others_stored
         When they were stored, µs since the epoch; shape (n,) and (m,).
+    logs
+        Instants, rising, at which another log began: an id from before is not the one from after.
 
     Examples
     --------
@@ -99,7 +106,8 @@ def surplus(
     [True, False, True, False]
     """
     n = len(mine_stored)
-    key = np.r_[_keys(mine), _keys(others)]
+    of_log, others_log = (np.searchsorted(logs, stored, side="right") for stored in (mine_stored, others_stored))
+    key = np.r_[_keys(mine, of_log), _keys(others, others_log)]
     _, number = np.unique(key, return_inverse=True)
     here, there = number[:n], number[n:]
     more = np.bincount(here, minlength=len(key)) - np.bincount(there, minlength=len(key))
@@ -129,9 +137,8 @@ def _decide(
         left[id_] -= 1
 
 
-def _keys(ids: Uuids, stored: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.void]:
-    keys = np.zeros(len(ids.high), [("high", np.uint64), ("low", np.uint64), ("stored", np.int64)])
+def _keys(ids: Uuids, more: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    keys = np.empty(len(ids.high), [("high", np.uint64), ("low", np.uint64), ("more", np.int64)])
     keys["high"], keys["low"] = ids
-    if stored is not None:
-        keys["stored"] = stored
+    keys["more"] = more
     return keys

@@ -42,9 +42,7 @@ class SourceLog(NamedTuple):
     @property
     def since_us(self) -> int:
         """When it began, µs since the epoch; less than any time if since ever."""
-        if self.since is None:
-            return -(2**63)
-        return (self.since - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+        return -(2**63) if self.since is None else microseconds(self.since)
 
     @property
     def slug(self) -> str:
@@ -61,6 +59,11 @@ class SourceLog(NamedTuple):
         since = self.since.astimezone(dt.UTC).isoformat() if self.since else ""
         whole = f"{self.cluster}\0{self.topic}\0{self.partition}\0{since}"
         return f"{self.topic[:80]}-{self.partition}-{_digest(whole)}"
+
+
+def microseconds(at: dt.datetime) -> int:
+    """Return an instant in µs since the epoch, exactly."""
+    return (at - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
 
 
 def slice_name(log: SourceLog, first: int, end: int) -> str:

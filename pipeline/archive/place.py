@@ -70,7 +70,7 @@ class Place:
         for begin in range(0, len(paths), _AT_ONCE):
             some = {self._whole(path): path for path in paths[begin : begin + _AT_ONCE]}
             with self._telling("does not give", "manifests"):
-                found = self._fs.cat(list(some), on_error="omit")
+                found = self._fs.cat(list(some), on_error="raise")
             for whole, content in found.items():
                 yield some[str(whole)], content
 

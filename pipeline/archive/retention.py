@@ -182,7 +182,7 @@ class Retention:
         yield verdict
 
     def _delete_archived(self, old: Rows) -> None:
-        for _, table, lacking in self._comparison.all_rows(old, self._comparison.sums(old)):
+        for _, table, lacking, _ in self._comparison.all_rows(old, self._comparison.sums(old)):
             known = table.filter(pa.array(~lacking))
             ids = known["event_id"].to_pylist()
             times, stored = (list(map(_time, micros(known, name).tolist())) for name in ("event_time", "stored_time"))

@@ -95,7 +95,7 @@ def batches(
                 last = last or held[-1][:20].partition(b",")[0]
                 if offset != last:
                     yield as_table(held, _COPIED).select(SCHEMA.names)
-                    held, size, last = [], 0, b""
+                    size, last = 0, b""
             held.append(bytes(row))
             size += len(row)
     if held:
@@ -103,8 +103,10 @@ def batches(
 
 
 def as_table(lines: list[bytes], schema: pa.Schema) -> pa.Table:
-    """Return what COPY gave as a table; ``schema`` has the columns in the order they were asked for, none of them null."""
+    """Return what COPY gave as a table, and forget the lines; ``schema`` has the columns in that order, none of them null."""
     raw = b"".join(lines)
+    # Both at once would be twice the memory
+    lines.clear()
     try:
         return csv.read_csv(
             pa.BufferReader(raw),

@@ -54,7 +54,7 @@ class Slicing:
     Parameters
     ----------
     told
-        Is told how many offsets more are archived, now and then.
+        Is told how many offsets were archived, now and then.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Slicing:
     ) -> None:
         self._connection, self._place, self._contents = connection, place, contents
         self._writer, self._told, self._at_once = writer, told, at_once
+        self._done = 0
 
     def archive(self, standing: Standing) -> None:
         """Archive one log as far as it is stored. A slice ends behind its last event, but the last one at the end."""
@@ -82,13 +83,16 @@ class Slicing:
                 mine = self._fresh(log, table.filter(pa.array(rows.are_of(table, log.cluster, log.source))))
                 next_ = int(table["source_offset"][-1].as_py()) + 1
                 if len(mine):
-                    self._writer.add_slice(log, first, next_, mine)
-                    self._told(next_ - first)
+                    self._add(log, first, next_, mine)
                     first = next_
             at = to if found else self._next(log, to, end)
         if first < end:
-            self._writer.add_slice(log, first, end, rows.SCHEMA.empty_table())
-            self._told(end - first)
+            self._add(log, first, end, rows.SCHEMA.empty_table())
+
+    def _add(self, log: SourceLog, first: int, end: int, table: pa.Table) -> None:
+        self._writer.add_slice(log, first, end, table)
+        self._done += end - first
+        self._told(self._done)
 
     def _next(self, log: SourceLog, at: int, end: int) -> int:
         """Return the first stored offset of ``[at, end)``, else the end: a log may begin late, or have a long hole."""

@@ -80,20 +80,22 @@ def manifest(place: Place) -> SupersededManifest:
         ) from error
 
 
-def changed(connection: Connection, place: Place) -> list[int]:
-    """Return the promotions whose superseded events the archive has otherwise, or not."""
+def states(connection: Connection) -> dict[int, str]:
+    """Return what stands for the rows of each promotion in the table."""
+    return dict(connection.execute(_STATE).fetchall())
+
+
+def changed(place: Place, found: dict[int, str]) -> list[int]:
+    """Return the promotions that the archive has in another state, or not."""
     known = {file.promotion: file.state for file in manifest(place).promotions}
-    return [promotion for promotion, state in connection.execute(_STATE) if known.get(promotion) != state]
+    return [promotion for promotion, state in found.items() if known.get(promotion) != state]
 
 
-def archive(connection: Connection, place: Place) -> None:
-    """Bring the archive to what the table holds now."""
+def archive(connection: Connection, place: Place, found: dict[int, str]) -> None:
+    """Bring the archive to what the table held when its states were found."""
     before = manifest(place)
     known = {(file.promotion, file.state): file for file in before.promotions}
-    states = connection.execute(_STATE).fetchall()
-    after = [
-        known.get((promotion, state)) or _write(connection, place, promotion, state) for promotion, state in states
-    ]
+    after = [known.get(each) or _write(connection, place, *each) for each in found.items()]
     if after != before.promotions:
         place.write(SUPERSEDED_MANIFEST, encode(SupersededManifest(FORMAT, dt.datetime.now(dt.UTC), after)))
     # Also those that a killed run has left
@@ -104,20 +106,22 @@ def archive(connection: Connection, place: Place) -> None:
 def _write(connection: Connection, place: Place, promotion: int, state: str) -> PromotionFile:
     output, rows = pa.BufferOutputStream(), 0
     with pq.ParquetWriter(output, _SCHEMA, compression="zstd") as writer:
-        held, size = [], 0
+        held: list[bytes] = []
+        size = 0
         with connection.cursor() as cursor, cursor.copy(_COPY.format(promotion)) as copy:
             for row in copy:
                 held.append(bytes(row))
                 size += len(row)
                 if size >= _BYTES_AT_ONCE:
+                    rows, size = rows + len(held), 0
                     writer.write_table(as_table(held, _SCHEMA))
-                    rows, held, size = rows + len(held), [], 0
+        rows += len(held)
         if held:
             writer.write_table(as_table(held, _SCHEMA))
     content = output.getvalue().to_pybytes()
     path = f"{SUPERSEDED}/promotion-{promotion}-{state[:16]}.parquet"
     place.write(path, content)
-    return PromotionFile(promotion, path, rows + len(held), len(content), hashlib.sha256(content).hexdigest(), state)
+    return PromotionFile(promotion, path, rows, len(content), hashlib.sha256(content).hexdigest(), state)
 
 
 class Superseded:

@@ -82,6 +82,29 @@ class Plant:
         assert acquire(progress, self.leasing, source, end=0).effects == 0
         self._at[cluster, group, source] = (0, PartitionState())
 
+    def has_stored(self, source: SourcePartition, cluster: str, group: str = "g") -> bool:
+        return (cluster, group, source) in self._at
+
+    def promote(self, chosen: Sequence[Row]) -> None:
+        """Store rows once more as a promotion does, and supersede all that there were of their ids."""
+        distinct = {row[0]: row for row in chosen}
+        with self.admin.transaction():
+            promotion = self.admin.execute(
+                "INSERT INTO promotion (replay, cluster, consumer_group, tables, promoted_by)"
+                " VALUES ('r', 'local', 'g', '{event}', 'me') RETURNING number, promoted_at"
+            ).fetchone()
+            assert promotion is not None
+            number, at = promotion
+            with self.admin.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO superseded_event VALUES (%s, %s, '-infinity', %s, %s)",
+                    [(row[0], row[6], at, number) for row in distinct.values()],
+                )
+                cursor.executemany(
+                    f"INSERT INTO event VALUES ({', '.join(['%s'] * 14)})",
+                    [(*row[:8], at, *row[9:]) for row in distinct.values()],
+                )
+
     def archive(self, *, compare: bool = False, due_days: int | None = None) -> Archived:
         with connect(self.dsn, autocommit=True) as guard, connect(self.dsn, autocommit=True) as reading:
             return archiving.archive(guard, reading, self.place, due_days=due_days, compare_all=compare)

@@ -139,7 +139,7 @@ def test_a_recreated_topic_is_another_log_and_both_are_archived(plant: Plant) ->
 def test_a_promotion_comes_into_the_archive_with_what_it_superseded(plant: Plant) -> None:
     plant.store([message(n, at=minute(n)) for n in range(30)])
     plant.archive()
-    promote(plant, offsets=(10, 20))
+    plant.promote([row for row in plant.rows() if 10 <= row[11] < 20])
     done = plant.archive()
 
     assert (done.remainder_rows, done.promotions) == (10, 1)
@@ -154,25 +154,6 @@ def test_a_promotion_comes_into_the_archive_with_what_it_superseded(plant: Plant
     plant.archive()
     assert len(Superseded.of(plant.place)) == 0
     assert plant.read() == plant.stored()
-
-
-def promote(plant: Plant, offsets: tuple[int, int]) -> None:
-    """Store events once more as a promotion does, and supersede those that were there."""
-    with plant.admin.transaction():
-        plant.admin.execute(
-            "INSERT INTO promotion (replay, cluster, consumer_group, tables, promoted_by)"
-            " VALUES ('r', 'local', 'g', '{event}', 'me')"
-        )
-        plant.admin.execute(
-            "INSERT INTO superseded_event SELECT event_id, event_time, '-infinity', promoted_at, number FROM event, promotion"
-            " WHERE source_offset >= %s AND source_offset < %s",
-            offsets,
-        )
-        plant.admin.execute(
-            "INSERT INTO event SELECT (json_populate_record(e, json_build_object('stored_time', promoted_at))).*"
-            " FROM event AS e, promotion WHERE source_offset >= %s AND source_offset < %s",
-            offsets,
-        )
 
 
 def test_a_database_that_was_restored_does_not_double_what_is_archived(plant: Plant) -> None:

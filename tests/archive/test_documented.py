@@ -13,7 +13,6 @@ import pytest
 
 from pipeline.archive.manifests import DataFile, Manifest
 from tests.archive.stored import DAY, Plant, message, minute
-from tests.archive.test_archiving import promote
 
 TEXT = (Path(__file__).parents[2] / "docs/archive.md").read_text()
 READ, SUPERSEDED, RESTORE = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
@@ -50,7 +49,7 @@ def test_duckdb_reads_it_by_its_manifests(plant: Plant) -> None:
 
 
 def test_duckdb_leaves_out_what_a_promotion_superseded(plant: Plant) -> None:
-    promote(plant, offsets=(5, 10))
+    plant.promote([row for row in plant.rows() if 5 <= row[11] < 10])
     plant.archive()
 
     with duck(plant) as database:
