@@ -118,18 +118,18 @@ class Retention:
 
     def _finish(self, name: str, called: str, *, dry_run: bool) -> Verdict:
         """Drop a table that was taken out, after what the archive lacks of it was archived."""
-        verdict = self._judge(called, Rows(name), complete=not dry_run)
+        verdict = self._judge(called, Rows(name), taken_out=True, dry_run=dry_run)
         if verdict.dropped and not dry_run:
             drop(self._guard, name)
         return verdict
 
-    def _judge(self, called: str, rows: Rows, *, complete: bool = False) -> Verdict:
+    def _judge(self, called: str, rows: Rows, *, taken_out: bool = False, dry_run: bool = True) -> Verdict:
         """Say whether rows may go.
 
         Parameters
         ----------
-        complete
-            Whether what the archive lacks of them is to be archived now.
+        taken_out
+            Whether nobody can add to them any more: what the archive lacks of them is then archived, but in a dry run.
         """
         if self._place is None:
             count = sql.SQL("SELECT count(*) FROM {} WHERE {}").format(sql.Identifier(rows.relation), rows.condition)
@@ -139,10 +139,10 @@ class Retention:
         total = sum(count for of_hours in sums.values() for count, _ in of_hours.values())
         lacking = 0
         for source, table in remainders(self._comparison.where_unequal(rows, sums), self._contents, []):
-            if complete:
-                self._writer.add_remainder(source, table)
-            else:
+            if not taken_out:
                 lacking += len(table)
+            elif not dry_run:
+                self._writer.add_remainder(source, table)
         if lacking:
             return Verdict(called, total, False, f"{lacking} row(s) are not archived: run `pipeline archive --compare`")
         try:

@@ -142,7 +142,8 @@ def test_what_a_killed_run_took_out_is_finished_by_the_next(full: Plant, monkeyp
     assert out.startswith(RETIRED)
     full.admin.execute(f"INSERT INTO {out} SELECT * FROM event LIMIT 1")
 
-    assert [each.what for each in retain(full, dry_run=True)] == [out, "event_20260921"]
+    dry = retain(full, dry_run=True)
+    assert [(each.what, each.dropped) for each in dry] == [(out, True), ("event_20260921", False)]
     verdicts = retain(full)
 
     assert (verdicts[0].what, verdicts[0].rows, verdicts[0].dropped) == (out, 21, True)
