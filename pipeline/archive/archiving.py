@@ -15,6 +15,7 @@ from pipeline.archive.comparing import Compared, Comparison, Rows
 from pipeline.archive.manifests import Contents
 from pipeline.archive.partitions import DEFAULT, partitions
 from pipeline.archive.place import Place
+from pipeline.archive.rows import chosen as chosen_rows
 from pipeline.archive.slices import Slicing, Standing, are_waiting, missing, standings
 from pipeline.archive.writing import Writer, alone
 from pipeline.core.errors import ArchiveDamaged
@@ -138,7 +139,7 @@ def remainders(
             # What a promotion has added may lie at offsets of a lost log, which the present one never comes to
             wanted = lacking & (promoted | ~are_waiting(table, contents, of_source))
         if wanted.any():
-            yield source, table.filter(pa.array(wanted))
+            yield source, chosen_rows(table, wanted)
 
 
 def verify(place: Place, told: Told = lambda *_: None) -> tuple[int, list[str]]:

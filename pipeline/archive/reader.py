@@ -110,7 +110,7 @@ class Archive:
     def columns(
         self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
     ) -> Iterator[EventColumns]:
-        """Yield the accepted messages of ``[first, end)``, those of a slice at a time: at most about 256 MB of them.
+        """Yield the accepted messages of ``[first, end)``, those of a slice at a time: at most about 128 MB of them.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class Archive:
         if manifest.is_slice and manifest.log == log:
             return table
         mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
-        return table.filter(pa.array(mine))
+        return rows.chosen(table, mine)
 
 
 def _columns(

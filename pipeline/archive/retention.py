@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 
 from pipeline.archive import files, manifests
@@ -22,7 +21,7 @@ from pipeline.archive.archiving import remainders
 from pipeline.archive.comparing import Comparison, HourSums, Rows, day_of
 from pipeline.archive.partitions import DEFAULT, drop, partitions, retire, retired
 from pipeline.archive.place import Place
-from pipeline.archive.rows import micros
+from pipeline.archive.rows import chosen, micros
 from pipeline.archive.writing import Writer
 from pipeline.core.errors import ArchiveDamaged, DatabaseUnavailable
 from pipeline.core.records import SourcePartition
@@ -183,7 +182,7 @@ class Retention:
 
     def _delete_archived(self, old: Rows) -> None:
         for _, table, lacking, _ in self._comparison.all_rows(old, self._comparison.sums(old)):
-            known = table.filter(pa.array(~lacking))
+            known = chosen(table, ~lacking)
             ids = known["event_id"].to_pylist()
             times, stored = (list(map(_time, micros(known, name).tolist())) for name in ("event_time", "stored_time"))
             for at in range(0, len(ids), _ROWS_AT_ONCE):

@@ -25,7 +25,7 @@ from pipeline.core.records import SourcePartition
 from pipeline.store.identity import Uuids, event_ids, seed
 
 ROWS_AT_ONCE = 1_000_000
-BYTES_AT_ONCE = 256_000_000
+BYTES_AT_ONCE = 128_000_000
 
 _TIME = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
@@ -118,6 +118,11 @@ def as_table(lines: list[bytes], schema: pa.Schema) -> pa.Table:
         )
     except pa.ArrowInvalid as error:
         raise PipelineError(f"a row of the database does not fit into Parquet: {error}") from error
+
+
+def chosen(table: pa.Table, which: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return some rows, without a copy if it is all of them."""
+    return table if which.all() else table.filter(pa.array(which))
 
 
 def micros(table: pa.Table, column: str) -> npt.NDArray[np.int64]:

@@ -80,7 +80,7 @@ class Slicing:
             found = False
             for table in rows.batches(self._connection, "event", _within(log, at, to)):
                 found = True
-                mine = self._fresh(log, table.filter(pa.array(rows.are_of(table, log.cluster, log.source))))
+                mine = self._fresh(log, rows.chosen(table, rows.are_of(table, log.cluster, log.source)))
                 next_ = int(table["source_offset"][-1].as_py()) + 1
                 if len(mine):
                     self._add(log, first, next_, mine)
@@ -114,7 +114,7 @@ class Slicing:
             return table
         ids, _, stored = files.joined(others)
         known = are_among(rows.ids_of(table), rows.micros(table, "stored_time"), ids, stored)
-        return table.filter(pa.array(~known))
+        return rows.chosen(table, ~known)
 
 
 def _within(log: SourceLog, first: int, end: int) -> sql.Composed:
