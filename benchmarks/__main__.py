@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import importing, job, latency, machines, memory, queries, recovery, replays, report, verify
+from benchmarks import archive, importing, job, latency, machines, memory, queries, recovery, replays, report, verify
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "import": lambda site, o: importing.run(site, rows=o.messages),
     "verify": lambda site, o: verify.run(site, machines=o.machines, messages=o.messages),
     "queries": lambda site, o: queries.run(site, machines=o.machines, events=o.events),
+    "archive": lambda site, o: archive.run(site, messages=o.messages, machines=o.machines),
 }
 
 

@@ -96,6 +96,27 @@ class Outbox(Group):
     )
 
 
+class Archive(Group):
+    """Where events are kept for good."""
+
+    address: str = Field(
+        "", description="A folder, or `s3://…`, `abfs://…`: where `pipeline archive` writes. Empty: nowhere"
+    )
+
+
+class Retention(Group):
+    """How long the database keeps what, by `pipeline retain`."""
+
+    event_days: int = Field(
+        30, ge=0, le=36_500, description="Whole days of `event` kept before today, once archived; 0: for ever"
+    )
+    dead_letter_days: int = Field(90, ge=0, le=36_500, description="Days that a dead letter is kept; 0: for ever")
+    anomaly_days: int = Field(400, ge=0, le=36_500, description="Days of `anomaly` kept, by event time; 0: for ever")
+    reading_window_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `reading_window` kept, by event time; 0: for ever"
+    )
+
+
 class Ingest(Group):
     """What is accepted."""
 

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pipeline.core.errors import SettingsError
 from pipeline.setting_groups import (
+    Archive,
     Broker,
     Flush,
     Health,
@@ -25,6 +26,7 @@ from pipeline.setting_groups import (
     Log,
     Outbox,
     Postgres,
+    Retention,
     Site,
     Spikes,
     Watchdog,
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     postgres: Postgres = Postgres()
     flush: Flush = Flush()
     outbox: Outbox = Outbox()
+    archive: Archive = Archive()
+    retention: Retention = Retention()
     ingest: Ingest = Ingest()
     windows: Windows = Windows()
     spikes: Spikes = Spikes()

@@ -1,7 +1,7 @@
 """The command line: the one place that may know every room.
 
-Exit codes: 0 done; 1 a check does not hold; 2 wrong use of the command line; 65 migrations are missing; 69 broker or
-database does not answer; 70 a fault of the program; 78 a setting is wrong; 130 interrupted.
+Exit codes: 0 done; 1 a check does not hold; 2 wrong use of the command line; 65 migrations are missing; 69 broker,
+database or archive does not answer; 70 a fault of the program; 78 a setting is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import imports, letters, look, plant, promotions, replays, run, services, verifying
+from pipeline.cli import archives, imports, letters, look, plant, promotions, replays, run, services, verifying
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -30,6 +30,8 @@ app.command("import")(imports.import_)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)
+app.command()(archives.archive)
+app.command()(archives.retain)
 app.command()(look.status)
 app.command()(verifying.verify)
 app.command()(look.doctor)

@@ -6,6 +6,8 @@
     ├── SettingsError             a setting is missing or wrong            exit 78
     ├── BrokerUnavailable         the broker does not answer    retriable  exit 69
     ├── DatabaseUnavailable       the database does not answer  retriable  exit 69
+    ├── ArchiveUnavailable        the archive does not answer   retriable  exit 69
+    ├── ArchiveDamaged            a file of the archive is not what its manifest says
     ├── SchemaOutdated            migrations are missing                   exit 65
     ├── CommitUnknown             the connection was lost inside COMMIT
     ├── StaleEvidence             marks moved while judged      retriable
@@ -48,6 +50,17 @@ class DatabaseUnavailable(PipelineError):
 
     retriable = True
     exit_code = 69
+
+
+class ArchiveUnavailable(PipelineError):
+    """The archive cannot be read or written; the text names its address."""
+
+    retriable = True
+    exit_code = 69
+
+
+class ArchiveDamaged(PipelineError):
+    """A file of the archive is missing, or is not what its manifest says; the text names it."""
 
 
 class SchemaOutdated(PipelineError):

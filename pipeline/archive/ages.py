@@ -1,0 +1,48 @@
+"""Tables that keep their rows for a time: what is older is deleted, in short transactions over a stretch of the table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[Any]
+
+AGES = {"dead_letter": "stored_time", "anomaly": "event_time", "reading_window": "window_start"}
+"""Tables, and the column that says how old a row is."""
+
+_PAGES_AT_ONCE = 500
+
+_COUNT = sql.SQL("SELECT count(*) FROM {} WHERE {} < {}")
+_PAGES = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int"
+_DELETE = sql.SQL("DELETE FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)' AND {} < {}")
+
+
+def count_older(connection: Connection, table: str, column: str, before: dt.datetime) -> int:
+    """Return how many rows are from before an instant."""
+    row = connection.execute(
+        _COUNT.format(sql.Identifier(table), sql.Identifier(column), sql.Literal(before))
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def delete_older(connection: Connection, table: str, column: str, before: dt.datetime) -> int:
+    """Delete the rows from before an instant; return how many it was.
+
+    The table is gone through once, by its pages: it needs no index, and a transaction is over in well under a second.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+    """
+    by = (sql.Identifier(column), sql.Literal(before))
+    row = connection.execute(_PAGES, [table]).fetchone()
+    pages, deleted = int(row[0]) if row else 0, 0
+    for begin in range(0, pages, _PAGES_AT_ONCE):
+        end = begin + _PAGES_AT_ONCE
+        statement = _DELETE.format(sql.Identifier(table), sql.Literal(begin), sql.Literal(end), *by)
+        deleted += connection.execute(statement).rowcount
+    return deleted
