@@ -1,20 +1,29 @@
-"""What is stored of source partitions, as one log: from the archive where it has them, else from the table ``event``."""
+"""What is stored of source partitions, as one log: from the archive as far as it goes, then from the table ``event``."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import psycopg
 
 from pipeline import connections, rules
+from pipeline.archive import superseded
+from pipeline.archive.place import Place
+from pipeline.archive.reader import Archive
+from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
+from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
-from pipeline.store.history import carry_dead_letters, stored_events
+from pipeline.store.history import carry_dead_letters, log_since, stored_events
 
 _OFFSETS_AT_ONCE = 200_000
 """The server sorts what it gives: as much as this holds."""
+
+_DROPPED = "SELECT dropped_before, not_archived_before FROM telemetry.retention_mark WHERE table_name = 'event'"
 
 
 class StoredHistory:
@@ -24,20 +33,86 @@ class StoredHistory:
         self._settings = settings
         self._progress = rules.progress(settings, "")
 
+    @cached_property
+    def _place(self) -> Place | None:
+        return Place(self._settings.archive.address) if self._settings.archive.address else None
+
+    @cached_property
+    def _archive(self) -> Archive | None:
+        return Archive(self._place) if self._place is not None else None
+
+    def require_whole(self, connection: Connection, sources: Sequence[SourcePartition]) -> None:
+        """Check that everything that was ever stored of partitions can be read.
+
+        Raises
+        ------
+        SettingsError
+            If it cannot: the text says what is missing.
+        ArchiveUnavailable, ArchiveDamaged
+            If the archive cannot be read.
+        """
+        row = connection.execute(_DROPPED).fetchone()
+        if self._place is not None and (news := superseded.changed(self._place, superseded.states(connection))):
+            raise SettingsError(f"the archive does not know of promotion {news[0]} yet: run `pipeline archive` first")
+        if row is None:
+            return
+        dropped, for_good = row
+        if for_good is not None:
+            raise SettingsError(
+                f"events from before {for_good:%Y-%m-%d %H:%M}Z were dropped without an archive: a replay of the rest begins"
+                " with models that have learned nothing; say --cold if that is what you want"
+            )
+        if self._archive is None:
+            raise SettingsError(
+                f"events from before {dropped:%Y-%m-%d %H:%M}Z are in an archive: say where, in archive.address"
+            )
+        for source in sources:
+            since = log_since(connection, self._progress, source)
+            found = self._archive.ranges(self._progress.subscriber.cluster, source, since)
+            if len(found) != 1 or found[0][0] != 0:
+                held = ", ".join(f"[{first}, {end})" for first, end in found) or "nothing"
+                raise SettingsError(
+                    f"the archive at {self._settings.archive.address} has holes in {source}: it has {held}, and the table no"
+                    " longer has what is missing"
+                )
+
     def events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
         """Yield what is stored of the offsets ``[first, end)``, in order, some at a time; blocks.
 
         Raises
         ------
-        DatabaseUnavailable
-            If the database does not answer.
+        DatabaseUnavailable, ArchiveUnavailable
+            If they do not answer.
+        ArchiveDamaged
+            If a file is not what was written.
         """
         with connections.database(self._settings, "pipeline replay", autocommit=False) as connection:
-            for at in range(first, end, _OFFSETS_AT_ONCE):
-                try:
-                    yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
-                except psycopg.Error as error:
-                    raise failure(error, f"the stored events of {source} were not read") from error
+            at, cluster = first, self._progress.subscriber.cluster
+            if self._archive is not None:
+                since = self._since(connection, source)
+                for begin, to in self._archive.ranges(cluster, source, since):
+                    if begin <= at < min(to, end):
+                        yield from self._archive.events(cluster, source, at, min(to, end), since)
+                        at = min(to, end)
+            yield from self._of_table(connection, source, at, end)
+
+    def _of_table(
+        self, connection: Connection, source: SourcePartition, first: int, end: int
+    ) -> Iterator[Sequence[StoredEvent]]:
+        for at in range(first, end, _OFFSETS_AT_ONCE):
+            try:
+                yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+            except psycopg.Error as error:
+                raise failure(error, f"the stored events of {source} were not read") from error
+
+    def _since(self, connection: Connection, source: SourcePartition) -> dt.datetime | None:
+        try:
+            found = log_since(connection, self._progress, source)
+            # What is read from an archive may take long: no transaction stays open meanwhile
+            connection.commit()
+        except psycopg.Error as error:
+            raise failure(error, f"the log of {source} is not known") from error
+        return found
 
     def carry_dead_letters(
         self, schema: str, source: SourcePartition, offsets: tuple[int, int], selection: Selection

@@ -11,6 +11,7 @@ from pipeline.broker import topics
 from pipeline.core.errors import SettingsError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
+from pipeline.history import StoredHistory
 from pipeline.settings import Settings
 from pipeline.store import stretches
 from pipeline.store.connect import Connection, connect
@@ -75,6 +76,8 @@ def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
         progress = rules.progress(settings, f"replay-{name}")
         stored = stored_to(connection, progress)
         planned = {source: _stretch(source, range_, stored.get(source), options) for source, range_ in held.items()}
+        if any(each.stored_to for each in planned.values()):
+            StoredHistory(settings).require_whole(connection, [at for at, each in planned.items() if each.stored_to])
         if options.from_offset or options.since_ms is not None:
             planned = {
                 source: _from_state(connection, settings, source, each, options) for source, each in planned.items()

@@ -20,6 +20,28 @@ _PAGES = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size'):
 _DELETE = sql.SQL("DELETE FROM {} WHERE ctid >= '({},0)' AND ctid < '({},0)' AND {} < {}")
 
 
+_MARK = """
+INSERT INTO retention_mark AS old (table_name, dropped_before, not_archived_before)
+VALUES (%(table)s, %(before)s, CASE WHEN %(for_good)s THEN %(before)s::timestamptz END)
+ON CONFLICT (table_name) DO UPDATE SET
+    dropped_before = greatest(old.dropped_before, excluded.dropped_before),
+    not_archived_before = greatest(old.not_archived_before, excluded.not_archived_before)
+"""
+
+
+def mark(connection: Connection, table: str, before: dt.datetime, *, for_good: bool) -> None:
+    """Note that rows from before an instant are about to be dropped.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+    for_good
+        Whether nobody has archived them.
+    """
+    connection.execute(_MARK, {"table": table, "before": before, "for_good": for_good})
+
+
 def count_older(connection: Connection, table: str, column: str, before: dt.datetime) -> int:
     """Return how many rows are from before an instant."""
     row = connection.execute(

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.archive import files, manifests
-from pipeline.archive.ages import delete_older
+from pipeline.archive.ages import delete_older, mark
 from pipeline.archive.archiving import remainders
 from pipeline.archive.comparing import Comparison, HourSums, Rows, day_of
 from pipeline.archive.partitions import DEFAULT, drop, partitions, retire, retired
@@ -96,8 +96,10 @@ class Retention:
 
     def apply(self, before: dt.datetime, *, dry_run: bool = False) -> Iterator[Verdict]:
         """Drop events whose time is before an instant; yield what became of each partition."""
-        if self._place is not None and not dry_run:
-            self._writer.clean()
+        if not dry_run:
+            if self._place is not None:
+                self._writer.clean()
+            mark(self._guard, "event", before, for_good=self._place is None)
         for name in retired(self._guard):
             yield self._finish(name, name, dry_run=dry_run)
         for partition in partitions(self._guard):

@@ -41,9 +41,11 @@ SELECT event_id, event_time, GREATEST(stored_from, '0001-01-01 00:00:00+00') AS 
        LEAST(stored_to, '9999-12-31 00:00:00+00') AS stored_to, promotion
 FROM superseded_event
 """
+# Also of a promotion that superseded nothing: it may have added events
 _STATE = f"""
-SELECT promotion, md5(count(*) || ' ' || sum(hashtextextended(concat_ws(' ', event_id, event_time, stored_from, stored_to), 0)))
-FROM ({_ROWS}) AS r GROUP BY promotion ORDER BY promotion
+SELECT p.number, md5(concat_ws(' ', p.undone_at, count(r.event_id),
+                               sum(hashtextextended(concat_ws(' ', event_id, event_time, stored_from, stored_to), 0))))
+FROM promotion AS p LEFT JOIN ({_ROWS}) AS r ON r.promotion = p.number GROUP BY p.number ORDER BY p.number
 """
 _COPY = sql.SQL(f"COPY (SELECT * FROM ({_ROWS}) AS r WHERE promotion = {{}} ORDER BY event_id) TO STDOUT (FORMAT csv)")
 _BYTES_AT_ONCE = 64_000_000

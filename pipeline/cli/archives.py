@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline import connections
 from pipeline.archive import archiving
-from pipeline.archive.ages import AGES, count_older, delete_older
+from pipeline.archive.ages import AGES, count_older, delete_older, mark
 from pipeline.archive.partitions import require_owner
 from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention, Verdict
@@ -109,6 +109,8 @@ def _by_age(settings: Settings, connection: Connection, *, dry_run: bool) -> Ite
         days = getattr(settings.retention, f"{table}_days")
         if days:
             before = _days_ago(connection, days, whole=False)
+            if not dry_run:
+                mark(connection, table, before, for_good=True)
             count = (count_older if dry_run else delete_older)(connection, table, column, before)
             yield Verdict(table, count, dropped=True)
 

@@ -9,6 +9,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from pipeline.core.selection import Selection
+from pipeline.store.connect import SCHEMA
 
 EVERY_ROW = sql.SQL("true")
 
@@ -159,8 +160,17 @@ def side(
         progress=progress,
         join=sql.SQL(table.join),
         scope=sql.SQL(table.scope if scope is None else scope).format(schema=schema),
-        wanted=wanted,
+        wanted=sql.SQL("{} AND {}").format(_kept(table), wanted),
     )
+
+
+def _kept(table: Compared) -> sql.Composable:
+    """Return the condition on a row ``r`` that nobody has dropped its like because of its age."""
+    if table.time is None:
+        return EVERY_ROW
+    return sql.SQL(
+        "{time} >= coalesce((SELECT dropped_before FROM {live}.retention_mark WHERE table_name = {name}), '-infinity')"
+    ).format(time=sql.SQL(table.time), live=sql.Identifier(SCHEMA), name=table.name)
 
 
 def selected(table: Compared, selection: Selection) -> sql.Composable:

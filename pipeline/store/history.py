@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,14 @@ def stored_events(
                     events.append(StoredEvent(*row[:4]))
                 last = row[:2]
             yield events
+
+
+def log_since(connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition) -> dt.datetime | None:
+    """Return since when a partition's log is the present one; ``None``: since ever."""
+    row = connection.execute(
+        f"SELECT log_since FROM {SCHEMA}.source_progress WHERE {KEY}", progress.key(source)
+    ).fetchone()
+    return row[0] if row is not None else None
 
 
 def _of_seed(own: np.ndarray[Any, np.dtype[np.uint64]], rows: list[Row]) -> list[Row]:

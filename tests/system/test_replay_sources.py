@@ -78,6 +78,40 @@ def test_what_the_log_has_lost_is_read_from_what_is_stored(lived: Site, broker_a
 
 
 @pytest.mark.timeout(300)
+def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
+    lived: Site, broker_address: str, tmp_path: Path, database
+) -> None:
+    """Topic, events, archive, drop, replay: equal (R39, R40). What retention itself does is tested with the archive."""
+    started(lived, "before", "--stored")
+    rows = same(lived, "before")
+    delete_before(broker_address, lived.topics[0], -1, PARTITIONS)
+    place = {"PIPELINE_ARCHIVE__ADDRESS": str(tmp_path / "archive"), "PIPELINE_RETENTION__EVENT_DAYS": "1"}
+    archived = lived.run("archive", "--json", **place)
+    assert archived.returncode == 0, archived.stderr
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("DELETE FROM telemetry.event")
+        admin.execute("INSERT INTO telemetry.retention_mark VALUES ('event', now() + interval '1 day')")
+    lived.environment |= place
+
+    found = started(lived, "again", "--stored")
+
+    assert {each["stored_to"] > 0 for each in found["ranges"]} == {True}
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("INSERT INTO telemetry.event SELECT * FROM replay_before.event")
+        admin.execute("DELETE FROM telemetry.retention_mark")
+    assert same(lived, "again") == rows
+    del lived.environment["PIPELINE_ARCHIVE__ADDRESS"]
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("INSERT INTO telemetry.retention_mark VALUES ('event', '2026-01-01')")
+    refused = lived.run("replay", "start", "nowhere", "--stored")
+    assert (refused.returncode, "say where, in archive.address" in refused.stderr) == (78, True), refused.stderr
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("UPDATE telemetry.retention_mark SET not_archived_before = '2026-01-01'")
+    refused = lived.run("replay", "start", "nowhere", "--stored")
+    assert (refused.returncode, "dropped without an archive" in refused.stderr) == (78, True), refused.stderr
+
+
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) -> None:
     chance = random.Random(3)
     command = ["replay", "start", "killed", "--stored", "--rate=1500"]
