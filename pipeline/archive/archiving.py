@@ -13,7 +13,7 @@ from psycopg import sql
 from pipeline.archive import files, manifests, superseded
 from pipeline.archive.comparing import Compared, Comparison, Rows
 from pipeline.archive.manifests import Contents
-from pipeline.archive.partitions import DEFAULT, partitions
+from pipeline.archive.partitions import DEFAULT, bounded
 from pipeline.archive.place import Place
 from pipeline.archive.rows import chosen as chosen_rows
 from pipeline.archive.slices import Slicing, Standing, are_waiting, missing, standings
@@ -116,7 +116,7 @@ def _to_compare(connection: Connection, due_days: int | None, *, compare_all: bo
             "event",
             sql.SQL("event_time >= {} AND event_time < {}").format(sql.Literal(each.low), sql.Literal(each.high)),
         )
-        for each in partitions(connection)
+        for each in bounded(connection)
         if compare_all or (due_days is not None and ago is not None and each.high <= ago[0])
     ]
     return [*found, Rows(DEFAULT)]

@@ -1,4 +1,4 @@
-"""The partitions of ``event``: which there are, and taking one out so that nobody can write to it any more."""
+"""Partitions of ``event`` as they grow old: taking one out so that nobody can write to it any more."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from psycopg import sql
 
 from pipeline.core.errors import DatabaseUnavailable, SettingsError
 from pipeline.store.connect import SCHEMA
+from pipeline.store.event_partitions import event_partitions
 from pipeline.store.failures import line
 
 Connection = psycopg.Connection[Any]
@@ -23,14 +24,6 @@ RETIRED = "retired_event_"
 _TRIES = 20
 _PAUSE_S = 0.25
 
-# Whatever the bounds are: days, hours, or what somebody has made by hand. An open bound is no time, and never old
-_PARTITIONS = f"""
-SELECT c.relname, bounds[1]::timestamptz, bounds[2]::timestamptz, pg_total_relation_size(c.oid)
-FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)') AS bounds
-WHERE i.inhparent = '{SCHEMA}.event'::regclass AND bounds IS NOT NULL
-ORDER BY 2
-"""
 _OID = f"SELECT oid FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relname = %s"
 _RETIRED = (
     f"SELECT relname FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace AND relkind IN ('r', 'p')"
@@ -38,13 +31,12 @@ _RETIRED = (
 )
 
 
-class EventPartition(NamedTuple):
-    """A partition with its event times ``[low, high)``, UTC, and its size on disk."""
+class Bounded(NamedTuple):
+    """A partition with its event times ``[low, high)``, UTC."""
 
     name: str
     low: dt.datetime
     high: dt.datetime
-    bytes: int
 
 
 def require_owner(connection: Connection) -> None:
@@ -56,9 +48,10 @@ def require_owner(connection: Connection) -> None:
         )
 
 
-def partitions(connection: Connection) -> list[EventPartition]:
-    """Return the partitions of ``event`` in order, without the default one."""
-    return [EventPartition(*row) for row in connection.execute(_PARTITIONS)]
+def bounded(connection: Connection) -> list[Bounded]:
+    """Return the partitions of ``event`` in order, without the default one; one that is open on a side is never old."""
+    there = ((each.name, each.begins, each.ends) for each in reversed(event_partitions(connection)))
+    return [Bounded(name, low, high) for name, low, high in there if low is not None and high is not None]
 
 
 def retired(connection: Connection) -> list[str]:

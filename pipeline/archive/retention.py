@@ -19,7 +19,7 @@ from pipeline.archive import files, manifests
 from pipeline.archive.ages import delete_older, mark
 from pipeline.archive.archiving import remainders
 from pipeline.archive.comparing import Comparison, HourSums, Rows, day_of
-from pipeline.archive.partitions import DEFAULT, drop, partitions, retire, retired
+from pipeline.archive.partitions import DEFAULT, bounded, drop, retire, retired
 from pipeline.archive.place import Place
 from pipeline.archive.rows import chosen, micros
 from pipeline.archive.writing import Writer
@@ -102,7 +102,7 @@ class Retention:
             mark(self._guard, "event", before, for_good=self._place is None)
         for name in retired(self._guard):
             yield self._finish(name, name, dry_run=dry_run)
-        for partition in partitions(self._guard):
+        for partition in bounded(self._guard):
             if partition.high <= before:
                 yield self._partition(partition.name, dry_run=dry_run)
         yield from self._default(before, dry_run=dry_run)

@@ -6,13 +6,12 @@ import datetime as dt
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import connections
 from pipeline.archive import archiving
@@ -21,6 +20,7 @@ from pipeline.archive.partitions import require_owner
 from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention, Verdict
 from pipeline.archive.writing import alone
+from pipeline.cli.bars import bars
 from pipeline.cli.terminal import Json, print_json, print_table
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings, load
@@ -45,15 +45,20 @@ def archive(
             stack.enter_context(connections.database(settings, "pipeline archive", autocommit=True)) for _ in range(2)
         )
         require_schema(guard)
-        told = stack.enter_context(_bar("archive"))
+        show = stack.enter_context(bars())
         done = archiving.archive(
-            guard, reading, place, due_days=max(days - 1, 0) if days else None, compare_all=compare, told=told
+            guard,
+            reading,
+            place,
+            due_days=max(days - 1, 0) if days else None,
+            compare_all=compare,
+            told=partial(show, "archive"),
         )
     summary: dict[str, object] = asdict(done)
     wrong: list[str] = []
     if verify:
-        with _bar("verify") as told:
-            summary["verified"], wrong = archiving.verify(place, told)
+        with bars() as show:
+            summary["verified"], wrong = archiving.verify(place, partial(show, "verify"))
         summary["damaged"] = wrong
     if json:
         print_json({"address": place.address, **summary})
@@ -147,13 +152,3 @@ def _tell(done: archiving.Archived, place: Place) -> None:
     sys.stdout.write(f"archived {what}{more}; {place.address}\n")
     if done.cleaned:
         sys.stdout.write(f"deleted {done.cleaned:,} file(s) that a killed run had left\n")
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[archiving.Told]:
-    """Give what draws a progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

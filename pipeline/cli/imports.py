@@ -5,17 +5,14 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline import importing, logs
+from pipeline.cli.bars import bars
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.importing import ImportOptions, ImportOutcome
 from pipeline.settings import load
@@ -51,7 +48,11 @@ def import_(
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     options = ImportOptions(mapping, topic, create, output, dry_run, sort, rate, timestamps == "event", again, folder)
-    with _bar() as tell:
+    with bars() as show:
+
+        def tell(file: Path, done: int, size: int, rows: int) -> None:
+            show(file.name, done, size, f"{rows:,} rows")
+
         outcome = importing.run(settings, files, options, tell)
     if json:
         files_told = [asdict(each) | {"examples": [x._asdict() for x in each.examples]} for each in outcome.files]
@@ -59,31 +60,6 @@ def import_(
     else:
         _tell(outcome)
     raise typer.Exit(1 if outcome.refused else 0)
-
-
-@contextmanager
-def _bar() -> Iterator[importing.Told]:
-    """Give what draws a progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rows]:,} rows"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        tasks = {}
-
-        def tell(file: Path, done: int, total: int, rows: int) -> None:
-            if file not in tasks:
-                tasks[file] = progress.add_task(file.name, rows=0, rate="")
-            task = progress.tasks[tasks[file]]
-            rate = f"{rows / task.elapsed:,.0f}/s" if task.elapsed else ""
-            progress.update(tasks[file], completed=done, total=total, rows=rows, rate=rate)
-
-        yield tell
 
 
 def _tell(outcome: ImportOutcome) -> None:

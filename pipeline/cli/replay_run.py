@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents import replay_pool
 from pipeline import connections
+from pipeline.cli.bars import bars
 from pipeline.settings import Settings, load
 from pipeline.store import replays
 from pipeline.store.replays import Replay, ReplayState
@@ -34,33 +31,11 @@ def run(settings: Settings, replay: Replay) -> ReplayState:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
-        with _bar(replay.name) as show:
-            return replay_pool.run(settings, replay, show)
+        with bars() as show:
+            return replay_pool.run(settings, replay, lambda far: show(replay.name, stored(far), total(far)))
     except KeyboardInterrupt:
         sys.stderr.write(f"paused; go on with: pipeline replay resume {replay.name}\n")
         raise
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[replay_pool.Told]:
-    """Give what draws a progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=None, rate="")
-
-        def show(far: Sequence[RangeProgress]) -> None:
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}/s" if speed else ""
-            progress.update(task, completed=stored(far), total=total(far), rate=rate)
-
-        yield show
 
 
 def stored(far: Sequence[RangeProgress]) -> int:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from csv import DictWriter
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipeline.cli.bars import bars
 from pipeline.cli.terminal import Json, print_json, print_table, printable
 from pipeline.core.errors import SettingsError
 from pipeline.core.times import MALFORMED_MS, NO_ZONE_MS, parse_times
@@ -23,7 +20,6 @@ from pipeline.settings import load
 from pipeline.verify import Bounds, Verification
 from pipeline.verify import verify as judge
 from pipeline.verifying.report import MachineFigures
-from pipeline.verifying.run import Told
 
 _WORST = 10
 _SHOWN = (
@@ -53,7 +49,7 @@ def verify(
     if csv is not None:
         # Before everything is read, and not after
         _write_csv(csv, [])
-    with _bar() as told:
+    with bars() as told:
         found = judge(
             ledger,
             settings.postgres.dsn.get_secret_value(),
@@ -108,17 +104,3 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
             writer.writerows(rows)
     except OSError as error:
         raise SettingsError(f"--csv {path} cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def _bar() -> Iterator[Told]:
-    """Give what draws a progress bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("beginning", total=None)
-
-        def show(what: str, done: int, of: int | None) -> None:
-            progress.update(task, description=what, completed=done, total=of)
-
-        yield show
