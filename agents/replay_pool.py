@@ -21,10 +21,10 @@ from agents.vault import Connection, Line
 from pipeline import connections, logs, rules
 from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
 from pipeline.core.selection import Selection
+from pipeline.replaying import replays, stretches
+from pipeline.replaying.replays import Replay, ReplayState, Wanted
+from pipeline.replaying.stretches import RangeProgress
 from pipeline.settings import Settings
-from pipeline.store import replays, stretches
-from pipeline.store.replays import Replay, ReplayState, Wanted
-from pipeline.store.stretches import RangeProgress
 
 log = structlog.get_logger(__name__)
 

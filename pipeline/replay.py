@@ -12,12 +12,12 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.history import StoredHistory
+from pipeline.replaying import stretches
+from pipeline.replaying.replays import Replay
+from pipeline.replaying.stretches import Stretch, nearest_state, stored_to
 from pipeline.settings import Settings
-from pipeline.store import stretches
 from pipeline.store.connect import Connection, connect
 from pipeline.store.migrate import require_schema
-from pipeline.store.replays import Replay
-from pipeline.store.stretches import Stretch, nearest_state, stored_to
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from pipeline import replay as planning
 from pipeline.cli.replay_run import of_name, run
 from pipeline.cli.terminal import Factory, Json, ReplayName, print_json
 from pipeline.core.errors import SettingsError
+from pipeline.replaying import promotion, promotion_marks, replays
+from pipeline.replaying.promotion import Outcome, Projection
+from pipeline.replaying.replays import Replay, ReplayState
 from pipeline.settings import Settings, load
-from pipeline.store import promotion, promotion_marks, replays
 from pipeline.store.connect import Connection, connect
-from pipeline.store.promotion import Outcome, Projection
-from pipeline.store.replays import Replay, ReplayState
 from pipeline.store.takeover import PROMOTING
 
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Processes that share the partitions.")]

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from agents import replay_pool
 from pipeline import connections
 from pipeline.cli.bars import bars
+from pipeline.replaying import replays
+from pipeline.replaying.replays import Replay, ReplayState
+from pipeline.replaying.stretches import RangeProgress
 from pipeline.settings import Settings, load
-from pipeline.store import replays
-from pipeline.store.replays import Replay, ReplayState
-from pipeline.store.stretches import RangeProgress
 
 
 def of_name(name: str, factory: str | None) -> tuple[Settings, Replay]:

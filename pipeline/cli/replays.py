@@ -21,10 +21,10 @@ from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
 from pipeline.core.times import END_MS, parse_times
+from pipeline.replaying import differences, replays, stretches
+from pipeline.replaying.replays import Replay, ReplayState, Wanted
 from pipeline.settings import Settings, load
-from pipeline.store import differences, replays, stretches
 from pipeline.store.connect import connect
-from pipeline.store.replays import Replay, ReplayState, Wanted
 
 app = typer.Typer(
     help="Topics once more, into a shadow beside the live tables.", no_args_is_help=True, rich_markup_mode=None

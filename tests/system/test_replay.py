@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.store import replays, stretches
+from pipeline.replaying import replays, stretches
 from pipeline.store.connect import connect
 from tests.system.processes import Site
 from tests.system.producing import delete_before

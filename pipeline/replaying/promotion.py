@@ -23,10 +23,9 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.errors import NotOwner, SettingsError
-from pipeline.store import promotion_marks as marks
-from pipeline.store.compared import TABLES, Compared
-from pipeline.store.connect import SCHEMA
-from pipeline.store.exchange import (
+from pipeline.replaying import promotion_marks as marks
+from pipeline.replaying.compared import TABLES, Compared
+from pipeline.replaying.exchange import (
     Exchanged,
     Room,
     exchange,
@@ -35,7 +34,8 @@ from pipeline.store.exchange import (
     stage,
     stage_changed,
 )
-from pipeline.store.replays import Replay
+from pipeline.replaying.replays import Replay
+from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]

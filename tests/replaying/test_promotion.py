@@ -16,11 +16,11 @@ from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import Record
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
-from pipeline.store import promotion, replays, stretches
+from pipeline.replaying import promotion, replays, stretches
+from pipeline.replaying.promotion import Outcome, Projection
+from pipeline.replaying.replays import Replay
+from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
-from pipeline.store.promotion import Outcome, Projection
-from pipeline.store.replays import Replay
-from pipeline.store.stretches import Stretch
 from tables import snapshots
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 from tests.core.test_fold_laws import BASE_MS, assert_same_windows

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.errors import SettingsError
-from pipeline.store.compared import Compared, changes, same_key, side
+from pipeline.replaying.compared import Compared, changes, same_key, side
 from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]

@@ -10,9 +10,9 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.selection import Selection
-from pipeline.store.compared import TABLES, Compared, changes, same_key, selected, side
+from pipeline.replaying.compared import TABLES, Compared, changes, same_key, selected, side
+from pipeline.replaying.replays import Replay
 from pipeline.store.connect import SCHEMA
-from pipeline.store.replays import Replay
 
 Connection = psycopg.Connection[Any]
 

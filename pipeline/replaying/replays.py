@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from pipeline.core.errors import NotOwner, SettingsError
 from pipeline.core.selection import Selection
-from pipeline.store import shadow
+from pipeline.replaying import shadow
 from pipeline.store.connect import SCHEMA
 from pipeline.store.progress import Progress
 

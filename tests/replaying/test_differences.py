@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.core.state import PartitionState
-from pipeline.store import stretches
+from pipeline.replaying import stretches
+from pipeline.replaying.differences import Difference, differences
+from pipeline.replaying.replays import Replay
+from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
-from pipeline.store.differences import Difference, differences
-from pipeline.store.replays import Replay
-from pipeline.store.stretches import Stretch
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS, RULES
 from tests.store.database_sink import DatabaseSink

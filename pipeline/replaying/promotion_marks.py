@@ -10,8 +10,8 @@ from psycopg import sql
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition
+from pipeline.replaying.replays import Replay
 from pipeline.store.connect import SCHEMA
-from pipeline.store.replays import Replay
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]

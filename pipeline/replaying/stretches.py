@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition
-from pipeline.store import replays, shadow
+from pipeline.replaying import replays, shadow
+from pipeline.replaying.replays import Replay
 from pipeline.store.connect import SCHEMA, Connection
 from pipeline.store.progress import KEY, Progress
-from pipeline.store.replays import Replay
 
 
 @dataclass(frozen=True, slots=True)
