@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline import importing, logs
-from pipeline.cli.bars import bars
+from pipeline.cli.bars import Show, bars
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.importing import ImportOptions, ImportOutcome
 from pipeline.settings import load
@@ -49,17 +49,20 @@ def import_(
     gc.set_threshold(100_000, 20, 20)
     options = ImportOptions(mapping, topic, create, output, dry_run, sort, rate, timestamps == "event", again, folder)
     with bars() as show:
-
-        def tell(file: Path, done: int, size: int, rows: int) -> None:
-            show(file.name, done, size, f"{rows:,} rows")
-
-        outcome = importing.run(settings, files, options, tell)
+        outcome = importing.run(settings, files, options, _told(show))
     if json:
         files_told = [asdict(each) | {"examples": [x._asdict() for x in each.examples]} for each in outcome.files]
         print_json(asdict(outcome) | {"files": files_told, "refused": outcome.refused})
     else:
         _tell(outcome)
     raise typer.Exit(1 if outcome.refused else 0)
+
+
+def _told(show: Show) -> importing.Told:
+    def tell(file: Path, done: int, size: int, rows: int) -> None:
+        show(file.name, done, size, f"{rows:,} rows")
+
+    return tell
 
 
 def _tell(outcome: ImportOutcome) -> None:
