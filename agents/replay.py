@@ -66,7 +66,7 @@ class ReplayWorker:
         self._settings, self._share = settings, share
         history, window_ms = StoredHistory(settings), rules.fold_rules(settings).window.size_ms
         progress = rules.progress(settings, f"replay-{share.replay}")
-        self._vault = SelectingVault(self._connect, progress, share.selection, window_ms)
+        self._vault = SelectingVault(self._connect, progress, share.selection, window_ms, history.events)
         self._stages = stages(settings, self._vault)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
@@ -76,7 +76,7 @@ class ReplayWorker:
             LogClient(member.address, member.security, share.ends, most),
             {source: min(end, share.ends[source]) for source, end in share.stored_to.items()},
             history,
-            lambda source, end: history.carry_dead_letters(share.schema, source, (0, end), share.selection),
+            lambda source, end: history.carry_dead_letters(share.schema, source, end, share.selection),
             most,
         )
         self._reader = Reader(self._client, self._stages.ownership)

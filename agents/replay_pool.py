@@ -19,7 +19,7 @@ from agents.replay import ReplayWorker, Share
 from agents.starting import spare_collector, warm_up
 from agents.vault import Connection, Line
 from pipeline import connections, logs, rules
-from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError
+from pipeline.core.errors import DatabaseUnavailable, NotOwner, PipelineError, SettingsError
 from pipeline.core.selection import Selection
 from pipeline.replaying import replays, stretches
 from pipeline.replaying.replays import Replay, ReplayState, Wanted
@@ -59,6 +59,7 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
     replays.require_same(replay, rules.progress(settings, ""))
     line = Line(lambda: _claimed(settings, replay.name))
     try:
+        line.use(lambda c: _require_unfinished(c, replay.name))
         shares = _shares(replay, line.use(lambda c: stretches.progress_of(c, replay)))
         line.use(lambda c: replays.want(c, replay.name, Wanted.RUN))
         line.use(lambda c: replays.note(c, replay.name, ReplayState.RUNNING))
@@ -67,7 +68,7 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
     except KeyboardInterrupt:
         line.use(lambda c: replays.note(c, replay.name, ReplayState.PAUSED))
         raise
-    except NotOwner:
+    except (NotOwner, SettingsError):
         raise
     except PipelineError as error:
         reason = str(error)
@@ -78,6 +79,12 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
         return state
     finally:
         line.close()
+
+
+def _require_unfinished(connection: Connection, name: str) -> None:
+    state = replays.find(connection, name).state
+    if state in {ReplayState.PROMOTED, ReplayState.STOPPED}:
+        raise SettingsError(f"the replay {name!r} is {state} by now: nothing was done")
 
 
 def _claimed(settings: Settings, name: str) -> Connection:
@@ -198,15 +205,27 @@ async def _work(settings: Settings, share: Share) -> bool:
         listening.cancel()
 
 
+def _shared(settings: Settings, name: str) -> Connection:
+    connection = connections.database(settings, "pipeline replay")
+    try:
+        replays.share(connection, name)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 async def _listen(settings: Settings, name: str, worker: ReplayWorker) -> None:
     """Stop the worker when something else is wanted, or when whoever started it says so or is gone."""
-    parent, line = multiprocessing.parent_process(), Line(lambda: connections.database(settings, "pipeline replay"))
+    parent, line = multiprocessing.parent_process(), Line(lambda: _shared(settings, name))
     try:
         while not (_stop is not None and _stop.is_set()) and (parent is None or parent.is_alive()):
             try:
                 replay = await asyncio.to_thread(line.use, lambda c: replays.find(c, name))
                 if replay.wanted is not Wanted.RUN:
                     break
+            except NotOwner:
+                break
             except DatabaseUnavailable as error:
                 log.info("replay.unasked", reason=str(error))
             await asyncio.sleep(_ASK_S)

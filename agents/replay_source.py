@@ -102,10 +102,10 @@ class ChainClient:
         if position >= end:
             await self._log.seek(source, position)
             return
-        await asyncio.to_thread(self._carry, source, end)
 
         def since(at: int) -> Iterator[list[StoredEvent]]:
-            return batches(_flat(self._history.events(source, at, end)), self._most)
+            self._carry(source, end)
+            yield from batches(_flat(self._history.events(source, at, end)), self._most)
 
         self._readings[source] = _Reading(source, since, position)
 
@@ -129,14 +129,16 @@ class ChainClient:
             return {}
         await asyncio.wait(reading.values(), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         found: dict[SourcePartition, Sequence[SourceRecord]] = {}
+        read: list[SourcePartition] = []
         for source, coming in reading.items():
-            if not coming.done():
-                continue
-            events = self._readings[source].take()
+            events = self._readings[source].take() if coming.done() else None
             if events:
                 found[source] = events
             elif events is not None:
-                await self._hand_over(source)
+                read.append(source)
+        # What was taken is delivered first: the broker may not answer whoever hands over
+        for source in read if not found else ():
+            await self._hand_over(source)
         return found
 
     async def _hand_over(self, source: SourcePartition) -> None:

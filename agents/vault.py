@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -26,6 +26,7 @@ from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 
 Connection = psycopg.Connection[Any]
+Stored = Callable[[SourcePartition, int, int], Iterable[Sequence[StoredEvent]]]
 T = TypeVar("T")
 
 
@@ -106,7 +107,7 @@ class DatabaseVault:
         pids = (self._sink.backend.pid if self._sink.backend else None, self._leasing.pid, self._keeping.pid)
         return [pid for pid in pids if pid is not None]
 
-    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[list[StoredEvent]]:
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
         """Yield what is stored of some offsets; blocks, see :func:`pipeline.store.history.stored_events`."""
         with self._connect(False) as connection:
             try:
@@ -122,13 +123,33 @@ class DatabaseVault:
 
 
 class SelectingVault(DatabaseVault):
-    """Stores what is wanted of the effects, and moves the marks past all of them."""
+    """Stores what is wanted of the effects, and moves the marks past all of them.
+
+    Parameters
+    ----------
+    window_ms
+        Length of the windows.
+    history
+        Gives all events, of which this stores some.
+    """
 
     def __init__(
-        self, connect: Callable[[bool], Connection], progress: Progress, selection: Selection, window_ms: int
+        self,
+        connect: Callable[[bool], Connection],
+        progress: Progress,
+        selection: Selection,
+        window_ms: int,
+        history: Stored,
     ) -> None:
         super().__init__(connect, progress)
-        self._selection, self._window_ms = selection, window_ms
+        self._selection, self._window_ms, self._history = selection, window_ms, history
+
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
+        """Yield what is stored of some offsets: here, if all of it is stored here."""
+        if self._selection.is_all:
+            yield from super().stored_events(source, first, end)
+        else:
+            yield from self._history(source, first, end)
 
     async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
         """Store what is wanted of units in one transaction."""

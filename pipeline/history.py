@@ -12,7 +12,7 @@ from pipeline import connections, rules
 from pipeline.archive import superseded
 from pipeline.archive.place import Place
 from pipeline.archive.reader import Archive
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
@@ -20,10 +20,20 @@ from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
 from pipeline.store.history import carry_dead_letters, log_since, stored_events
 
-_OFFSETS_AT_ONCE = 200_000
-"""The server sorts what it gives: as much as this holds."""
+_OFFSETS_AT_ONCE = 20_000
+"""The server sorts what it gives: as much as this holds. While they are read, nobody can drop a partition."""
 
 _DROPPED = "SELECT dropped_before, not_archived_before FROM telemetry.retention_mark WHERE table_name = 'event'"
+_STATE = """
+SELECT (SELECT dropped_before FROM telemetry.retention_mark WHERE table_name = 'event'),
+       (SELECT max(greatest(promoted_at, undone_at)) FROM telemetry.promotion)
+"""
+
+
+class HistoryChanged(PipelineError):
+    """Stored events were dropped or promoted while they were read: ask again, and all is looked at anew."""
+
+    retriable = True
 
 
 class StoredHistory:
@@ -32,6 +42,7 @@ class StoredHistory:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._progress = rules.progress(settings, "")
+        self._seen: Sequence[object] | None = None
 
     @cached_property
     def _place(self) -> Place | None:
@@ -69,12 +80,14 @@ class StoredHistory:
         for source in sources:
             since = log_since(connection, self._progress, source)
             found = self._archive.ranges(self._progress.subscriber.cluster, source, since)
-            if len(found) != 1 or found[0][0] != 0:
-                held = ", ".join(f"[{first}, {end})" for first, end in found) or "nothing"
+            if len(found) > 1 or (found and found[0][0] != 0):
+                held = ", ".join(f"[{begin}, {end})" for begin, end in found)
                 raise SettingsError(
-                    f"the archive at {self._settings.archive.address} has holes in {source}: it has {held}, and the table no"
-                    " longer has what is missing"
+                    f"the archive at {self._settings.archive.address} has {held} of {source}, and the table may no longer have"
+                    " what is missing"
                 )
+            if self._archive.has_rows_behind(source, found[0][1] if found else 0):
+                raise SettingsError(f"the archive has rows of {source} in no order yet: run `pipeline archive` first")
 
     def events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
         """Yield what is stored of the offsets ``[first, end)``, in order, some at a time; blocks.
@@ -87,6 +100,7 @@ class StoredHistory:
             If a file is not what was written.
         """
         with connections.database(self._settings, "pipeline replay", autocommit=False) as connection:
+            self._look_anew(connection, source)
             at, cluster = first, self._progress.subscriber.cluster
             if self._archive is not None:
                 since = self._since(connection, source)
@@ -101,9 +115,32 @@ class StoredHistory:
     ) -> Iterator[Sequence[StoredEvent]]:
         for at in range(first, end, _OFFSETS_AT_ONCE):
             try:
-                yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+                found = stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+                some = next(found, None)
+                # What is dropped from now on is still seen; of what was dropped before, it was noted before
+                if self._state(connection) != self._seen:
+                    raise HistoryChanged(f"stored events changed while those of {source} were read: looking anew")
+                if some is not None:
+                    yield some
+                yield from found
+                connection.commit()
             except psycopg.Error as error:
                 raise failure(error, f"the stored events of {source} were not read") from error
+
+    def _look_anew(self, connection: Connection, source: SourcePartition) -> None:
+        """See what is archived by now, if anything was dropped or promoted since it was seen."""
+        try:
+            state = self._state(connection)
+            if state != self._seen:
+                self.__dict__.pop("_archive", None)
+                self.require_whole(connection, [source])
+                self._seen = state
+            connection.commit()
+        except psycopg.Error as error:
+            raise failure(error, f"what is stored of {source} is not known") from error
+
+    def _state(self, connection: Connection) -> Sequence[object]:
+        return connection.execute(_STATE).fetchone() or ()
 
     def _since(self, connection: Connection, source: SourcePartition) -> dt.datetime | None:
         try:
@@ -114,10 +151,8 @@ class StoredHistory:
             raise failure(error, f"the log of {source} is not known") from error
         return found
 
-    def carry_dead_letters(
-        self, schema: str, source: SourcePartition, offsets: tuple[int, int], selection: Selection
-    ) -> None:
-        """Copy what is wanted of the dead letters of the offsets ``[first, end)`` into a shadow; blocks.
+    def carry_dead_letters(self, schema: str, source: SourcePartition, end: int, selection: Selection) -> None:
+        """Copy what is wanted of the dead letters from a shadow's effects mark to an offset into it; blocks.
 
         What is stored as events holds none.
         """
@@ -125,6 +160,6 @@ class StoredHistory:
             return
         with connections.database(self._settings, "pipeline replay") as connection:
             try:
-                carry_dead_letters(connection, self._progress, schema, source, offsets, selection)
+                carry_dead_letters(connection, self._progress, schema, source, end, selection)
             except psycopg.Error as error:
                 raise failure(error, f"the dead letters of {source} were not copied") from error

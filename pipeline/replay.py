@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pipeline import connections, rules
@@ -75,13 +75,11 @@ def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
         require_schema(connection)
         progress = rules.progress(settings, f"replay-{name}")
         stored = stored_to(connection, progress)
-        planned = {source: _stretch(source, range_, stored.get(source), options) for source, range_ in held.items()}
-        if any(each.stored_to for each in planned.values()):
-            StoredHistory(settings).require_whole(connection, [at for at, each in planned.items() if each.stored_to])
-        if options.from_offset or options.since_ms is not None:
-            planned = {
-                source: _from_state(connection, settings, source, each, options) for source, each in planned.items()
-            }
+        planned = {}
+        for source, range_ in held.items():
+            state_at = _state(connection, settings, source, options)
+            planned[source] = _stretch(source, range_, stored.get(source), options, state_at)
+        _require_whole(connection, settings, planned)
         return stretches.create(connection, name, progress, planned, asdict(options))
 
 
@@ -91,7 +89,7 @@ def extend(settings: Settings, replay: Replay) -> None:
     Raises
     ------
     PipelineError
-        If broker or database do not answer, or the logs begin behind what is stored.
+        If broker or database do not answer, or what it would have to read is nowhere.
     """
     options = ReplayOptions(**replay.options)
     held = _held(settings, options.topics)
@@ -99,8 +97,44 @@ def extend(settings: Settings, replay: Replay) -> None:
         progress = rules.progress(settings, f"replay-{replay.name}")
         stored = stored_to(connection, progress)
         later = replace(options, stored=False)
-        planned = {source: _stretch(source, range_, stored.get(source), later) for source, range_ in held.items()}
+        far = {each.source: each for each in stretches.progress_of(connection, replay)}
+        planned = {}
+        for source, range_ in held.items():
+            at = min(far[source].effects, far[source].windows) if source in far else 0
+            planned[source] = _stretch(source, range_, stored.get(source), later, at)
+        _require_whole(connection, settings, planned)
         stretches.extend(connection, replay, progress, planned)
+
+
+def go_on(settings: Settings, replay: Replay) -> None:
+    """Let a replay read what its logs have lost meanwhile from what is stored.
+
+    Raises
+    ------
+    PipelineError
+        If broker or database do not answer, or what it would have to read is nowhere.
+    """
+    options = ReplayOptions(**replay.options)
+    if options.cold:
+        return
+    held = _held(settings, options.topics)
+    with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
+        progress = rules.progress(settings, f"replay-{replay.name}")
+        stored = stored_to(connection, progress)
+        planned = {}
+        for each in stretches.progress_of(connection, replay):
+            source, at = each.source, min(each.effects, each.windows)
+            if each.left and source in held and held[source].start > max(at, each.stored_to):
+                planned[source] = replace(_stretch(source, held[source], stored.get(source), options, at), end=0)
+            elif each.left and at < each.stored_to:
+                planned[source] = Stretch(0, 0, stored_to=each.stored_to)
+        _require_whole(connection, settings, planned)
+        stretches.extend(connection, replay, progress, planned)
+
+
+def _require_whole(connection: Connection, settings: Settings, planned: Mapping[SourcePartition, Stretch]) -> None:
+    if sources := [source for source, each in planned.items() if each.stored_to]:
+        StoredHistory(settings).require_whole(connection, sources)
 
 
 def _held(settings: Settings, wanted: Sequence[str]) -> dict[SourcePartition, LogRange]:
@@ -112,46 +146,53 @@ def _held(settings: Settings, wanted: Sequence[str]) -> dict[SourcePartition, Lo
     return {source: LogRange(*range_) for source, range_ in found.items()}
 
 
-def _stretch(source: SourcePartition, held: LogRange, stored: int | None, options: ReplayOptions) -> Stretch:
-    """Return what of a partition is read, and up to where from what is stored."""
+def _stretch(
+    source: SourcePartition, held: LogRange, stored: int | None, options: ReplayOptions, begins: int
+) -> Stretch:
+    """Return what of a partition is read, and up to where from what is stored.
+
+    Parameters
+    ----------
+    stored
+        Offset before which everything is stored; ``None``: nothing is.
+    begins
+        Where reading begins: at a state that was kept, or at the beginning.
+    """
     if options.cold:
         return _limited(Stretch(held.start, held.end, counted_from=held.start), options)
-    if options.stored:
-        if stored is None:
-            return Stretch(0, 0)
-        return _limited(Stretch(0, stored, stored_to=stored), options)
-    if held.start == 0:
-        return _limited(Stretch(0, held.end), options)
+    if options.stored and stored is None:
+        return Stretch(0, 0)
+    if options.stored and stored is not None:
+        return _limited(Stretch(0, stored, stored_to=stored), options, begins)
+    if held.start <= begins:
+        return _limited(Stretch(0, held.end), options, begins)
     if stored is None or stored < held.start:
         where = "nothing of it is stored" if stored is None else f"what is stored ends at {stored}"
         raise SettingsError(
             f"the log of {source} has lost its beginning: it has offsets from {held.start} on, and {where}; a replay of the"
             " rest begins with models that have learned nothing: say --cold if that is what you want"
         )
-    return _limited(Stretch(0, held.end, stored_to=held.start), options)
+    # As far as it goes: the log's start may move on while it is read
+    return _limited(Stretch(0, held.end, stored_to=stored), options, begins)
 
 
-def _limited(stretch: Stretch, options: ReplayOptions) -> Stretch:
-    if options.to_offset is None:
-        return stretch
-    end = min(stretch.end, options.to_offset)
-    return replace(stretch, end=end, first=min(stretch.first, end), counted_from=min(stretch.counted_from, end))
+def _limited(stretch: Stretch, options: ReplayOptions, state_at: int = 0) -> Stretch:
+    """Return a stretch between the offsets that are wanted, from a state on."""
+    end = stretch.end if options.to_offset is None else min(stretch.end, options.to_offset)
+    if options.from_offset is None and options.since_ms is None:
+        return replace(stretch, end=end, first=min(stretch.first, end), counted_from=min(stretch.counted_from, end))
+    state_at = state_at if stretch.counted_from <= state_at <= end else stretch.counted_from
+    first = state_at if options.from_offset is None else min(end, max(stretch.first, options.from_offset))
+    return replace(stretch, end=end, first=first, counted_from=first, state_at=min(state_at, first))
 
 
-def _from_state(
-    connection: Connection, settings: Settings, source: SourcePartition, stretch: Stretch, options: ReplayOptions
-) -> Stretch:
-    """Return a stretch that begins at the nearest state that was kept before what is wanted; else at the beginning."""
-    first = min(stretch.end, max(stretch.first, options.from_offset or 0))
+def _state(connection: Connection, settings: Settings, source: SourcePartition, options: ReplayOptions) -> int:
+    """Return the offset of the nearest state that was kept before what is wanted; 0: none, or everything is wanted."""
+    if options.cold or (options.from_offset is None and options.since_ms is None):
+        return 0
     before = None
     if options.since_ms is not None:
         # What is measured later than this, reached the broker later
         ingested_ms = max(0, options.since_ms - settings.ingest.max_future_ms)
         before = dt.datetime.fromtimestamp(ingested_ms / 1000, dt.UTC)
-    progress = rules.progress(settings, "")
-    state_at = nearest_state(connection, progress, source, first if options.from_offset else None, before)
-    if state_at is None or not stretch.counted_from <= state_at <= stretch.end:
-        state_at = stretch.counted_from
-    if options.from_offset:
-        return replace(stretch, first=first, counted_from=first, state_at=state_at)
-    return replace(stretch, first=state_at, counted_from=state_at, state_at=state_at)
+    return nearest_state(connection, rules.progress(settings, ""), source, options.from_offset, before) or 0

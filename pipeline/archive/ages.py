@@ -10,7 +10,12 @@ from psycopg import sql
 
 Connection = psycopg.Connection[Any]
 
-AGES = {"dead_letter": "stored_time", "anomaly": "event_time", "reading_window": "window_start"}
+AGES = {
+    "dead_letter": "stored_time",
+    "anomaly": "event_time",
+    "reading_window": "window_start",
+    "snapshot_history": "taken_at",
+}
 """Tables, and the column that says how old a row is."""
 
 _PAGES_AT_ONCE = 500

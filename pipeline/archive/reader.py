@@ -99,6 +99,10 @@ class Archive:
         """
         return self._contents.covered(SourceLog(cluster, *source, log_since))
 
+    def has_rows_behind(self, source: SourcePartition, end: int) -> bool:
+        """Return whether there are rows of a partition at or behind an offset that no slice holds: the next run makes one."""
+        return any(not manifest.is_slice for manifest, _ in self._contents.files(source, end, 2**63))
+
     def events(
         self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
     ) -> Iterator[list[StoredEvent]]:

@@ -19,7 +19,7 @@ from pipeline.archive import files, manifests
 from pipeline.archive.ages import delete_older, mark
 from pipeline.archive.archiving import remainders
 from pipeline.archive.comparing import Comparison, HourSums, Rows, day_of
-from pipeline.archive.partitions import DEFAULT, bounded, drop, retire, retired
+from pipeline.archive.partitions import DEFAULT, Bounded, bounded, drop, retire, retired
 from pipeline.archive.place import Place
 from pipeline.archive.rows import chosen, micros
 from pipeline.archive.writing import Writer
@@ -96,21 +96,22 @@ class Retention:
 
     def apply(self, before: dt.datetime, *, dry_run: bool = False) -> Iterator[Verdict]:
         """Drop events whose time is before an instant; yield what became of each partition."""
-        if not dry_run:
-            if self._place is not None:
-                self._writer.clean()
-            mark(self._guard, "event", before, for_good=self._place is None)
+        if self._place is not None and not dry_run:
+            self._writer.clean()
         for name in retired(self._guard):
             yield self._finish(name, name, dry_run=dry_run)
         for partition in bounded(self._guard):
             if partition.high <= before:
-                yield self._partition(partition.name, dry_run=dry_run)
+                yield self._partition(partition, dry_run=dry_run)
         yield from self._default(before, dry_run=dry_run)
 
-    def _partition(self, name: str, *, dry_run: bool) -> Verdict:
+    def _partition(self, partition: Bounded, *, dry_run: bool) -> Verdict:
+        name = partition.name
         verdict = self._judge(name, Rows(name))
         if not verdict.dropped or dry_run:
             return verdict
+        # Before it is gone, so that whoever misses it knows; a late row may yet come to an empty one
+        mark(self._guard, "event", partition.high, for_good=self._place is None)
         try:
             out = retire(self._guard, name)
         except DatabaseUnavailable as error:
@@ -176,6 +177,7 @@ class Retention:
         if not verdict.rows:
             return
         if verdict.dropped and not dry_run:
+            mark(self._guard, "event", before, for_good=self._place is None)
             if self._place is None:
                 delete_older(self._guard, DEFAULT, "event_time", before)
             else:

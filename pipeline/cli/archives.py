@@ -114,9 +114,10 @@ def _by_age(settings: Settings, connection: Connection, *, dry_run: bool) -> Ite
         days = getattr(settings.retention, f"{table}_days")
         if days:
             before = _days_ago(connection, days, whole=False)
-            if not dry_run:
+            count = count_older(connection, table, column, before)
+            if count and not dry_run:
                 mark(connection, table, before, for_good=True)
-            count = (count_older if dry_run else delete_older)(connection, table, column, before)
+                count = delete_older(connection, table, column, before)
             yield Verdict(table, count, dropped=True)
 
 

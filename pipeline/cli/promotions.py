@@ -37,8 +37,8 @@ def rebuild(
     json: Json = False,
 ) -> None:
     """Make one projection anew from the stored events, while workers run; interrupted, the same command goes on."""
-    name = f"rebuild_{projection}"
     settings = load(factory)
+    name = _rebuilt(projection, settings.site.factory)
     logs.configure("warning", settings.log.format)
     with connections.database(settings, "pipeline rebuild") as connection:
         replay = next(
@@ -53,10 +53,20 @@ def rebuild(
             f"{projection} were made anew: `pipeline replay undo {name}` turns that back, `pipeline replay drop {name}"
             " --for-good` lets it be done again"
         )
+    elif replay.state is ReplayState.STOPPED:
+        raise SettingsError(f"the replay {name!r} was stopped for good; `pipeline replay drop {name}` deletes it")
+    else:
+        planning.go_on(settings, replay)
     if run(settings, replay) is not ReplayState.COMPLETE:
         sys.stderr.write(f"go on with: pipeline rebuild {projection}\n")
         return
     promote(name, projection, factory=factory, json=json)
+
+
+def _rebuilt(projection: Projection, factory: str) -> str:
+    """Return the name of the replay that rebuilds something for a factory's group."""
+    whose = "".join(each if each.isascii() and each.isalnum() else "_" for each in factory.lower())
+    return f"rebuild_{projection}_{whose}"[:40] if whose else f"rebuild_{projection}"
 
 
 def promote(
@@ -98,7 +108,7 @@ def _promote(connection: Connection, replay: Replay, only: Projection | None) ->
 def _with_claim(settings: Settings, name: str, work: Callable[[Connection, Replay], Outcome]) -> Outcome:
     with connect(settings.admin_dsn, autocommit=True, application_name=PROMOTING) as connection:
         replays.find(connection, name)
-        replays.claim(connection, name)
+        replays.claim_alone(connection, name)
         return work(connection, replays.find(connection, name))
 
 
@@ -109,7 +119,6 @@ def _say(outcome: Outcome, verb: str, *, json: bool) -> None:
     sys.stdout.write(f"{verb}: promotion {outcome.number}\n")
     for each in outcome.tables:
         sys.stdout.write(f"{each.table}: {each.removed:,} rows replaced, {each.added:,} rows came\n")
-    sys.stdout.write(
-        f"event: {outcome.events_superseded:,} superseded, {outcome.events_added:,} added\n"
-        f"workers waited {outcome.held_ms:,.0f} ms and fold {outcome.again:,} records again\n"
-    )
+    sys.stdout.write(f"event: {outcome.events_superseded:,} superseded, {outcome.events_added:,} added\n")
+    if outcome.held_ms:
+        sys.stdout.write(f"workers waited {outcome.held_ms:,.0f} ms and fold {outcome.again:,} records again\n")

@@ -97,6 +97,7 @@ def resume(name: Name, factory: Factory = None, json: Json = False) -> None:
         raise SettingsError(f"the replay {name!r} was stopped for good; `pipeline replay drop {name}` deletes it")
     if replay.state is ReplayState.PROMOTED:
         raise SettingsError(f"the replay {name!r} is promoted; `pipeline replay undo {name}` turns that back")
+    planning.go_on(settings, replay)
     _run(settings, replay, json=json)
 
 
@@ -124,7 +125,7 @@ def drop(
     settings = load(factory)
     with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
         replays.find(connection, name)
-        replays.claim(connection, name)
+        replays.claim_alone(connection, name)
         replay = replays.find(connection, name)
         if replay.state is ReplayState.PROMOTED and not for_good:
             raise SettingsError(

@@ -153,24 +153,35 @@ def side(
           for part in (f"{each.value} AS {each.name}", f"{each.scale} AS {each.name}_scale")),
     ]  # fmt: skip
     return sql.SQL(
-        "SELECT {columns} FROM {rows} AS r JOIN {progress} AS c ON {join} WHERE ({scope}) AND {wanted}"
+        "SELECT {columns}, {is_young} AS is_young FROM {rows} AS r JOIN {progress} AS c ON {join} WHERE ({scope}) AND {wanted}"
     ).format(
         columns=sql.SQL(", ").join(map(sql.SQL, columns)),
         rows=rows,
         progress=progress,
         join=sql.SQL(table.join),
         scope=sql.SQL(table.scope if scope is None else scope).format(schema=schema),
-        wanted=sql.SQL("{} AND {}").format(_kept(table), wanted),
+        # An anomaly is taken over together with the event that tells of it
+        wanted=sql.SQL("{} AND {}").format(
+            _since("r.event_time", "event") if table.name == "anomaly" else EVERY_ROW, wanted
+        ),
+        is_young=_since_mark(table),
     )
 
 
-def _kept(table: Compared) -> sql.Composable:
-    """Return the condition on a row ``r`` that nobody has dropped its like because of its age."""
-    if table.time is None:
-        return EVERY_ROW
+def _since_mark(table: Compared) -> sql.Composable:
+    """Return whether a row ``r`` is of a time of which nobody has dropped rows because of their age."""
+    return EVERY_ROW if table.time is None else _since(table.time, table.name)
+
+
+def _since(time: LiteralString, name: str) -> sql.Composable:
     return sql.SQL(
         "{time} >= coalesce((SELECT dropped_before FROM {live}.retention_mark WHERE table_name = {name}), '-infinity')"
-    ).format(time=sql.SQL(table.time), live=sql.Identifier(SCHEMA), name=table.name)
+    ).format(time=sql.SQL(time), live=sql.Identifier(SCHEMA), name=name)
+
+
+def both_can_have() -> sql.Composable:
+    """Return the condition on two joined rows ``l`` and ``s`` that the live one is there, or cannot have been dropped."""
+    return sql.SQL("(l.is_young IS NOT NULL OR s.is_young)")
 
 
 def selected(table: Compared, selection: Selection) -> sql.Composable:
@@ -202,7 +213,7 @@ def same_key(table: Compared, left: LiteralString = "l", right: LiteralString = 
 def changes(table: Compared) -> list[sql.SQL]:
     """Return per column the condition that two rows ``l`` and ``s`` of :func:`side` differ in it."""
     numbers = (
-        f"abs(l.{each.name} - s.{each.name}) > 1e-9 * greatest(l.{each.name}_scale, s.{each.name}_scale)"
+        f"abs(l.{each.name} - s.{each.name}) > 1e-9 * greatest(l.{each.name}_scale, s.{each.name}_scale, 1e-290)"
         for each in table.close
     )
     return [sql.SQL(each) for each in (*(f"l.{each} IS DISTINCT FROM s.{each}" for each in table.exact), *numbers)]

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.selection import Selection
-from pipeline.replaying.compared import TABLES, Compared, changes, same_key, selected, side
+from pipeline.replaying.compared import TABLES, Compared, both_can_have, changes, same_key, selected, side
 from pipeline.replaying.replays import Replay
 from pipeline.store.connect import SCHEMA
 
@@ -84,7 +84,8 @@ def differences(connection: Connection, replay: Replay) -> tuple[list[Difference
     found = []
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        about = {"replay": replay.name, "is_timed": selection.is_timed}
+        is_timed = selection.is_timed and replay.options.get("from_offset") is None
+        about = {"replay": replay.name, "is_timed": is_timed}
         connection.execute(sql.SQL(_COMMON).format(**names), about)
         for table in TABLES:
             found += _rows(table, _one(connection, _query(table, names, selection)))
@@ -121,11 +122,12 @@ def _query(table: Compared, names: dict[str, sql.Identifier], selection: Selecti
         "WITH live AS ({live}), shadow AS ({shadow})"
         " SELECT count(l.{key}), count(s.{key}), count(*) FILTER (WHERE s.{key} IS NULL),"
         " count(*) FILTER (WHERE l.{key} IS NULL), {figures}"
-        " FROM live AS l FULL JOIN shadow AS s ON {on}"
+        " FROM live AS l FULL JOIN shadow AS s ON {on} WHERE {both_can_have}"
     ).format(
         **sides,
         key=sql.Identifier(table.key[0]),
         on=same_key(table),
+        both_can_have=both_can_have(),
         figures=sql.SQL(", ").join([*counts, *largest]),
     )
 

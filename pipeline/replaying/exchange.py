@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.errors import SettingsError
-from pipeline.replaying.compared import Compared, changes, same_key, side
+from pipeline.replaying.compared import Compared, both_can_have, changes, same_key, side
 from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]
@@ -40,12 +40,15 @@ class Room:
         Prefix of the tables with the keys of what differs.
     aside
         Prefix of the tables that take the live rows which are replaced.
+    is_inexact
+        Whether the target could not count what devices had sent twice.
     """
 
     schema: str
     target: LiteralString
     staged: LiteralString
     aside: LiteralString
+    is_inexact: bool = False
 
     def names(self, table: Compared) -> dict[str, sql.Composable]:
         """Return the parts of a statement about one table."""
@@ -92,7 +95,7 @@ def stage(connection: Connection, room: Room, table: Compared, scope: LiteralStr
         "CREATE TABLE {staged} AS WITH live AS ({lives}), target AS ({targets})"
         " SELECT {keys}, l.{first} IS NOT NULL AS is_live, s.{first} IS NOT NULL AS is_wanted"
         " FROM live AS l FULL JOIN target AS s ON {same}"
-        " WHERE l.{first} IS NULL OR s.{first} IS NULL OR {differ}"
+        " WHERE {both_can_have} AND (l.{first} IS NULL OR s.{first} IS NULL OR {differ})"
     ).format(
         **names,
         lives=side(table, names["live"], sql.Identifier(SCHEMA), cut, scope),
@@ -100,6 +103,7 @@ def stage(connection: Connection, room: Room, table: Compared, scope: LiteralStr
         keys=sql.SQL(", ").join(keys),
         first=sql.Identifier(table.key[0]),
         same=same_key(table),
+        both_can_have=both_can_have(),
         differ=sql.SQL(" OR ").join(changes(table)),
     )
     with connection.transaction():
@@ -113,16 +117,23 @@ def stage(connection: Connection, room: Room, table: Compared, scope: LiteralStr
 
 
 def stage_changed(cursor: Cursor, room: Room, table: Compared, since: dt.datetime) -> None:
-    """Note the keys of live rows that changed since the rest was staged."""
-    query = sql.SQL(
-        "INSERT INTO {staged} ({key}, is_live) SELECT {keys}, true FROM {live} AS r JOIN {cut} AS c ON {join}"
-        " WHERE r.updated_at >= %s ON CONFLICT DO NOTHING"
-    ).format(
-        **room.names(table),
-        keys=sql.SQL(", ").join(sql.SQL("r.{}").format(sql.Identifier(each)) for each in table.key),
-        join=sql.SQL(table.join),
+    """Note the keys of live rows that changed since the rest was staged, and differ now."""
+    names = room.names(table)
+    changed = sql.SQL("r.updated_at >= {}").format(since)
+    cursor.execute(
+        sql.SQL(
+            "INSERT INTO {staged} ({key}, is_live) WITH live AS MATERIALIZED ({lives}) SELECT {keys}, true FROM live AS l"
+            " LEFT JOIN ({targets}) AS s ON {same} WHERE s.{first} IS NULL OR {differ} ON CONFLICT DO NOTHING"
+        ).format(
+            **names,
+            lives=side(table, names["live"], sql.Identifier(SCHEMA), names["cut"], "true", changed),
+            targets=side(table, names["target"], sql.Identifier(room.schema), names["cut"], "true"),
+            keys=sql.SQL(", ").join(sql.SQL("l.{}").format(sql.Identifier(each)) for each in table.key),
+            first=sql.Identifier(table.key[0]),
+            same=same_key(table),
+            differ=sql.SQL(" OR ").join(changes(table)),
+        )
     )
-    cursor.execute(query, [since])
 
 
 def exchange(cursor: Cursor, room: Room, table: Compared) -> Exchanged:
@@ -142,7 +153,7 @@ def exchange(cursor: Cursor, room: Room, table: Compared) -> Exchanged:
         ).format(
             **names,
             columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-            values=sql.SQL(", ").join(_value(table, each) for each in columns),
+            values=sql.SQL(", ").join(_value(room, table, each) for each in columns),
             same=same_key(table),
         )
     ).rowcount
@@ -163,12 +174,14 @@ def remember(cursor: Cursor, room: Room, table: Compared, before: LiteralString)
     cursor.execute(query)
 
 
-def _value(table: Compared, column: str) -> sql.Composable:
+def _value(room: Room, table: Compared, column: str) -> sql.Composable:
     if (table.name, column) in _ANEW:
         return sql.SQL("clock_timestamp()")
     name = sql.Identifier(column)
     if (table.name, column) in _KEPT:
         return sql.SQL("coalesce(l.{0}, s.{0})").format(name)
+    if room.is_inexact and (table.name, column) == ("machine_state", "duplicates"):
+        return sql.SQL("greatest(l.{0}, s.{0})").format(name)
     return sql.SQL("s.{}").format(name)
 
 

@@ -15,7 +15,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, LiteralString, NamedTuple
 
@@ -34,7 +34,7 @@ from pipeline.replaying.exchange import (
     stage,
     stage_changed,
 )
-from pipeline.replaying.replays import Replay
+from pipeline.replaying.replays import Replay, ReplayState
 from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]
@@ -66,7 +66,7 @@ class Outcome:
     again
         Records that workers fold once more.
     held_ms
-        For how long the workers' marks were held, ms.
+        For how long workers may have waited, ms; 0: they did not.
     """
 
     number: int
@@ -143,12 +143,18 @@ def promote(connection: Connection, replay: Replay, only: Projection | None = No
     SettingsError
         If that would be wrong: the text says why and what to do.
     """
+    if replay.state is ReplayState.PROMOTED:
+        raise SettingsError(f"the replay {replay.name!r} is promoted already")
     with _patient(connection):
+        marks.freeze(connection, replay)
         marks.require_promotable(connection, replay)
         plan, room = _PLANS[only], Room(replay.schema, *_PROMOTE)
+        if plan.moving:
+            marks.require_young(connection, replay, "source_progress")
         for table in (*plan.still, *plan.moving):
             require_same_columns(connection, room, table)
         marks.cut(connection, replay)
+        room = replace(room, is_inexact=marks.is_inexact(connection, replay))
         since = _stage(connection, replay, room, plan)
         if plan.with_events:
             stage(connection, room, _EVENT, _EVENT.scope + (_DERIVED if only else ""))
@@ -161,7 +167,7 @@ def promote(connection: Connection, replay: Replay, only: Projection | None = No
             for table in (*plan.still, *plan.moving):
                 remember(cursor, room, table, "before_")
             _run(cursor, replay, _STATE, about | {"state": "promoted"})
-        return Outcome(about["number"], tables, added, gone, again, (time.monotonic() - began) * 1000)
+        return Outcome(about["number"], tables, added, gone, again, _since_ms(began))
 
 
 def undo(connection: Connection, replay: Replay) -> Outcome:
@@ -181,6 +187,8 @@ def undo(connection: Connection, replay: Replay) -> Outcome:
         number, only = _last_promotion(connection, replay)
         plan, room = _PLANS[only], Room(replay.schema, *_UNDO)
         marks.require_undoable(connection, replay)
+        if plan.moving:
+            marks.require_young(connection, replay, f"{_PROMOTE[2]}source_progress")
         for table in (*plan.still, *plan.moving):
             require_same_columns(connection, room, table)
         marks.extend_cut(connection, replay)
@@ -192,7 +200,7 @@ def undo(connection: Connection, replay: Replay) -> Outcome:
             tables, again, began = _take(cursor, replay, room, plan, since)
             _run(cursor, replay, _UNDONE, about)
             _run(cursor, replay, _STATE, about | {"state": "complete"})
-        return Outcome(number, tables, 0, gone, again, (time.monotonic() - began) * 1000)
+        return Outcome(number, tables, 0, gone, again, _since_ms(began))
 
 
 def _stage(connection: Connection, replay: Replay, room: Room, plan: _Plan) -> dt.datetime:
@@ -210,30 +218,35 @@ def _take(
 ) -> tuple[tuple[Exchanged, ...], int, float]:
     """Exchange all tables; return what became of them, records to fold again, and when the marks were locked."""
     tables = [exchange(cursor, room, table) for table in plan.still]
-    began = time.monotonic()
     if not plan.moving:
-        marks.require_owned(cursor, replay)
-        return tuple(tables), 0, began
-    marks.hold(cursor, replay)
+        marks.require_unchanged(cursor, replay, room.target)
+        return tuple(tables), 0, 0.0
     began = time.monotonic()
-    marks.require_owned(cursor, replay)
+    marks.hold(cursor, replay)
+    marks.require_unchanged(cursor, replay, room.target)
     stage_changed(cursor, room, _WINDOW, since)
     stage(cursor.connection, room, _MACHINE, _EVERY_ROW)
     tables += [exchange(cursor, room, table) for table in plan.moving]
     again = marks.take(cursor, replay, room.target, room.aside)
+    marks.require_unchanged(cursor, replay, room.target)
     return tuple(tables), again, began
 
 
 def _last_promotion(connection: Connection, replay: Replay) -> tuple[int, Projection | None]:
     with connection.cursor() as cursor:
         row = _run(cursor, replay, _LAST, _about(replay)).fetchone()
-    if row is None or (row[1] != replay.name and replay.state.value != "promoted"):
+    if row is None or replay.state is not ReplayState.PROMOTED:
         raise SettingsError(f"the replay {replay.name!r} is not promoted: there is nothing to undo")
     if row[1] != replay.name:
         raise SettingsError(
-            f"the replay {row[1]!r} was promoted after {replay.name!r}: undo that first, pipeline replay undo {row[1]}"
+            f"the replay {row[1]!r} was promoted after {replay.name!r}: undo that first, pipeline replay undo {row[1]}; if"
+            " it was dropped, neither can be undone"
         )
     return row[0], Projection(row[2][0]) if row[2] else None
+
+
+def _since_ms(began: float) -> float:
+    return (time.monotonic() - began) * 1000 if began else 0.0
 
 
 def _about(replay: Replay) -> dict[str, Any]:

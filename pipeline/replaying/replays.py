@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -74,12 +75,15 @@ class Replay:
     @property
     def is_whole(self) -> bool:
         """Whether it has all results of all that ever came."""
-        limits = ("cold", "from_offset", "to_offset")
-        return Selection.from_options(self.options).is_all and not any(self.options.get(each) for each in limits)
+        limits = (self.options.get("from_offset"), self.options.get("to_offset"))
+        is_limited = self.options.get("cold") or any(each is not None for each in limits)
+        return Selection.from_options(self.options).is_all and not is_limited
 
 
 # Held by the session of whoever works on a replay: it ends with that, however it ends
 _LOCK = "hashtextextended('pipeline replay ' || name, 0)"
+_PROCESSES = "hashtextextended('pipeline replay processes ' || %(name)s, 0)"
+_ORPHANS_S = 45.0
 _COLUMNS = f"""
 name, schema, cluster, consumer_group, state, wanted, options, config_version, fold_version, reason, created_by, created_at,
 EXISTS (
@@ -137,6 +141,28 @@ def claim(connection: Connection, name: str) -> None:
         raise NotOwner(f"the replay {name!r} is being worked on; `pipeline replay list` shows how far it is")
 
 
+def share(connection: Connection, name: str) -> None:
+    """Be one of a replay's processes, for as long as the connection lasts; raises :class:`NotOwner` if none may be."""
+    if connection.execute(f"SELECT pg_try_advisory_lock_shared({_PROCESSES})", {"name": name}).fetchone() != (True,):
+        raise NotOwner(f"the replay {name!r} is being taken over or dropped")
+
+
+def claim_alone(connection: Connection, name: str) -> None:
+    """Become the one who works on a replay, when its processes have ended, which those of a killed one take a while for.
+
+    Raises
+    ------
+    NotOwner
+        If somebody else works on it, or its processes do not end.
+    """
+    claim(connection, name)
+    deadline = time.monotonic() + _ORPHANS_S
+    while connection.execute(f"SELECT pg_try_advisory_lock({_PROCESSES})", {"name": name}).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            raise NotOwner(f"processes of the replay {name!r} are still at work, though nobody watches them: try again")
+        time.sleep(0.2)
+
+
 def want(connection: Connection, name: str, wanted: Wanted) -> None:
     """Say what a replay's processes are to do."""
     connection.execute(f"UPDATE {SCHEMA}.replay SET wanted = %s WHERE name = %s", [wanted, name])
@@ -145,7 +171,7 @@ def want(connection: Connection, name: str, wanted: Wanted) -> None:
 def note(connection: Connection, name: str, state: ReplayState, reason: str = "") -> None:
     """Note what became of a replay."""
     connection.execute(
-        f"UPDATE {SCHEMA}.replay SET state = %s, reason = %s WHERE name = %s",
+        f"UPDATE {SCHEMA}.replay SET state = %s, reason = %s WHERE name = %s AND state <> 'promoted'",
         [state, reason, name],
     )
 

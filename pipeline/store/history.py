@@ -39,8 +39,12 @@ SELECT l.* FROM {live}.dead_letter AS l
 JOIN {live}.source_progress AS p ON (p.cluster, p.consumer_group, p.topic, p.partition)
     = (l.cluster, l.consumer_group, l.source_topic, l.source_partition)
 WHERE l.cluster = %(cluster)s AND l.consumer_group = %(group)s AND l.source_topic = %(topic)s
-  AND l.source_partition = %(partition)s AND l.source_offset >= %(first)s AND l.source_offset < %(end)s
+  AND l.source_partition = %(partition)s AND l.source_offset < %(end)s
   AND (p.log_since IS NULL OR l.stored_time >= p.log_since)
+  AND l.source_offset >= (
+      SELECT max(s.effects_next) FROM {shadow}.source_progress AS s
+      WHERE s.topic = l.source_topic AND s.partition = l.source_partition
+  )
   AND l.record_time >= coalesce(to_timestamp(%(since_ms)s::bigint / 1000.0), '-infinity')
   AND l.record_time < coalesce(to_timestamp(%(until_ms)s::bigint / 1000.0), 'infinity')
 ON CONFLICT DO NOTHING
@@ -98,11 +102,10 @@ def carry_dead_letters(
     progress: Progress,
     schema: str,
     source: SourcePartition,
-    offsets: tuple[int, int],
+    end: int,
     selection: Selection,
 ) -> None:
-    """Copy the dead letters of the offsets ``[first, end)`` into a shadow; those that are there stay."""
+    """Copy the dead letters from a shadow's effects mark to an offset into it; those that are there stay."""
     names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
-    first, end = offsets
-    wanted = {"first": first, "end": end, "since_ms": selection.since_ms, "until_ms": selection.until_ms}
+    wanted = {"end": end, "since_ms": selection.since_ms, "until_ms": selection.until_ms}
     connection.execute(sql.SQL(_CARRY).format(**names), progress.key(source) | wanted)

@@ -11,7 +11,7 @@ import pytest
 from agents import replay_source
 from agents.replay_source import ChainClient
 from pipeline.broker.log_client import LogClient
-from pipeline.core.errors import DatabaseUnavailable, PipelineError
+from pipeline.core.errors import BrokerUnavailable, DatabaseUnavailable, PipelineError
 from pipeline.core.marks import Evidence, LogRange, StoredMarks
 from pipeline.core.records import Record, SourcePartition, StoredEvent
 from pipeline.history import StoredHistory
@@ -185,6 +185,34 @@ async def test_a_log_that_has_moved_on_is_not_jumped_into(chain: ChainClient, lo
 
     with pytest.raises(PipelineError, match="begins at 12 by now, and what is stored was read to 10: resumed"):
         await read(chain, 9)
+
+
+async def test_a_broker_that_does_not_answer_at_the_hand_over_costs_no_stored_event(log: Log, history: History) -> None:
+    chain = ChainClient(
+        cast(LogClient, log), {A: 10, B: 10}, cast(StoredHistory, history), lambda *_: None, batch_events=2
+    )
+    for source, position in ((A, 0), (B, 9)):
+        await chain.seek(source, position)
+        chain.resume(source)
+    available, refusals = log.available, iter(range(3))
+
+    async def unwilling(sources: Any) -> dict[SourcePartition, LogRange]:
+        if next(refusals, None) is not None:
+            raise BrokerUnavailable("no answer")
+        return await available(sources)
+
+    log.available = unwilling  # type: ignore[method-assign]
+    found: list[tuple[SourcePartition, int]] = []
+    async with asyncio.timeout(10):
+        while len(found) < 2 + 8 + 2:
+            try:
+                for source, records in (await chain.fetch(0.05)).items():
+                    found += [(source, record.offset) for record in records]
+            except BrokerUnavailable:
+                continue
+    assert [offset for source, offset in found if source == A] == [0, 0, 3, 3, 6, 6, 9, 9, 10]
+    assert [offset for source, offset in found if source == B] == [9, 9, 10]
+    await chain.stop()
 
 
 async def test_marks_are_judged_by_all_that_can_be_read(chain: ChainClient, log: Log) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-import psycopg
 import pytest
 
 from pipeline.core.codec import CodecRules
 from pipeline.core.effects import Effects
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import NotOwner, SettingsError
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import Record
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
-from pipeline.replaying import promotion, replays, stretches
+from pipeline.replaying import promotion, promotion_marks, replays, stretches
 from pipeline.replaying.promotion import Outcome, Projection
 from pipeline.replaying.replays import Replay
 from pipeline.replaying.stretches import Stretch
@@ -399,17 +401,136 @@ def test_only_the_last_promotion_can_be_undone(world) -> None:
     assert rows_that_count(at.admin)["anomalies"].keys() == at.anomalies.keys()
 
 
-def test_a_late_snapshot_of_the_owner_before_cannot_slip_in_between(world, database) -> None:
-    """It looked for its owner before the promotion was committed, and would write after it."""
+def test_a_late_snapshot_of_the_owner_before_cannot_slip_in_between(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks for its owner while the promotion is not committed yet, and would write after it."""
     at: World = world(0)
     at.work(OLD, 250)
     at.again(NEW, 200)
-    with psycopg.connect(database.admin_dsn) as saving:
-        saving.execute("SET search_path TO telemetry")
-        saving.execute("UPDATE partition_snapshot SET raw_bytes = raw_bytes")
-        at.admin.execute("SET lock_timeout TO '200ms'")
-        with pytest.raises(Exception, match=r"lock timeout"), at.admin.transaction():
-            at.admin.execute("LOCK TABLE partition_snapshot IN SHARE ROW EXCLUSIVE MODE")
-        saving.rollback()
-    at.promote()
+    owner, taken, saving, take = at.live.owner, threading.Event(), threading.Event(), promotion_marks.take
+
+    def take_slowly(*arguments: object) -> int:
+        found = take(*arguments)
+        taken.set()
+        assert saving.wait(20)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(promotion_marks, "take", take_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        promoted = pool.submit(at.promote)
+        assert taken.wait(20)
+        at.live.owner = owner
+        at.live.leasing.execute("SET lock_timeout TO '20s'")
+        saved = pool.submit(at.live.save, PartitionState(), 250)
+        saving.set()
+        assert not saved.result(30)
+        promoted.result(30)
     assert at.admin.execute("SELECT snapshot_offset FROM partition_snapshot").fetchone() == (200,)
+
+
+def test_a_promoted_replay_is_promoted_once_and_undone_once(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    at.promote()
+    with pytest.raises(SettingsError, match="is promoted already"):
+        at.promote()
+    at.undo()
+    with pytest.raises(SettingsError, match="nothing to undo"):
+        at.undo()
+
+
+def test_a_name_that_was_promoted_dropped_and_used_again_is_not_undone_twice(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    at.promote()
+    replays.drop(at.admin, at.found())
+    stretches.create(at.admin, "r", at.live.progress, {SOURCE: Stretch(0, TOTAL)}, {"cold": False})
+    with pytest.raises(SettingsError, match="nothing to undo"):
+        at.undo()
+    at.again(OLD, 200)
+    at.promote()
+    at.undo()
+    with pytest.raises(SettingsError, match="nothing to undo"):
+        at.undo()
+
+
+def test_processes_that_outlive_the_one_that_started_them_hold_a_promotion_up(world, database, monkeypatch) -> None:
+    world(0)
+    monkeypatch.setattr(replays, "_ORPHANS_S", 0.5)
+    with connect(database.admin_dsn, autocommit=True) as orphan, connect(database.admin_dsn, autocommit=True) as other:
+        replays.share(orphan, "r")
+        with pytest.raises(NotOwner, match="still at work"):
+            replays.claim_alone(other, "r")
+        orphan.close()
+    with connect(database.admin_dsn, autocommit=True) as other:
+        replays.claim_alone(other, "r")
+        with connect(database.admin_dsn, autocommit=True) as late, pytest.raises(NotOwner, match="being taken over"):
+            replays.share(late, "r")
+
+
+def test_a_process_that_was_left_cannot_store_into_a_promoted_shadow(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    shadow = DatabaseSink(at.dsn, at.replay.schema)
+    shadow.acquire()
+    feed(shadow, PartitionState(), at.records[:200], [], NEW)
+    at.promote()
+    with pytest.raises(AssertionError):
+        feed(shadow, PartitionState(), at.records[:250], [], NEW, start=200)
+    shadow.close()
+
+
+def test_a_sensor_whose_model_has_faded_to_almost_nothing_is_compared(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(OLD, 250)
+    for schema in ("telemetry", at.replay.schema):
+        at.admin.execute(f"UPDATE {schema}.anomaly SET expected = 8e-323, score = 1e-310")
+        at.admin.execute(f"UPDATE {schema}.reading_window SET mean = 1e-318, m2 = 0")
+    outcome = at.promote()
+    assert {(each.removed, each.added) for each in outcome.tables} == {(0, 0)}
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_what_workers_would_have_to_fold_again_must_still_be_there(world, undone: bool) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    if undone:
+        at.promote()
+    at.admin.execute("INSERT INTO retention_mark VALUES ('event', now() + interval '1 year')")
+    with pytest.raises(SettingsError, match="too old for that"):
+        at.undo() if undone else at.promote()
+
+
+def test_what_was_dropped_because_of_its_age_does_not_come_back(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    (middle,) = at.admin.execute(
+        "SELECT date_trunc('minute', percentile_disc(0.5) WITHIN GROUP (ORDER BY event_time)) FROM event"
+    ).fetchone()
+    for table, column in (("event", "event_time"), ("anomaly", "event_time"), ("reading_window", "window_start")):
+        at.admin.execute(f"DELETE FROM {table} WHERE {column} < %s", [middle])
+        at.admin.execute("INSERT INTO retention_mark VALUES (%s, %s)", [table, middle])
+
+    at.promote()
+
+    for table, column in (("event", "event_time"), ("anomaly", "event_time"), ("reading_window", "window_start")):
+        found = at.admin.execute(f"SELECT count(*) FROM {table} WHERE {column} < %s", [middle]).fetchone()
+        assert found == (0,), table
+    assert at.admin.execute("SELECT count(*) FROM anomaly").fetchone() != (0,)
+
+
+def test_a_partition_that_no_worker_has_stored_is_waited_for(world) -> None:
+    at: World = world(0)
+    at.work(OLD, 250)
+    at.again(NEW, 200)
+    at.admin.execute(
+        f"INSERT INTO {at.replay.schema}.source_progress (cluster, consumer_group, topic, partition, source_id, effects_next,"
+        " windows_next) SELECT cluster, consumer_group, topic, 9, 9, 5, 5 FROM source_progress"
+    )
+    with pytest.raises(SettingsError, match=r"has telemetry.machine\[9\], of which no worker|telemetry.machine\[9\]"):
+        at.promote()
