@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from tests.forks import Forked, Forks
 from tests.system.processes import Process, Site
-from tests.system.test_replay import PLANT, compared, is_alive
+from tests.system.test_replay import PLANT, compared, forked, is_alive
 
 KILLS = 20
 
@@ -40,8 +39,7 @@ class Engineer:
         self._at, self._forks, self._chance, self._number = at, forks, random.Random(40), itertools.count()
 
     def say(self, *words: str) -> Forked:
-        log = self._at.folder / f"said-{next(self._number)}.log"
-        return self._forks.start("tests.system.commands:pipeline", log, self._at.environment, words=["replay", *words])
+        return forked(self._at, self._forks, f"said-{next(self._number)}", ["replay", *words])
 
     def done(self, *words: str) -> None:
         said = self.say(*words)
@@ -52,7 +50,7 @@ class Engineer:
         said = self.say(*words)
         self._at.wait(lambda: is_alive(self._at, "r") or said.poll() is not None)
         time.sleep(self._chance.uniform(0, longest_s))
-        said.signal(signal.SIGKILL)
+        said.kill_group()
         self._at.wait(lambda: said.poll() is not None and not is_alive(self._at, "r"), within_s=60)
         return rows_of(self._at, "SELECT state FROM telemetry.replay WHERE name = 'r'")[0][0]
 

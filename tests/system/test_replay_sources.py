@@ -14,9 +14,10 @@ import psycopg
 import pytest
 
 from pipeline.core.records import SourcePartition
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import delete_before
-from tests.system.test_replay import PLANT, compared, ends, is_alive, listed, stored_by
+from tests.system.test_replay import PLANT, compared, ends, forked, is_alive, listed, stored_by
 
 PARTITIONS = 4
 
@@ -112,12 +113,12 @@ def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) -> None:
+def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site, commands: Forks) -> None:
     chance = random.Random(3)
-    command = ["replay", "start", "killed", "--stored", "--rate=1500"]
+    command = ["replay", "start", "killed", "--stored", "--processes=1", "--rate=1500"]
     stored = effective = 0
     for number in range(8):
-        process = lived.start(f"replay-{number}", *command)
+        process = forked(lived, commands, f"replay-{number}", command)
         command = ["replay", "resume", "killed"]
         lived.wait(lambda: is_alive(lived, "killed"))
         lived.wait(lambda before=stored: stored_by(lived, "killed") > before)
