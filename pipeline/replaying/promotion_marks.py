@@ -87,7 +87,9 @@ WHERE {_OF_GROUP} AND l.topic = %(topic)s AND l.partition = %(partition)s FOR UP
 _OLD: LiteralString = f"""
 SELECT m.dropped_before FROM {{live}}.retention_mark AS m
 WHERE m.table_name = 'event' AND EXISTS (
-    SELECT FROM {{shadow}}.{{progress}} AS l WHERE {_OF_GROUP} AND l.effects_next > 0 AND l.watermark < m.dropped_before)
+    SELECT FROM {{shadow}}.{{progress}} AS l
+    JOIN {{live}}.source_progress AS o USING (cluster, consumer_group, topic, partition)
+    WHERE {_OF_GROUP} AND l.windows_next < o.effects_next AND l.watermark < m.dropped_before)
 """
 _ASIDE: LiteralString = f"""
 DROP TABLE IF EXISTS {{shadow}}.{{aside_progress}}, {{shadow}}.{{aside_snapshot}};

@@ -80,36 +80,50 @@ def test_what_the_log_has_lost_is_read_from_what_is_stored(lived: Site, broker_a
 
 @pytest.mark.timeout(300)
 def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
-    lived: Site, broker_address: str, tmp_path: Path, database
+    site: Callable[..., Site], broker_address: str, tmp_path: Path, database
 ) -> None:
-    """Topic, events, archive, drop, replay: equal (R39, R40). What retention itself does is tested with the archive."""
-    started(lived, "before", "--stored")
-    rows = same(lived, "before")
-    delete_before(broker_address, lived.topics[0], -1, PARTITIONS)
-    place = {"PIPELINE_ARCHIVE__ADDRESS": str(tmp_path / "archive"), "PIPELINE_RETENTION__EVENT_DAYS": "1"}
-    archived = lived.run("archive", "--json", **place)
-    assert archived.returncode == 0, archived.stderr
-    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute("DELETE FROM telemetry.event")
-        admin.execute("INSERT INTO telemetry.retention_mark VALUES ('event', now() + interval '1 day')")
-    lived.environment |= place
+    """Topic, events, archive, drop, replay: equal (R38, R39, R40)."""
+    place = {"ARCHIVE__ADDRESS": tmp_path / "archive", "RETENTION__EVENT_DAYS": 2}
+    at = site(partitions=2, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn, **place})
+    sent = ["--machines=40", "--messages=9000", f"--topic={at.topics[0]}", *PLANT]
+    assert at.start("plant", "simulate", "--backfill", "--plant=start_ms=1790000000000", *sent).wait(120) == 0
+    worker = at.worker("worker")
+    total = sum(each["log end"] for each in ends(at))
+    at.wait(lambda: at.stored() == at.merged() == total, within_s=120)
+    assert worker.stop() == 0
+    started(at, "before", "--stored")
+    rows = same(at, "before")
+    for command in ("archive", "retain"):
+        done = at.run(command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert at.one("SELECT count(*) FROM telemetry.event") == 0
+    delete_before(broker_address, at.topics[0], -1, 2)
 
-    found = started(lived, "again", "--stored")
+    found = started(at, "again", "--stored")
 
     assert {each["stored_to"] > 0 for each in found["ranges"]} == {True}
-    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute("INSERT INTO telemetry.event SELECT * FROM replay_before.event")
-        admin.execute("DELETE FROM telemetry.retention_mark")
-    assert same(lived, "again") == rows
-    del lived.environment["PIPELINE_ARCHIVE__ADDRESS"]
-    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute("INSERT INTO telemetry.retention_mark VALUES ('event', '2026-01-01')")
-    refused = lived.run("replay", "start", "nowhere", "--stored")
-    assert (refused.returncode, "say where, in archive.address" in refused.stderr) == (78, True), refused.stderr
+    again = same(at, "again")
+    assert (again["event"], again["reading_window"]) == ((0, 0), rows["reading_window"])
+    for table, (_, count_before) in rows.items():
+        assert count(at, "again", table) == count_before, table
+    assert different(at, "before", "again") == 0
+    assert at.run("rebuild", "windows").returncode == 0
+
+    nowhere = at.run("replay", "start", "nowhere", "--stored", PIPELINE_ARCHIVE__ADDRESS="")
+    assert (nowhere.returncode, "say where, in archive.address" in nowhere.stderr) == (78, True), nowhere.stderr
     with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
         admin.execute("UPDATE telemetry.retention_mark SET not_archived_before = '2026-01-01'")
-    refused = lived.run("replay", "start", "nowhere", "--stored")
+    refused = at.run("replay", "start", "nowhere", "--stored")
     assert (refused.returncode, "dropped without an archive" in refused.stderr) == (78, True), refused.stderr
+
+
+def different(at: Site, one: str, other: str) -> int:
+    """Return how many events two replays have otherwise."""
+    columns = "event_id, event_time, event_type, machine_id, source_offset, source_index, ingest_time, body::text"
+    sides = [f"SELECT {columns} FROM replay_{name}.event" for name in (one, other)]
+    return at.one(
+        f"SELECT count(*) FROM (({sides[0]} EXCEPT ALL {sides[1]}) UNION ALL ({sides[1]} EXCEPT ALL {sides[0]})) AS differing"
+    )
 
 
 @pytest.mark.timeout(300)
