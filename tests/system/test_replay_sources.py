@@ -104,8 +104,8 @@ def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
     assert {each["stored_to"] > 0 for each in found["ranges"]} == {True}
     again = same(at, "again")
     assert (again["event"], again["reading_window"]) == ((0, 0), rows["reading_window"])
-    for table, (_, count_before) in rows.items():
-        assert count(at, "again", table) == count_before, table
+    for table in rows:
+        assert count(at, "again", table) == count(at, "before", table) > 0, table
     assert different(at, "before", "again") == 0
     assert at.run("rebuild", "windows").returncode == 0
 
