@@ -113,12 +113,20 @@ class ReplayWorker:
                 acquiring.cancel()
                 await wired.flusher.finish()
                 await flushing
+            if not self._stopping:
+                await self._pass_ends()
         except* PipelineError as errors:
             raise errors.exceptions[0] from None
         finally:
             await self._client.stop()
             self._vault.close()
         return self._is_complete()
+
+    async def _pass_ends(self) -> None:
+        """Move the marks to the ends: behind the last record there may be markers, or what was never accepted."""
+        for source, held in self._stages.partitions.owned.items():
+            if held.is_stored and held.position < self._share.ends[source]:
+                await self._vault.pass_by(source, held.owner, held.position, self._share.ends[source])
 
     def _is_complete(self) -> bool:
         held = self._stages.partitions.owned

@@ -20,7 +20,7 @@ from pipeline.store.event_partitions import summarize
 from pipeline.store.failures import failure
 from pipeline.store.history import stored_events
 from pipeline.store.migrate import make_partitions
-from pipeline.store.progress import Progress
+from pipeline.store.progress import Progress, pass_by
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
@@ -143,6 +143,11 @@ class SelectingVault(DatabaseVault):
     ) -> None:
         super().__init__(connect, progress)
         self._selection, self._window_ms, self._history = selection, window_ms, history
+
+    async def pass_by(self, source: SourcePartition, owner: str, position: int, end: int) -> None:
+        """Move both marks to the end; see :func:`pipeline.store.progress.pass_by`."""
+        offsets = (position, end)
+        await asyncio.to_thread(self._keeping.use, lambda c: pass_by(c, self._progress, source, owner, offsets))
 
     def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
         """Yield what is stored of some offsets: here, if all of it is stored here."""

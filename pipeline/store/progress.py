@@ -58,6 +58,11 @@ WHERE {KEY} AND owner = %(owner)s AND effects_next = %(expected)s
   AND windows_next = COALESCE(%(windows_expected)s, windows_next)
 """
 
+_PASS = f"""
+UPDATE source_progress SET effects_next = %(end)s, windows_next = %(end)s, updated_at = clock_timestamp()
+WHERE {KEY} AND owner = %(owner)s AND effects_next = %(position)s AND windows_next = %(position)s
+"""
+
 
 class Progress:
     """The rows of ``source_progress`` on behalf of one subscriber.
@@ -102,3 +107,21 @@ def compare_and_set(
         if cursor.execute(_COMPARE_AND_SET, parameters).rowcount == 1:
             hit.add(source)
     return hit
+
+
+def pass_by(
+    connection: psycopg.Connection[Any],
+    progress: Progress,
+    source: SourcePartition,
+    owner: str,
+    offsets: tuple[int, int],
+) -> None:
+    """Move both marks over offsets ``[position, end)`` that are known to hold no record.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+    """
+    position, end = offsets
+    connection.execute(_PASS, progress.key(source) | {"owner": owner, "position": position, "end": end})
