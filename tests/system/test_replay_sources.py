@@ -107,7 +107,11 @@ def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
     for table in rows:
         assert count(at, "again", table) == count(at, "before", table) > 0, table
     assert different(at, "before", "again") == 0
-    assert at.run("rebuild", "windows").returncode == 0
+    rebuilt = at.run("rebuild", "windows")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    unknown = at.run("replay", "start", "nowhere", "--stored")
+    assert (unknown.returncode, "does not know of promotion 1 yet" in unknown.stderr) == (78, True), unknown.stderr
+    assert at.run("archive").returncode == 0
 
     nowhere = at.run("replay", "start", "nowhere", "--stored", PIPELINE_ARCHIVE__ADDRESS="")
     assert (nowhere.returncode, "say where, in archive.address" in nowhere.stderr) == (78, True), nowhere.stderr
