@@ -26,7 +26,7 @@ def lively(site: Callable[..., Site], database) -> tuple[Site, Process]:
     at.worker("first")
     at.worker("second")
     plant = at.start(
-        "plant", "simulate", "--rate=10000", "--machines=500", "--messages=400000", f"--topic={at.topics[0]}", *PLANT
+        "plant", "simulate", "--rate=10000", "--machines=500", "--messages=250000", f"--topic={at.topics[0]}", *PLANT
     )
     at.wait(lambda: at.stored() > 20_000)
     return at, plant

@@ -173,7 +173,7 @@ def test_a_replay_that_would_begin_in_the_middle_is_refused_unless_told(sent: Si
     delete_before(broker_address, sent.topics[0], 100)
     refused = sent.run("replay", "start", "middle")
     assert refused.returncode == 78
-    assert f"{sent.topics[0]}[0], which has offsets from 100 on" in refused.stderr
+    assert f"the log of {sent.topics[0]}[0] has lost its beginning: it has offsets from 100 on" in refused.stderr
     assert "--cold" in refused.stderr
     assert sent.run("replay", "list", "--json").stdout.strip() == "[]"
 
