@@ -217,6 +217,26 @@ def test_history_goes_into_a_topic_of_its_own_that_keeps_it(site: Callable[..., 
     assert in_topic(at, at.topics[0]) == 2
 
 
+def test_what_a_topic_never_takes_is_named_with_what_to_do_and_the_import_goes_on_after_that(
+    site: Callable[..., Site], history: Path
+) -> None:
+    at = site(partitions=1)
+    address, small, young = at.environment["PIPELINE_BROKER__ADDRESS"], f"{at.topics[0]}-small", f"{at.topics[0]}-young"
+    topics.create_topics(address, OPEN, [small], 1, properties={"max.message.bytes": "150"})
+    topics.create_topics(address, OPEN, [young], 1, properties={"message.timestamp.before.max.ms": "3600000"})
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:3]))
+
+    refused = at.run("import", "history.csv", "--mapping=map.toml", "--create", f"--topic={small}")
+    one_line(
+        refused, 78, f"{small} never takes what lines 2 to 3", "too large", "max.message.bytes", "behind 0 message(s)"
+    )
+    refused = at.run("import", "history.csv", "--mapping=map.toml", "--create", "--again", f"--topic={young}")
+    one_line(refused, 78, f"{young} never takes", "imestamp", "message.timestamp.before.max.ms", "--timestamps now")
+    assert in_topic(at, young) == 0
+    imported(at, "--create", f"--topic={young}", "--timestamps=now")
+    assert in_topic(at, young) == 2
+
+
 def test_a_broker_that_is_away_is_named(site: Callable[..., Site], history: Path) -> None:
     at = site()
 
