@@ -206,7 +206,7 @@ class Topic:
         lines = f"lines {batch[0].place} to {batch[-1].place}"
         return SettingsError(
             f"{error}; topic {self._name} never takes what {lines} say. What is too large needs another max.message.bytes,"
-            f" {LARGEST_BYTES:,} for batches of any messages; whose time is refused, another message.timestamp.before.max.ms and"
+            f" {LARGEST_BYTES:,} for batches of any messages; whose time is refused, another message.timestamp.before.max.ms or"
             " message.timestamp.after.max.ms, or --timestamps now. Then run the same command again, it goes on behind"
             f" {self._delivered}"
         )
