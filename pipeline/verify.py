@@ -43,7 +43,7 @@ def verify(
 
     With a ledger it judges the tables as they are: ask :func:`behind` first whether the workers have caught up. Without one,
     workers may go on meanwhile. The database is only read, and let go before anything is judged; what is read waits
-    in files of the system's temporary folder, some 200 bytes a message of five readings. Memory is that of the largest part
+    in files of the system's temporary folder, 150 to 200 bytes a message of five readings. Memory is that of the largest part
     that machines are dealt into, so it grows with the busiest machine alone.
 
     Parameters
