@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from pipeline.broker.publishing import Key, Publisher
+from pipeline.broker.complaints import MessageRefused
+from pipeline.broker.publishing import LARGEST_BYTES, Key, Publisher
 from pipeline.core.errors import BrokerUnavailable, SettingsError
 from pipeline.core.times import iso
 from pipeline.tabular import progress as keeping
@@ -156,7 +157,7 @@ class Topic:
         BrokerUnavailable
             If the broker does not take them; the import can go on later.
         SettingsError
-            If the broker would delete them at once.
+            If the broker would delete them at once, or will never take one of them.
         """
         skipped = min(self._skip, len(judged.bodies))
         self._skip -= skipped
@@ -187,6 +188,8 @@ class Topic:
             progress.sending_to = progress.delivered + len(batch)
             keeping.write(self._path, progress)
             ends = self._publisher.publish(fresh)
+        except MessageRefused as error:
+            raise self._refused(error, fresh) from error
         except BrokerUnavailable as error:
             raise BrokerUnavailable(
                 f"{error}; run the same command again, it goes on behind {self._delivered}"
@@ -197,6 +200,16 @@ class Topic:
         self.there += len(batch) - len(fresh)
         self._in_doubt = 0
         self._wait(len(fresh))
+
+    def _refused(self, error: MessageRefused, batch: Sequence[HistoryMessage]) -> SettingsError:
+        """Return what to do about a message that is refused however often it is sent."""
+        lines = f"lines {batch[0].place} to {batch[-1].place}"
+        return SettingsError(
+            f"{error}; topic {self._name} never takes what {lines} say. What is too large needs another max.message.bytes,"
+            f" {LARGEST_BYTES:,} for batches of any messages; whose time is refused, another message.timestamp.before.max.ms or"
+            " message.timestamp.after.max.ms, or --timestamps now. Then run the same command again, it goes on behind"
+            f" {self._delivered}"
+        )
 
     @property
     def _delivered(self) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from pipeline import verify_queries as queries
-from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
-from pipeline.store.connect import SCHEMA, Connection, address, connect
+from pipeline.core.errors import SettingsError
+from pipeline.store.connect import Connection, address, connect
+from pipeline.store.failures import failure
+from pipeline.store.migrate import require_schema
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.question import Bounds, Question
 from pipeline.verifying.report import Verification
@@ -31,7 +33,6 @@ def verify(
     ledger: Path | None,
     dsn: str,
     *,
-    schema: str = SCHEMA,
     group: str,
     window_ms: int = 60_000,
     delay_ms: int | None = None,
@@ -41,8 +42,8 @@ def verify(
     """Judge the tables, all in one snapshot of the database, by a ledger or by themselves.
 
     With a ledger it judges the tables as they are: ask :func:`behind` first whether the workers have caught up. Without one,
-    workers may go on meanwhile. The database is only read, without locks and without temporary tables; what is read waits
-    in files of the system's temporary folder, some 150 bytes a message of five readings. Memory is that of the largest part
+    workers may go on meanwhile. The database is only read, and let go before anything is judged; what is read waits
+    in files of the system's temporary folder, 150 to 200 bytes a message of five readings. Memory is that of the largest part
     that machines are dealt into, so it grows with the busiest machine alone.
 
     Parameters
@@ -61,23 +62,19 @@ def verify(
     Raises
     ------
     SettingsError
-        If the ledger is absent, empty or no ledger, or says of two messages that they lie at the same place; if nothing
-        lies within the bounds; if the temporary folder takes no more.
+        If the ledger cannot be read, is empty or no ledger, or says of two messages that they lie at the same place; if
+        nothing lies within the bounds; if the temporary folder takes no more.
     DatabaseUnavailable
         If the database does not answer.
     SchemaOutdated
-        If a table or column is missing.
+        If migrations are missing, or the right to read a table.
     """
     question = Question(ledger, group, window_ms, delay_ms, bounds)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder,
-            _session(dsn, schema) as connection,
-            connection.transaction(),
-        ):
-            return Run(question, connection, Path(folder), told).judge()
-    except OSError as error:
-        raise SettingsError(f"{tempfile.gettempdir()} takes no more: {error.strerror}; set TMPDIR") from error
+    with _temporary_folder() as folder:
+        run = Run(question, folder, told)
+        with _session(dsn) as connection, connection.transaction():
+            run.read(connection)
+        return run.judge()
 
 
 def ledger_ends(ledger: Path) -> dict[tuple[str, int], int]:
@@ -97,7 +94,7 @@ def ledger_ends(ledger: Path) -> dict[tuple[str, int], int]:
     return {(topic.decode(), int(partition)): end for (topic, partition), end in ends.items()}
 
 
-def behind(ledger_ends: Mapping[tuple[str, int], int], dsn: str, group: str, *, schema: str = SCHEMA) -> int:
+def behind(ledger_ends: Mapping[tuple[str, int], int], dsn: str, group: str) -> int:
     """Return how many records are still to be stored, events or windows, up to the highest offsets of a ledger.
 
     A partition that has no mark yet counts from offset 0, so the number may be too large, but it is 0 only when all is
@@ -108,29 +105,41 @@ def behind(ledger_ends: Mapping[tuple[str, int], int], dsn: str, group: str, *, 
     ledger_ends
         Highest offset by (topic, partition), as from :func:`ledger_ends`.
     """
-    with _session(dsn, schema) as connection:
+    with _session(dsn) as connection:
         rows = connection.execute(queries.BEHIND, {"group": group})
         marks = {(topic, partition): mark for topic, partition, mark in rows}
     return sum(max(0, end + 1 - marks.get(source, 0)) for source, end in ledger_ends.items())
 
 
-def settled(ledger_ends: Mapping[tuple[str, int], int], dsn: str, group: str, *, schema: str = SCHEMA) -> bool:
+def settled(ledger_ends: Mapping[tuple[str, int], int], dsn: str, group: str) -> bool:
     """Return whether the workers have stored everything up to the highest offsets of a ledger, windows too."""
-    return behind(ledger_ends, dsn, group, schema=schema) == 0
+    return behind(ledger_ends, dsn, group) == 0
 
 
 @contextmanager
-def _session(dsn: str, schema: str) -> Iterator[Connection]:
-    """Open a connection that looks into a schema; errors become our own."""
-    with connect(dsn, autocommit=True, application_name="pipeline verify") as connection:
+def _temporary_folder() -> Iterator[Path]:
+    """Give an empty folder for as long as it is needed; that it takes no more becomes an error of our own."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="pipeline-verify-")
+    except OSError as error:
+        raise SettingsError(
+            f"no temporary folder can be made: {error.strerror}; set TMPDIR to one that is there"
+        ) from error
+    with made as folder:
         try:
-            connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
+            yield Path(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise SettingsError(f"{tempfile.gettempdir()} takes no more: {error.strerror}; set TMPDIR") from error
+
+
+@contextmanager
+def _session(dsn: str) -> Iterator[Connection]:
+    """Open a connection to a database that is up to date; errors become our own."""
+    with connect(dsn, autocommit=True, application_name="pipeline verify") as connection:
+        require_schema(connection)
+        try:
             yield connection
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-            raise SchemaOutdated(f"the schema {schema} lacks tables: {_line(error)}; run `pipeline migrate`") from error
         except psycopg.Error as error:
-            raise DatabaseUnavailable(f"the database at {address(dsn)} does not compare: {_line(error)}") from error
-
-
-def _line(error: psycopg.Error) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+            raise failure(error, f"the database at {address(dsn)} was not read") from error

@@ -16,7 +16,15 @@ BEGIN: LiteralString = """
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SET LOCAL jit = off;
 -- One process of the server reads for us; the workers keep the others
-SET LOCAL max_parallel_workers_per_gather = 0
+SET LOCAL max_parallel_workers_per_gather = 0;
+-- Before the snapshot: a partition that is gone by then was marked as dropped before
+LOCK TABLE event IN ACCESS SHARE MODE
+"""
+
+RETAINED: LiteralString = """
+SELECT max(dropped_before) FILTER (WHERE table_name IN ('event', 'reading_window')),
+       max(dropped_before) FILTER (WHERE table_name = 'dead_letter')
+FROM retention_mark
 """
 
 SIZE: LiteralString = """
@@ -25,8 +33,16 @@ SELECT coalesce(sum(pg_relation_size(relid)), 0)::bigint FROM pg_partition_tree(
 
 PROGRESS: LiteralString = """
 SELECT topic, partition, count(*), max(source_id), min(effects_next), min(windows_next), max(duplicates),
-       bool_or(log_since IS NOT NULL), bool_or(consumer_group = %(group)s)
-FROM source_progress GROUP BY topic, partition
+       bool_or(log_since IS NOT NULL), bool_or(consumer_group = %(group)s),
+       -- Of what is stored, a replay cannot count the duplicates: they were dropped
+       bool_and(NOT EXISTS (
+           SELECT FROM promotion AS o
+           LEFT JOIN replay AS r ON r.name = o.replay AND r.created_at <= o.promoted_at
+           LEFT JOIN replay_range AS x ON (x.replay, x.topic, x.partition) = (r.name, p.topic, p.partition)
+           WHERE (o.cluster, o.consumer_group) = (p.cluster, p.consumer_group) AND o.undone_at IS NULL
+             AND o.tables <> '{anomalies}' AND (x.stored_to = 0 AND x.counted_from = 0) IS NOT TRUE
+       ))
+FROM source_progress AS p GROUP BY topic, partition
 """
 
 GAPS: LiteralString = """

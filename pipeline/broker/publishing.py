@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.broker.complaints import SILENT, text
+from pipeline.broker.complaints import SILENT, text, unpublished
 from pipeline.broker.producing import Publishable, produce
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable
@@ -29,6 +29,9 @@ TAIL_RECORDS = 100_000
 
 CLOCKS_APART_MS = 60_000
 """How far the clocks of brokers and workers may be apart, ms."""
+
+LARGEST_BYTES = 1_048_588
+"""Most bytes of a batch, and so of a record: what Kafka's own topics take unless told otherwise."""
 
 Key = tuple[bytes | str | None, bytes | str | None]
 """Key and body of a record."""
@@ -78,14 +81,16 @@ class Publisher:
         ------
         BrokerUnavailable
             It may have some of them, from the first on in each partition.
+        MessageRefused
+            The same, and one of the others will never be taken as it is.
         """
-        failures: list[str] = []
+        failures: list[KafkaError] = []
         ends: dict[SourcePartition, int] = {}
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             if error is not None:
-                failures.append(error.str())
+                failures.append(error)
             elif topic is not None and partition is not None and offset is not None:
                 source = SourcePartition(topic, partition)
                 ends[source] = max(ends.get(source, 0), offset + 1)
@@ -96,13 +101,20 @@ class Publisher:
                 for each in messages:
                     produce(producer, each, delivered)
                 left = self._flush(producer, failures)
+            except KafkaException as error:
+                self._throw_away()
+                raise unpublished(self._address, error.args[0]) from error
             except BaseException:
                 self._throw_away()
                 raise
         if left or failures:
             self._throw_away()
-            reason = failures[0] if failures else f"{left} message(s) not acknowledged within {self._patience_s:.0f} s"
-            raise BrokerUnavailable(f"the broker at {self._address} does not take what is to be published: {reason}")
+            if failures:
+                raise unpublished(self._address, failures[0])
+            raise BrokerUnavailable(
+                f"the broker at {self._address} does not take what is to be published: {left} message(s) not acknowledged"
+                f" within {self._patience_s:.0f} s"
+            )
         return ends
 
     def find(self, topic: str, wanted: Counter[Key], starts: Mapping[int, int]) -> Counter[Key]:
@@ -174,6 +186,7 @@ class Publisher:
                     # How long is long enough is decided here, for a batch as a whole; a message that gave up by itself would
                     # let the next one overtake it
                     "message.timeout.ms": 0,
+                    "message.max.bytes": LARGEST_BYTES,
                     # As other clients place keys
                     "partitioner": "murmur2_random",
                     "compression.type": self._compression,
@@ -182,7 +195,7 @@ class Publisher:
             )
         return self._producer
 
-    def _flush(self, producer: Producer, failures: Sequence[str]) -> int:
+    def _flush(self, producer: Producer, failures: Sequence[KafkaError]) -> int:
         """Wait for the acknowledgements; return how many are missing."""
         deadline = time.monotonic() + self._patience_s
         left = len(producer)

@@ -43,7 +43,8 @@ def bars() -> Iterator[Show]:
 
         def show(what: str, done: int, of: int | None, note: str = "") -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, note="")
+                # Else it is 100, and an update to none is ignored
+                tasks[what] = progress.add_task(what, total=None, note="")
             speed = progress.tasks[tasks[what]].speed
             rate = f"{speed:,.0f}/s" if speed else ""
             progress.update(tasks[what], completed=done, total=of, note=note or rate)

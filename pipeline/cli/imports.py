@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -59,8 +60,13 @@ def import_(
 
 
 def _told(show: Show) -> importing.Told:
+    began: dict[Path, float] = {}
+    last_s = time.monotonic()
+
     def tell(file: Path, done: int, size: int, rows: int) -> None:
-        show(file.name, done, size, f"{rows:,} rows")
+        nonlocal last_s
+        begin_s, last_s = began.setdefault(file, last_s), time.monotonic()
+        show(str(file), done, size, f"{rows:,} rows, {rows / max(last_s - begin_s, 1e-3):,.0f}/s")
 
     return tell
 

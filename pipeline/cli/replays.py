@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +15,9 @@ from pipeline import replay as planning
 from pipeline.cli import promotions
 from pipeline.cli.promotions import Processes, Rate
 from pipeline.cli.replay_run import of_name, run, state_of, stored, summary, total
-from pipeline.cli.terminal import Factory, Json, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, instant, print_json, print_table, write_csv
 from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
-from pipeline.core.times import END_MS, parse_times
 from pipeline.replaying import differences, replays, stretches
 from pipeline.replaying.replays import Replay, ReplayState, Wanted
 from pipeline.settings import Settings, load
@@ -77,8 +74,8 @@ def start(
         to_offset=to_offset,
         factories=tuple(of_factory or ()),
         machines=tuple(machine or ()),
-        since_ms=_instant("--since", since),
-        until_ms=_instant("--until", until),
+        since_ms=instant("--since", since),
+        until_ms=instant("--until", until),
         config=file,
         processes=processes,
         rate=rate,
@@ -165,7 +162,7 @@ def diff(
         found, uneven = differences.differences(connection, replay)
     figures = [asdict(each) for each in found]
     if csv is not None:
-        _write_csv(csv, figures)
+        write_csv(csv, list(figures[0]), figures)
     if json:
         print_json({"holds": all(each.holds for each in found), "uneven_partitions": uneven, "columns": figures})
     else:
@@ -182,25 +179,6 @@ def diff(
 def _require_name(name: str) -> None:
     if not name or len(name) > 40 or set(name) - _LETTERS:
         raise typer.BadParameter(f"{name!r} is no name for a replay: a to z, 0 to 9 and _, at most 40 characters")
-
-
-def _instant(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    found = int(parse_times([text])[0])
-    if not 0 <= found < END_MS:
-        raise typer.BadParameter(f"{option} is {text!r}; write ISO 8601 with its zone, such as 2026-11-21T22:00:00Z")
-    return found
-
-
-def _write_csv(path: Path, figures: Sequence[dict[str, object]]) -> None:
-    try:
-        with path.open("w", newline="") as file:
-            writer = DictWriter(file, list(figures[0]))
-            writer.writeheader()
-            writer.writerows(figures)
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _want(settings: Settings, name: str, wanted: Wanted) -> None:

@@ -7,12 +7,17 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from csv import DictWriter
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.cells import cell_len
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.times import END_MS, parse_times
 
 ReplayName = Annotated[str, typer.Argument(help="Name of the replay: a to z, 0 to 9 and _, at most 40 characters.")]
 Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
@@ -22,6 +27,39 @@ NEVER = "–"
 
 _GAP = "  "
 _NARROWEST_PROSE = 30
+
+
+def instant(option: str, text: str | None) -> int | None:
+    """Return the instant that an option names, ms since the epoch, UTC; ``None``: it names none.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is no time with a zone, or none that an event may have.
+    """
+    if text is None:
+        return None
+    at_ms = int(parse_times([text])[0])
+    if not 0 <= at_ms < END_MS:
+        raise typer.BadParameter(f"{option} is {text!r}; write ISO 8601 with its zone, such as 2026-11-21T22:00:00Z")
+    return at_ms
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write what ``--csv`` asks for.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be written.
+    """
+    try:
+        with path.open("w", newline="") as file:
+            writer = DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise SettingsError(f"--csv {path} cannot be written: {error.strerror}") from error
 
 
 def print_json(value: Any) -> None:

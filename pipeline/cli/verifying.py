@@ -5,23 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import signal
 import sys
-from csv import DictWriter
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import Json, print_json, print_table, printable
-from pipeline.core.errors import SettingsError
-from pipeline.core.times import MALFORMED_MS, NO_ZONE_MS, parse_times
+from pipeline.cli.terminal import Json, instant, print_json, print_table, printable, write_csv
 from pipeline.settings import load
 from pipeline.verify import Bounds, Verification
 from pipeline.verify import verify as judge
 from pipeline.verifying.report import MachineFigures
 
 _WORST = 10
+_COLUMNS = [field.name for field in fields(MachineFigures)]
 _SHOWN = (
     "machine_id", "stored", "defects", "lost", "doubled", "windows_wrong", "out_of_order", "late", "sequence_gaps",
     "sequence_missing", "latency_p50_ms", "latency_p99_ms", "latency_max_ms",
@@ -33,9 +31,9 @@ def verify(
         Path | None, typer.Argument(help="What `pipeline simulate --ledger` wrote. Default: none, the tables alone.")
     ] = None,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="From this event time on, such as 2026-11-21T22:00Z.")
-    ] = "",
-    until: Annotated[str, typer.Option(metavar="TIME", help="Up to this event time, itself excluded.")] = "",
+        str | None, typer.Option(metavar="TIME", help="From this event time on, such as 2026-11-21T22:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this event time, itself excluded.")] = None,
     machine: Annotated[list[str] | None, typer.Option(help="Only this machine; repeatable.")] = None,
     factory: Annotated[str, typer.Option(help="Only this factory's machines.")] = "",
     csv: Annotated[Path | None, typer.Option(help="Also write the figures of every machine to this file.")] = None,
@@ -48,7 +46,7 @@ def verify(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if csv is not None:
         # Before everything is read, and not after
-        _write_csv(csv, [])
+        write_csv(csv, _COLUMNS, [])
     with bars() as told:
         found = judge(
             ledger,
@@ -59,7 +57,7 @@ def verify(
             told=told,
         )
     if csv is not None:
-        _write_csv(csv, found.machine_rows)
+        write_csv(csv, _COLUMNS, found.machine_rows)
     if json:
         print_json(found.summary | {"machines": found.machine_rows})
     else:
@@ -67,18 +65,9 @@ def verify(
     raise typer.Exit(0 if found.holds else 1)
 
 
-def _time(option: str, text: str) -> dt.datetime | None:
-    """Return the instant that an option names."""
-    if not text:
-        return None
-    at_ms = int(parse_times([text])[0])
-    if at_ms in {NO_ZONE_MS, MALFORMED_MS}:
-        what = "has no zone" if at_ms == NO_ZONE_MS else "is no time"
-        raise SettingsError(f"{option} {text} {what}; write it such as 2026-11-21T22:00:00Z")
-    try:
-        return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
-    except (ValueError, OverflowError) as error:
-        raise SettingsError(f"{option} {text} is out of range; write a time from year 1 to 9999") from error
+def _time(option: str, text: str | None) -> dt.datetime | None:
+    at_ms = instant(option, text)
+    return None if at_ms is None else dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
 
 
 def _tell(found: Verification) -> None:
@@ -94,13 +83,3 @@ def _tell(found: Verification) -> None:
     sys.stdout.writelines(f"example: {printable(text)}\n" for text in (*found.examples, *found.gaps))
     sys.stdout.writelines(f"note: {text}\n" for text in found.notes)
     sys.stdout.write("it holds\n" if found.holds else "it does NOT hold\n")
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    try:
-        with path.open("w", newline="") as file:
-            writer = DictWriter(file, [field.name for field in fields(MachineFigures)])
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise SettingsError(f"--csv {path} cannot be written: {error.strerror}") from error

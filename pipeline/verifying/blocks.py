@@ -48,8 +48,10 @@ class Names:
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
 
-def copied(connection: Connection, statement: LiteralString, parameters: Mapping[str, Any]) -> Iterator[bytes]:
-    """Yield what a COPY … TO STDOUT in CSV gives, whole rows, some at a time."""
+def copied(
+    connection: Connection, statement: LiteralString, parameters: Mapping[str, Any]
+) -> Iterator[tuple[bytes, int]]:
+    """Yield what a COPY … TO STDOUT in CSV gives, whole rows, some at a time, with how many they are."""
     parts: list[bytes] = []
     held = 0
     with connection.cursor() as cursor, cursor.copy(statement, parameters) as copy:
@@ -57,10 +59,10 @@ def copied(connection: Connection, statement: LiteralString, parameters: Mapping
             parts.append(bytes(row))
             held += len(row)
             if held >= BLOCK_BYTES:
-                yield b"".join(parts)
+                yield b"".join(parts), len(parts)
                 parts, held = [], 0
     if parts:
-        yield b"".join(parts)
+        yield b"".join(parts), len(parts)
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:

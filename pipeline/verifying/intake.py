@@ -104,13 +104,23 @@ class Intake:
         known = np.array(self._of_layouts, np.int32).reshape(-1, 2)[numbers]
         return known[:, 0], known[:, 1]
 
-    def take_sent(self, path: Path, first: int, table: pa.Table, bounds: Array | None) -> None:
-        """Take a block of a ledger; of its rows those within bounds, shape (n,)."""
+    def take_sent(self, path: Path, first: int, table: pa.Table, bounds: Array | None, letters_ms: int | None) -> None:
+        """Take a block of a ledger.
+
+        Parameters
+        ----------
+        bounds
+            Which of its rows are judged, shape (n,); ``None``: all.
+        letters_ms
+            Since when dead letters are all there, ms since the epoch, UTC; ``None``: always.
+        """
         rows = self._rows(table, "topic", "")
         rows["time_ms"], rows["seq"] = whole(table.column("event_time_ms"), 0), whole(table.column("seq"), -1)
         rows["latency_us"], rows["current"] = NO_LATENCY, True
         rows["garbage"] = self.kinds.column(table.column("kind")) == self.kinds.number("garbage")
         rows["merged"] = rows["offset"] < self.marks.of(self, rows["source"])[1]
+        if letters_ms is not None:
+            rows["excused"] = whole(table.column("sent_at_ms"), 0) < letters_ms
         self._figures.add("sound", rows["machine"][~rows["garbage"]])
         read = ledgers.readings(path, first, table)
         rows["shape"] = self._shapes(read.sensors)

@@ -61,19 +61,27 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     SettingsError
-        If it is absent, empty or no ledger.
+        If it cannot be read, is empty or no ledger.
     """
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            header = file.readline()
+            if header and header != _HEADER:
+                raise SettingsError(f"{path} is not a ledger: its first line is not {COLUMNS}")
+            if not file.peek(1):
+                raise SettingsError(f"the ledger {path} has no rows: nothing was sent yet")
+            yield file
     except OSError as error:
         raise SettingsError(f"the ledger {path} cannot be read: {error.strerror}") from error
-    with file:
-        header = file.readline()
-        if header and header != _HEADER:
-            raise SettingsError(f"{path} is not a ledger: its first line is not {COLUMNS}")
-        if not file.peek(1):
-            raise SettingsError(f"the ledger {path} has no rows: nothing was sent yet")
-        yield file
+
+
+def topics(path: Path) -> list[str]:
+    """Return the topics of a ledger; raises as :func:`blocks` does."""
+    found: set[str] = set()
+    for _, table in blocks(path):
+        for chunk in table.column("topic").chunks:
+            found.update(chunk.dictionary.to_pylist())
+    return sorted(found)
 
 
 def blocks(path: Path) -> Iterator[tuple[int, pa.Table]]:

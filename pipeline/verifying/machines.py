@@ -71,7 +71,7 @@ class Judge:
         refused, garbage = self._refused(said.rows), said.rows["garbage"]
         self.figures.add("sent", said.rows["machine"])
         self.figures.add("dead_letters", said.rows["machine"][garbage & refused])
-        self._note("lost", said.rows[garbage & ~refused])
+        self._note("lost", said.rows[garbage & ~refused & ~said.rows["excused"]])
         return said.where(~garbage), refused[~garbage]
 
     def _refused(self, rows: Array) -> Array:
@@ -93,7 +93,7 @@ class Judge:
         self.figures.add("device_duplicates", rows["machine"][twice.is_duplicate])
         spare = np.maximum(said.copies - 1, 0)
         self.figures.add("doubled", rows["machine"], spare)
-        if self._question.bounds.are_timeless:
+        if self._question.is_timeless:
             self.figures.add("unverified", rows["machine"][is_stored & (twice.since >= MEMORY)])
         else:
             # What came between the two is not all known: the fold may rightly have forgotten the first
@@ -104,7 +104,7 @@ class Judge:
         self.figures.add("refused", rows["machine"][~is_stored & refused])
         # Of a message that is missing altogether, only the first is lost
         dropped = twice.is_duplicate & np.where(twice.since >= 0, is_remembered, twice.accounted)
-        self._note("lost", rows[~is_stored & ~refused & ~dropped])
+        self._note("lost", rows[~is_stored & ~refused & ~dropped & ~rows["excused"]])
 
     def _count_order(self, rows: Array) -> None:
         back = messages.went_back(rows["machine"], rows["source"], rows["time_ms"])
@@ -145,8 +145,8 @@ class Judge:
         self.figures.example("wrong window", found)
 
     def _is_within(self, starts_ms: Array) -> Array:
-        bounds, size = self._question.bounds, self._question.window_ms
-        since, until = bounds.since_ms, bounds.until_ms
+        size = self._question.window_ms
+        since, until = self._question.since_ms, self._question.bounds.until_ms
         within = np.ones(len(starts_ms), np.bool_)
         if since is not None:
             within &= starts_ms >= since

@@ -22,11 +22,13 @@ class Mark(NamedTuple):
     readers
         Rows there are: two clusters or groups may read a topic of that name.
     duplicates
-        Dropped messages before ``windows``.
+        Dropped messages before ``windows``, or fewer if not ``is_exact``.
     had_other_log
         Whether a log before the present one was lost.
     is_ours
         Whether the group in question reads it.
+    is_exact
+        Whether all duplicates are counted: a promoted replay of what is stored never saw those that had been dropped.
     """
 
     readers: int
@@ -36,6 +38,7 @@ class Mark(NamedTuple):
     duplicates: int
     had_other_log: bool
     is_ours: bool
+    is_exact: bool
 
     @property
     def is_known(self) -> bool:

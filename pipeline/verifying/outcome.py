@@ -83,29 +83,56 @@ def _machines(intake: Intake, judge: Judge, told: set[str]) -> tuple[MachineFigu
 def _notes(
     question: Question, intake: Intake, accounts: Accounts | None, *, has_states: bool, is_tracked: bool
 ) -> list[str]:
-    notes = []
+    notes = _notes_of_age(question)
     if not is_tracked:
         notes.append(
             "latency counts to the start of the storing transaction: the server has track_commit_timestamp off"
-        )
-    if question.ledger is None:
-        notes.append(
-            "without a ledger nobody knows what was sent: what never came into the log is a gap in sequence numbers at most"
-        )
-    sources = [intake.source_name(number) for number in range(len(intake.sources.texts))]
-    unknown = [str(source) for source in sources if not intake.marks.is_known(source)]
-    if unknown and question.ledger is None:
-        notes.append(
-            f"no mark, or several, for {', '.join(sorted(unknown)[:5])}: states and offsets there are not judged"
         )
     if accounts is None:
         notes.append(
             "within bounds, late messages and missing offsets cannot be told: they take whole source partitions"
         )
+    if not question.is_timeless:
+        notes.append("within a range of times, stored duplicates of devices count as unverified")
     if not question.bounds.are_timeless:
+        notes.append("within --since and --until, states are not judged")
+    return notes if question.ledger is not None else notes + _notes_alone(intake, accounts, has_states=has_states)
+
+
+def _notes_of_age(question: Question) -> list[str]:
+    notes, retained = [], question.retained
+    if retained.since is not None:
         notes.append(
-            "within a range of times, stored duplicates of devices count as unverified, and states are not judged"
+            f"events or windows from before {retained.since.isoformat()} may have been dropped because of their age: only what"
+            " came after is judged"
         )
-    if question.ledger is None and accounts is not None and not accounts.are_whole and has_states:
+    if retained.letters_since is not None and question.ledger is not None:
+        notes.append(
+            f"dead letters from before {retained.letters_since.isoformat()} may have been dropped because of their age: what"
+            " was sent before counts as lost in no case"
+        )
+    if not retained.is_all and question.ledger is None:
+        notes.append("where rows were dropped because of their age, missing offsets cannot be told")
+    return notes
+
+
+def _notes_alone(intake: Intake, accounts: Accounts | None, *, has_states: bool) -> list[str]:
+    notes = [
+        "without a ledger nobody knows what was sent: what never came into the log is a gap in sequence numbers at most"
+    ]
+    sources = [intake.source_name(number) for number in range(len(intake.sources.texts))]
+    unknown = [str(source) for source in sources if not intake.marks.is_known(source)]
+    if unknown:
+        notes.append(
+            f"no mark, or several, for {', '.join(sorted(unknown)[:5])}: states and offsets there are not judged"
+        )
+    if accounts is None:
+        return notes
+    if accounts.uncounted:
+        notes.append(
+            f"a replay of what is stored was promoted, which could not count the duplicates dropped before: missing offsets of"
+            f" {', '.join(sorted(map(str, accounts.uncounted))[:5])} cannot be told"
+        )
+    if not accounts.are_whole and has_states:
         notes.append("not all that ever came is stored: states may say more than the events")
     return notes

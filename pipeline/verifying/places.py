@@ -25,13 +25,17 @@ class Accounts:
     Parameters
     ----------
     unaccounted
-        Offsets before the windows marks that have no event, no dead letter and no gap, beyond the dropped duplicates.
+        Offsets before the windows marks that have no event, no dead letter and no gap, beyond the dropped duplicates;
+        ``None``: retention may have dropped what was there.
     are_whole
         Whether everything that ever came is stored: all from offset 0 on, and no log was lost.
+    uncounted
+        Where offsets have nothing, and nobody knows how many duplicates were dropped.
     """
 
-    unaccounted: int
+    unaccounted: int | None
     are_whole: bool
+    uncounted: tuple[SourcePartition, ...]
 
 
 class _Late:
@@ -101,13 +105,14 @@ def judge_places(
     """Count late messages, places that hold two messages, and offsets of which nothing is known.
 
     A duplicate inside of an array leaves no offset without an event, so as many more offsets may be unaccounted for as
-    duplicates were dropped.
+    duplicates were dropped; where those were not all counted, none is said to be.
     """
     keys = intake.places.keys()
     by_source: dict[SourcePartition, list[int]] = {source: [] for source in intake.marks.marks}
     for key in keys:
         by_source.setdefault(intake.source_name(key >> (_LOG_BITS + 1)), []).append(key)
-    unaccounted, are_whole, done = 0, True, 0
+    unaccounted, is_all, are_whole, done = 0, question.retained.is_all, question.retained.is_all, 0
+    uncounted: list[SourcePartition] = []
     for source, own in by_source.items():
         mark = intake.marks.marks.get(source)
         offsets = Offsets(intake.marks.explained(source), mark.windows if mark and mark.is_known else 0)
@@ -121,15 +126,17 @@ def judge_places(
                 offsets.add(rows["offset"], ((key & _RANGES) + 1) << RANGE_BITS)
             done += 1
             told("judging places", done, len(keys))
-        if question.ledger is None and mark and mark.is_known:
+        if question.ledger is None and is_all and mark and mark.is_known:
             missing = max(0, offsets.finish() - mark.duplicates)
-            unaccounted += missing
             are_whole &= not missing and not mark.had_other_log and offsets.begins in {0, None}
-            if missing:
+            if missing and not mark.is_exact:
+                uncounted.append(source)
+            elif missing:
+                unaccounted += missing
                 figures.example(
                     "unaccounted", [((*source, at), f"{source.topic}:{source.partition}:{at}") for at in offsets.first]
                 )
-    return Accounts(unaccounted, are_whole)
+    return Accounts(unaccounted if is_all else None, are_whole, tuple(uncounted))
 
 
 def has_shared_places(intake: Intake) -> bool:

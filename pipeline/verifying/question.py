@@ -53,14 +53,35 @@ class Bounds:
         return self.since is None and self.until is None
 
     @property
-    def since_ms(self) -> int | None:
-        """First ms since the epoch, UTC, that is judged."""
-        return _ms(self.since)
-
-    @property
     def until_ms(self) -> int | None:
         """First ms since the epoch, UTC, that is not judged any more."""
         return _ms(self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What retention may have dropped because of its age; ``None``: nothing.
+
+    Parameters
+    ----------
+    since
+        Event time from which on events and windows are all there.
+    letters_since
+        When the oldest dead letters were stored that are all there.
+    """
+
+    since: dt.datetime | None = None
+    letters_since: dt.datetime | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing was dropped."""
+        return self == Retained()
+
+    @property
+    def letters_ms(self) -> int | None:
+        """First ms since the epoch, UTC, whose dead letters are all there."""
+        return _ms(self.letters_since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,13 @@ class Question:
         Length of windows, ms.
     delay_ms
         How long after a window's end its readings are on time, ms; ``None``: late messages are not counted.
+    retained
+        What is there to be judged.
+
+    Raises
+    ------
+    SettingsError
+        If nothing within the bounds is there any more.
     """
 
     ledger: Path | None
@@ -84,6 +112,30 @@ class Question:
     window_ms: int
     delay_ms: int | None
     bounds: Bounds
+    retained: Retained = Retained()
+
+    def __post_init__(self) -> None:
+        since, until = self.retained.since, self.bounds.until
+        if since is not None and until is not None and until <= since:
+            raise SettingsError(
+                f"events from before {since.isoformat()} may have been dropped because of their age: nothing before --until"
+                f" {until.isoformat()} can be judged"
+            )
+
+    @property
+    def since(self) -> dt.datetime | None:
+        """Event time from which on is judged."""
+        return max(filter(None, (self.bounds.since, self.retained.since)), default=None)
+
+    @property
+    def since_ms(self) -> int | None:
+        """First ms since the epoch, UTC, that is judged."""
+        return _ms(self.since)
+
+    @property
+    def is_timeless(self) -> bool:
+        """Whether all event times are judged."""
+        return self.since is None and self.bounds.until is None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -92,7 +144,7 @@ class Question:
             "group": self.group,
             "by_ledger": self.ledger is not None,
             "topics": None,
-            "since": self.bounds.since,
+            "since": self.since,
             "until": self.bounds.until,
             "machines": list(self.bounds.machines) or None,
             "factory": self.bounds.factory or None,

@@ -1,10 +1,11 @@
-"""One verification: everything is read in one snapshot, then judged part by part."""
+"""One verification: everything is copied out in one snapshot, then judged part by part without the database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +16,14 @@ from pipeline.core.records import SourcePartition
 from pipeline.store.connect import Connection
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.blocks import NAME, NUMBER, RAW, WHOLE, copied, tables
+from pipeline.verifying.copies import Copy
 from pipeline.verifying.figures import Figures
 from pipeline.verifying.intake import Intake
 from pipeline.verifying.machines import Judge
 from pipeline.verifying.marks import Letter, Mark, Marks
 from pipeline.verifying.outcome import outcome
 from pipeline.verifying.places import has_shared_places, judge_places
-from pipeline.verifying.question import Question
+from pipeline.verifying.question import Question, Retained
 from pipeline.verifying.report import Verification
 from pipeline.verifying.states import States
 
@@ -56,33 +58,61 @@ _STATE = {"machine_id": NAME, "messages": WHOLE, "last_seen_ms": WHOLE}
 
 
 class Run:
-    """One verification.
+    """One verification: first :meth:`read`, then :meth:`judge`.
 
     Parameters
     ----------
-    connection
-        In a transaction that has done nothing yet.
     folder
         Empty; takes what is read.
     told
         Told how far it is.
     """
 
-    def __init__(self, question: Question, connection: Connection, folder: Path, told: Told) -> None:
-        self._question, self._connection, self._told = question, connection, told
-        self._asked = question.parameters
+    def __init__(self, question: Question, folder: Path, told: Told) -> None:
+        self._question, self._folder, self._told = question, folder, told
+        self._topics = None if question.ledger is None else ledgers.topics(question.ledger)
+        self._copies: dict[str, Copy] = {}
+        self._progress: list[tuple[Any, ...]] = []
+        self._gaps: list[tuple[str, int, int, int]] = []
+        self._size, self._is_tracked = 0, False
+
+    def read(self, connection: Connection) -> None:
+        """Copy everything out of the database.
+
+        Parameters
+        ----------
+        connection
+            In a transaction that has done nothing yet.
+        """
         connection.execute(queries.BEGIN)
+        retained = connection.execute(queries.RETAINED).fetchone()
+        self._question = question = replace(self._question, retained=Retained(*retained or ()))
         self._is_tracked = connection.execute("SHOW track_commit_timestamp").fetchone() == ("on",)
-        self._figures = Figures()
-        self._intake = Intake(
-            folder, self._buckets(), self._marks(), self._figures, with_places=question.bounds.are_open
-        )
+        size = connection.execute(queries.SIZE).fetchone()
+        self._size = int(size[0]) if size else 0
+        asked = question.parameters | {"topics": self._topics}
+        self._progress = connection.execute(queries.PROGRESS, asked).fetchall()
+        self._gaps = connection.execute(queries.GAPS).fetchall()
+        wanted: dict[str, LiteralString] = {
+            "dead letters": queries.LETTERS,
+            "events": queries.EVENTS_COMMITTED if self._is_tracked else queries.EVENTS_BEGUN,
+            "windows": queries.WINDOWS,
+        }
+        if question.ledger is not None:
+            wanted["anomalies"] = queries.ANOMALIES
+        elif question.bounds.are_timeless:
+            wanted["machine states"] = queries.STATES
+        for what, statement in wanted.items():
+            copy = self._copies[what] = Copy(self._folder / f"copied-{what}")
+            for done in copy.fill(copied(connection, statement, asked)):
+                self._told(f"copying {what}", done, None)
 
     def judge(self) -> Verification:
-        """Read everything and judge it."""
-        question, intake, figures = self._question, self._intake, self._figures
-        self._read_all()
-        states = self._states() if question.ledger is None and question.bounds.are_timeless else None
+        """Judge what was read."""
+        question, figures = self._question, Figures()
+        intake = Intake(self._folder, self._buckets(), self._marks(), figures, with_places=question.bounds.are_open)
+        self._take_all(intake)
+        states = self._states(intake) if "machine states" in self._copies else None
         accounts = judge_places(intake, question, figures, self._told) if question.bounds.are_open else None
         judge = Judge(intake, question, figures)
         for bucket in range(intake.buckets):
@@ -93,43 +123,41 @@ class Run:
             states.judge(intake, judge.seen_ms, accounts, figures)
         return outcome(question, intake, judge, accounts, states, is_tracked=self._is_tracked)
 
-    def _read_all(self) -> None:
-        intake, ledger = self._intake, self._question.ledger
-        wanted = None
+    def _take_all(self, intake: Intake) -> None:
+        ledger, wanted = self._question.ledger, None
         if ledger is not None:
-            self._read_ledger(ledger)
+            self._take_ledger(intake, ledger)
             wanted = intake.sound_machines()
-        statement = queries.EVENTS_COMMITTED if self._is_tracked else queries.EVENTS_BEGUN
-        for table in self._read("events", statement, _EVENT):
+        for table in self._tables("events", _EVENT):
             intake.take_events(table, with_bodies=ledger is None)
-        for table in self._read("windows", queries.WINDOWS, _WINDOW):
+        for table in self._tables("windows", _WINDOW):
             intake.take_windows(table, wanted)
-        if ledger is not None:
-            for table in self._read("anomalies", queries.ANOMALIES, _ANOMALY):
-                intake.take_anomalies(table)
+        for table in self._tables("anomalies", _ANOMALY) if ledger is not None else ():
+            intake.take_anomalies(table)
 
-    def _read(self, what: str, statement: LiteralString, columns: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
-        done = 0
-        for table in tables(copied(self._connection, statement, self._asked), columns):
+    def _tables(self, what: str, columns: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
+        copy, done = self._copies[what], 0
+        for table in tables(copy.blocks(), columns):
             yield table
             done += table.num_rows
-            self._told(f"reading {what}", done, None)
+            self._told(f"reading {what}", done, copy.rows)
 
-    def _read_ledger(self, path: Path) -> None:
+    def _take_ledger(self, intake: Intake, path: Path) -> None:
+        letters_ms = self._question.retained.letters_ms
         for first, table in ledgers.blocks(path):
-            self._intake.take_sent(path, first, table, self._within(table))
+            intake.take_sent(path, first, table, self._within(table), letters_ms)
             self._told("reading the ledger", first + table.num_rows - 2, None)
-        if has_shared_places(self._intake):
+        if has_shared_places(intake):
             msg = f"the ledger {path} says the same place twice: a topic was recreated meanwhile; begin a new ledger"
             raise SettingsError(msg)
-        self._asked["topics"] = list(self._intake.topics.texts)
 
     def _within(self, table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Return which rows of a ledger are within the bounds, shape (n,)."""
-        bounds, times_ms = self._question.bounds, table.column("event_time_ms").to_numpy()
+        question, bounds = self._question, self._question.bounds
+        times_ms = table.column("event_time_ms").to_numpy()
         within = np.ones(len(times_ms), np.bool_)
-        if bounds.since_ms is not None:
-            within &= times_ms >= bounds.since_ms
+        if question.since_ms is not None:
+            within &= times_ms >= question.since_ms
         if bounds.until_ms is not None:
             within &= times_ms < bounds.until_ms
         if bounds.machines:
@@ -139,27 +167,23 @@ class Run:
         return within
 
     def _buckets(self) -> int:
-        row = self._connection.execute(queries.SIZE).fetchone()
         ledger = self._question.ledger
-        size = max(row[0] if row else 0, ledger.stat().st_size if ledger is not None and ledger.exists() else 0)
-        return min(_MOST_BUCKETS, 1 + int(size) // _BUCKET_BYTES)
+        size = max(self._size, ledger.stat().st_size if ledger is not None else 0)
+        return min(_MOST_BUCKETS, 1 + size // _BUCKET_BYTES)
 
     def _marks(self) -> Marks:
-        marks = {
-            SourcePartition(topic, partition): Mark(*rest)
-            for topic, partition, *rest in self._connection.execute(queries.PROGRESS, self._asked)
-        }
+        marks = {SourcePartition(topic, partition): Mark(*rest) for topic, partition, *rest in self._progress}
         letters: list[Letter] = []
-        for table in self._read("dead letters", queries.LETTERS, _LETTER):
+        for table in self._tables("dead letters", _LETTER):
             rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
             letters += [Letter(SourcePartition(topic, partition), *rest) for topic, partition, *rest in rows]
-        return Marks.gather(marks, self._connection.execute(queries.GAPS), letters)
+        return Marks.gather(marks, self._gaps, letters)
 
-    def _states(self) -> States:
+    def _states(self, intake: Intake) -> States:
         states = States()
-        for table in self._read("machine states", queries.STATES, _STATE):
+        for table in self._tables("machine states", _STATE):
             states.take(
-                self._intake.machines.column(table.column("machine_id")),
+                intake.machines.column(table.column("machine_id")),
                 table.column("messages").to_numpy(),
                 table.column("last_seen_ms").to_numpy(),
             )

@@ -23,13 +23,14 @@ MESSAGE = np.dtype(
         ("current", np.bool_),
         ("merged", np.bool_),
         ("garbage", np.bool_),
+        ("excused", np.bool_),
     ]
 )
 """A row of ``event`` or of a ledger.
 
 ``machine``, ``source`` and ``shape`` are numbers of names, ``shape`` -1 where no readings are known; ``seq`` is -1 where the
 device has none, ``latency_us`` :data:`NO_LATENCY` where it cannot be told. ``current``: of the partition's present log, not
-of one that was lost. ``merged``: before the windows mark.
+of one that was lost. ``merged``: before the windows mark. ``excused``: its dead letter, if it had one, may be gone.
 """
 
 NO_LATENCY = int(np.iinfo(np.int64).min)

@@ -217,6 +217,63 @@ def test_history_goes_into_a_topic_of_its_own_that_keeps_it(site: Callable[..., 
     assert in_topic(at, at.topics[0]) == 2
 
 
+def test_what_a_topic_never_takes_is_named_with_what_to_do_and_the_import_goes_on_after_that(
+    site: Callable[..., Site], history: Path
+) -> None:
+    at = site(partitions=1)
+    address, small, young = at.environment["PIPELINE_BROKER__ADDRESS"], f"{at.topics[0]}-small", f"{at.topics[0]}-young"
+    topics.create_topics(address, OPEN, [small], 1, properties={"max.message.bytes": "150"})
+    topics.create_topics(address, OPEN, [young], 1, properties={"message.timestamp.before.max.ms": "3600000"})
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:3]))
+
+    refused = at.run("import", "history.csv", "--mapping=map.toml", "--create", f"--topic={small}")
+    one_line(
+        refused, 78, f"{small} never takes what lines 2 to 3", "too large", "max.message.bytes", "behind 0 message(s)"
+    )
+    refused = at.run("import", "history.csv", "--mapping=map.toml", "--create", "--again", f"--topic={young}")
+    one_line(refused, 78, f"{young} never takes", "imestamp", "message.timestamp.before.max.ms", "--timestamps now")
+    assert in_topic(at, young) == 0
+    imported(at, "--create", f"--topic={young}", "--timestamps=now")
+    assert in_topic(at, young) == 2
+
+
+def test_the_backfill_of_the_docs_goes_beside_the_live_topic_and_adds_up_with_it(
+    site: Callable[..., Site], history: Path
+) -> None:
+    at = site(partitions=1, settings={"BROKER__TOPIC_PREFIX": "x."})
+    topics.create_topics(at.environment["PIPELINE_BROKER__ADDRESS"], OPEN, [f"x.{at.topics[0]}"], 1)
+    minute_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 600_000
+    live = [f"press-0,{iso(minute_ms + n * 1000)},{n}\n" for n in range(60)]
+    head, rows = "machine,time,temperature\n", history.read_text().splitlines(keepends=True)
+    assert rows[0] == head
+    history.with_name("live.csv").write_text(head + "".join(live[30:]))
+    old = [f"press-0,{iso(1_400_000_000_000 + n * 1000)},{n}\n" for n in range(200)]
+    history.write_text(head + "".join(reversed(live[:30])) + "".join(reversed(old)))
+    assert at.run("import", "live.csv", "--mapping=map.toml").returncode == 0
+    at.worker("live")
+    at.wait(lambda: at.merged() == 30)
+
+    own = {"PIPELINE_BROKER__TOPICS": f'["{at.topics[0]}-history"]', "PIPELINE_BROKER__GROUP": f"{at.group}-history"}
+    assert imported(at, "--dry-run", "--sort", **own)["late"] == 0
+    assert imported(at, "--create", "--sort", **own)["topic"] == f"x.{at.topics[0]}-history"
+    worker = at.worker("history", **own)
+    at.wait(lambda: _is_through(at, own))
+    assert worker.stop() == 0
+
+    assert at.one("SELECT count(*) FROM event WHERE event_type = 'Telemetry Ingest'") == 260
+    assert at.one("SELECT count(*) FROM event_default WHERE event_type = 'Telemetry Ingest'") == 200
+    assert at.one("SELECT sum(late) FROM machine_state") == 0
+    assert at.one("SELECT count FROM reading_window WHERE window_start = to_timestamp(%s)", minute_ms // 1000) == 60
+    assert at.run("verify").returncode == 0
+
+
+def _is_through(at: Site, own: dict[str, str]) -> bool:
+    """Return whether there is no lag by ``pipeline status``."""
+    done = at.run("status", "--json", "--interval=0.1", **own)
+    assert done.returncode == 0, done.stderr
+    return all((row["lag"], row["windows_lag"]) == (0, 0) for row in json.loads(done.stdout))
+
+
 def test_a_broker_that_is_away_is_named(site: Callable[..., Site], history: Path) -> None:
     at = site()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,52 @@ def test_a_spoilt_line_of_a_ledger_is_named(tables: Tables, line: str, complaint
         tables.verify()
 
 
+def test_a_ledger_that_breaks_off_while_it_is_read_is_named(tables: Tables) -> None:
+    # It can be opened, and nothing be read of it
+    broken = Path("/proc/self/mem")
+
+    for asked in (lambda: verify(broken, tables.dsn, group=GROUP), lambda: ledger_ends(broken)):
+        with pytest.raises(SettingsError, match=f"the ledger {broken} cannot be read: Input/output error"):
+            asked()
+
+
+def test_a_login_that_may_not_read_is_told_which_role_it_lacks(database, tables: Tables) -> None:
+    tables.send([message(0)])
+
+    with pytest.raises(SchemaOutdated, match="grant the login the role pipeline_worker"):
+        verify(tables.ledger, database.dashboard_dsn, group=GROUP)
+    tables.admin.execute("REVOKE SELECT ON machine_state FROM pipeline_worker")
+    with pytest.raises(SchemaOutdated, match=r"permission denied for .* grant the login the role pipeline_worker"):
+        verify(None, tables.dsn, group=GROUP)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_temporary_folder_is_one_line_and_what_else_goes_wrong_there_is_not_taken_for_that(
+    tables: Tables, rows: list[LedgerRow], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    assert rows
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(SettingsError, match=f"takes no more: {os.strerror(number)}; set TMPDIR"):
+        tables.verify()
+    number = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        tables.verify()
+
+
+def test_without_a_place_for_temporary_folders_that_is_said(
+    tables: Tables, rows: list[LedgerRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rows
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/absent")
+
+    with pytest.raises(SettingsError, match=r"no temporary folder can be made: .*; set TMPDIR"):
+        tables.verify()
+
+
 def test_of_two_machines_at_one_place_the_ledger_is_refused(tables: Tables) -> None:
     row = "t,0,1,0,sent,,{},f,1,1,1,[],{{}}\n"
     tables.ledger.write_text(f"{verify_queries.COLUMNS}\n{row.format('a')}{row.format('b')}")
@@ -99,13 +148,13 @@ def test_without_a_database_the_error_says_where_it_was_looked_for(tmp_path: Pat
         verify(tables.ledger, "postgresql://worker:secret@127.0.0.1:1/plant", group=GROUP)
 
 
-def test_a_schema_without_tables_is_named(tables: Tables) -> None:
+def test_a_database_without_tables_is_named(tables: Tables, empty_database: str) -> None:
     tables.send([message(0)])
 
-    with pytest.raises(SchemaOutdated, match="schema nowhere lacks tables"):
-        verify(tables.ledger, tables.dsn, schema="nowhere", group=GROUP)
-    with pytest.raises(SchemaOutdated, match="pipeline migrate"):
-        behind({(TOPIC, 0): 0}, tables.dsn, GROUP, schema="nowhere")
+    with pytest.raises(SchemaOutdated, match="run `pipeline migrate`"):
+        verify(tables.ledger, empty_database, group=GROUP)
+    with pytest.raises(SchemaOutdated, match="run `pipeline migrate`"):
+        behind({(TOPIC, 0): 0}, empty_database, GROUP)
 
 
 def test_a_lock_that_is_not_given_is_an_unavailable_database(database, tables: Tables) -> None:
@@ -113,5 +162,5 @@ def test_a_lock_that_is_not_given_is_an_unavailable_database(database, tables: T
     dsn = make_conninfo(tables.dsn, options="-c statement_timeout=200")
     with connect(database.admin_dsn) as other:
         other.execute("LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DatabaseUnavailable, match="does not compare: canceling statement"):
+        with pytest.raises(DatabaseUnavailable, match="was not read: canceling statement"):
             verify(tables.ledger, dsn, group=GROUP)
