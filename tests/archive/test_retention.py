@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.archive import manifests, retention
 from pipeline.archive.ages import count_older, delete_older
-from pipeline.archive.partitions import DEFAULT, RETIRED, partitions, retire, retired
+from pipeline.archive.partitions import DEFAULT, RETIRED, bounded, retire, retired
 from pipeline.archive.retention import Retention, Verdict
 from pipeline.store.connect import connect
 from tests.archive.stored import DAY, SOURCE, Plant, message, minute
@@ -36,7 +36,7 @@ def retain(plant: Plant, before: dt.datetime = BEFORE, *, dry_run: bool = False,
 
 
 def names(plant: Plant) -> set[str]:
-    return {each.name for each in partitions(plant.admin)}
+    return {each.name for each in bounded(plant.admin)}
 
 
 @pytest.fixture
@@ -60,6 +60,23 @@ def test_a_day_goes_when_the_archive_has_it_and_is_read_from_there_as_before(ful
     assert full.archived() == before
     assert full.read() == log
     assert retired(full.admin) == []
+
+
+def test_a_day_in_four_partitions_goes_partition_by_partition(plant: Plant) -> None:
+    day = DAY - dt.timedelta(days=1)
+    plant.admin.execute("SELECT make_event_partitions(%s, %s)", [day.date(), day.date()])
+    plant.store([message(n, at=day + dt.timedelta(hours=n)) for n in range(24)])
+    plant.archive()
+    before, parts = plant.rows(), [f"event_20260920_{hour}" for hour in ("00", "06", "12", "18")]
+
+    first = retain(plant, before=day + dt.timedelta(hours=12))
+    second = retain(plant, before=DAY)
+
+    assert first == [Verdict(name, 6, True) for name in parts[:2]]
+    assert second == [Verdict(name, 6, True) for name in parts[2:]]
+    assert names(plant).isdisjoint(parts)
+    assert plant.rows() == []
+    assert plant.archived() == before
 
 
 def test_only_what_is_old_enough_goes(full: Plant) -> None:

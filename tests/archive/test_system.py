@@ -87,7 +87,7 @@ def test_what_was_stored_live_is_archived_dropped_and_read_again(lived: Site) ->
         (range_,) = archive.ranges("local", source)
         events = [event for some in archive.events("local", source, *range_) for event in some]
         ours = [row for row in before if row[10] == partition and row[1] == "Telemetry Ingest"]
-        found = [(event.offset, event.place, event.ingest_ms, event.body.decode()) for event in events]
+        found = [(event.offset, event.place, event.timestamp, event.value.decode()) for event in events]
         assert found == sorted((row[11], row[12], round(row[7].timestamp() * 1000), row[13]) for row in ours)
 
 
