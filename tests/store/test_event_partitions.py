@@ -359,7 +359,8 @@ def test_another_tables_partitions_may_have_bounds_that_are_no_times(database) -
                 f"CREATE TABLE public.words_{n} PARTITION OF public.words FOR VALUES FROM ('{n}') TO ('{n + 1}')"
             )
         owner.execute("CREATE INDEX ON public.theirs USING brin (n); CREATE INDEX ON public.words USING brin (m)")
-        owner.execute("ANALYZE")
+        # As the planner does it where there are many partitions: the whole catalogue, and then which of them are of event
+        owner.execute("SET enable_nestloop = off")
         owner.execute(INSERT, [TODAY, 1000])
 
         assert summarize(owner) > 0
