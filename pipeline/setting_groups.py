@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
 Prefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")]
@@ -102,6 +103,17 @@ class Archive(Group):
     address: str = Field(
         "", description="A folder, or `s3://…`, `abfs://…`: where `pipeline archive` writes. Empty: nowhere"
     )
+
+    @field_validator("address")
+    @classmethod
+    def _has_no_password(cls, address: str) -> str:
+        # It is shown in full wherever the archive is named. Digits before a slash are a port
+        if re.search(r"://[^/@]*:(?!\d+(?:/|$))[^@]*@", address):
+            raise ValueError(
+                "a password has no place in an address: leave it out, and give it to the driver, for example as"
+                " FSSPEC_SFTP_PASSWORD in the environment"
+            )
+        return address
 
 
 class Retention(Group):

@@ -60,7 +60,7 @@ def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> No
 
 
 def _prepare_database(settings: Settings) -> None:
-    with connections.database(settings, "pipeline worker") as connection:
+    with connections.database(settings, "pipeline worker", autocommit=True) as connection:
         try:
             require_schema(connection)
             make_partitions(connection)

@@ -202,6 +202,32 @@ def test_a_connection_string_that_cannot_be_read_is_not_repeated(dsn, monkeypatc
     assert "postgres.dsn" in _refused(monkeypatch, capsys, "deadletter", "list")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [f"sftp://user:{SECRET}@host/x", f"sftp://user:{SECRET}/1@host:22/x", "sftp://:22@host", "sftp://u:1@h/x"],
+)
+@pytest.mark.parametrize("command", ["archive", "config", "status"])
+def test_an_archives_address_with_a_password_is_refused_and_not_shown(
+    monkeypatch, capsys, address: str, command: str
+) -> None:
+    monkeypatch.setenv("PIPELINE_ARCHIVE__ADDRESS", address)
+
+    line = _refused(monkeypatch, capsys, command)
+
+    assert "archive.address" in line
+    assert "FSSPEC_SFTP_PASSWORD" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    "address", ["/mnt/a:b@c", "s3://bucket/a:b@c", "sftp://user@host:22/x", "webdav://host:8080/a@b", "C:/archive", ""]
+)
+def test_an_archives_address_without_a_password_is_taken(monkeypatch, address: str) -> None:
+    monkeypatch.setenv("PIPELINE_ARCHIVE__ADDRESS", address)
+
+    assert load().archive.address == address
+
+
 def _refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
     """Run a command that must end with exit code 78; return the only line it says."""
     monkeypatch.setattr(sys, "argv", ["pipeline", *(command or ("config",))])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-from psycopg import sql
 
 from pipeline.archive import files, manifests, superseded
-from pipeline.archive.comparing import Compared, Comparison, Rows
+from pipeline.archive.comparing import Compared, Comparison
 from pipeline.archive.manifests import Contents
 from pipeline.archive.partitions import DEFAULT, bounded
 from pipeline.archive.place import Place
+from pipeline.archive.remembered import Equal, Part, Remembered, Stored
 from pipeline.archive.rows import chosen as chosen_rows
 from pipeline.archive.slices import Slicing, Standing, are_waiting, missing, standings
 from pipeline.archive.writing import Writer, alone
@@ -42,6 +43,9 @@ class Archived:
         Partitions of ``event`` that were compared with the archive.
     cleaned
         Files of killed runs that were deleted.
+    damaged
+        A line for each source partition, or partition of ``event``, that could not be archived as a whole because a file of the
+        archive is missing or damaged.
     """
 
     rows: int
@@ -52,6 +56,7 @@ class Archived:
     promotions: int
     compared: int
     cleaned: int
+    damaged: tuple[str, ...]
 
 
 def archive(
@@ -70,8 +75,8 @@ def archive(
     guard, reading
         Two connections in autocommit mode, the first to hold the lock.
     due_days
-        Partitions that end so many days ago, or more, are compared with the archive row by row where sums differ; ``None``:
-        none.
+        Partitions that end so many days ago, or more, are compared with the archive row by row where sums differ, unless
+        neither side has changed since; ``None``: none.
     compare_all
         Compare all partitions. So it is, too, after a promotion: that adds events at offsets which are archived already.
 
@@ -80,46 +85,83 @@ def archive(
     NotOwner
         If another run is at work.
     ArchiveUnavailable, ArchiveDamaged
-        If the archive cannot be read or written. What was written so far counts, and the next run goes on.
+        If the archive, or a manifest, cannot be read or written. What was written so far counts, and the next run goes on.
     """
     with alone(guard):
-        contents = manifests.load(place)
-        writer = Writer(guard, place, contents)
-        cleaned = writer.clean()
-        logs = standings(guard)
-        total = sum(missing(contents, standing) for standing in logs)
-        slicing = Slicing(reading, place, contents, writer, told=lambda done: told(done, total))
+        return _Run(guard, reading, place).archive(due_days, told, compare_all=compare_all)
+
+
+class _Run:
+    """One run. A damaged file ends what it is needed for, and nothing else."""
+
+    def __init__(self, guard: Connection, reading: Connection, place: Place) -> None:
+        self._guard, self._reading, self._place = guard, reading, place
+        self._contents = manifests.load(place)
+        self._writer = Writer(guard, place, self._contents)
+        self._comparison = Comparison(reading, place, self._contents)
+        self._damaged: list[str] = []
+
+    def archive(self, due_days: int | None, told: Told, *, compare_all: bool) -> Archived:
+        cleaned = self._writer.clean()
+        # Looked at before events are compared, and noted after: a promotion in between, or a kill, is seen by the next run
+        promoted = superseded.states(self._guard)
+        news: list[int] = []
+        with self._noting_damage():
+            news = superseded.changed(self._place, promoted)
+        known = Remembered.of(self._place)
+        due = self._due(due_days, known, everything=compare_all or bool(news))
+        logs = standings(self._guard)
+        self._slice(logs, told)
+        sliced = self._writer.written.rows
+        for part, stored in due:
+            self._compare(part, logs)
+            known.partitions.pop(part.name, None)
+            if not self._damaged:
+                known.partitions[part.name] = Equal(stored, part.archived(self._contents))
+        with self._noting_damage():
+            superseded.archive(self._guard, self._place, promoted)
+        known.write(self._place, {each.name for each in bounded(self._guard)} | {DEFAULT})
+        done = self._writer.written
+        counts = (done.rows, done.files, done.bytes, done.manifests, done.rows - sliced, len(news), len(due), cleaned)
+        return Archived(*counts, damaged=tuple(dict.fromkeys(self._damaged)))
+
+    @contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except ArchiveDamaged as error:
+            self._damaged.append(str(error))
+
+    def _due(self, due_days: int | None, known: Remembered, *, everything: bool) -> list[tuple[Part, Stored]]:
+        """Return the partitions to compare, with what is stored of them now: what comes later the next run sees."""
+        ago = self._guard.execute("SELECT now() - make_interval(days => %s)", [due_days or 0]).fetchone()
+        there = bounded(self._guard)
+        parts = [
+            Part.of(each)
+            for each in there
+            if everything or (due_days is not None and ago is not None and each.high <= ago[0])
+        ]
+        found = [(part, part.stored(self._guard)) for part in [*parts, Part.rest(there)]]
+        return [
+            (part, stored)
+            for part, stored in found
+            if everything or known.partitions.get(part.name) != Equal(stored, part.archived(self._contents))
+        ]
+
+    def _slice(self, logs: list[Standing], told: Told) -> None:
+        total = sum(missing(self._contents, standing) for standing in logs)
+        slicing = Slicing(self._reading, self._place, self._contents, self._writer, told=lambda done: told(done, total))
         told(0, total)
         for standing in logs:
-            slicing.archive(standing)
-        sliced = writer.written.rows
-        # Looked at before events are compared, and noted after: a promotion in between, or a kill, is seen by the next run
-        promoted = superseded.states(guard)
-        news = superseded.changed(place, promoted)
-        chosen = _to_compare(guard, due_days, compare_all=compare_all or bool(news))
-        comparison = Comparison(reading, place, contents)
-        for rows in chosen:
-            for source, table in remainders(comparison.where_unequal(rows), contents, logs):
-                writer.add_remainder(source, table)
-        superseded.archive(guard, place, promoted)
-        done = writer.written
-        return Archived(
-            done.rows, done.files, done.bytes, done.manifests, done.rows - sliced, len(news), len(chosen), cleaned
-        )
+            with self._noting_damage():
+                slicing.archive(standing)
 
-
-def _to_compare(connection: Connection, due_days: int | None, *, compare_all: bool) -> list[Rows]:
-    ago = connection.execute("SELECT now() - make_interval(days => %s)", [due_days or 0]).fetchone()
-    found = [
-        # By event, which workers may read, and its bounds: the planner then reads that partition alone
-        Rows(
-            "event",
-            sql.SQL("event_time >= {} AND event_time < {}").format(sql.Literal(each.low), sql.Literal(each.high)),
-        )
-        for each in bounded(connection)
-        if compare_all or (due_days is not None and ago is not None and each.high <= ago[0])
-    ]
-    return [*found, Rows(DEFAULT)]
+    def _compare(self, part: Part, logs: list[Standing]) -> None:
+        for source, of_hours in self._comparison.sums(part.rows).items():
+            with self._noting_damage():
+                unequal = self._comparison.where_unequal(part.rows, {source: of_hours})
+                for _, table in remainders(unequal, self._contents, logs):
+                    self._writer.add_remainder(source, table)
 
 
 def remainders(

@@ -34,16 +34,18 @@ _HOUR_S = 3600
 HourSums = dict[SourcePartition, dict[int, Sums]]
 
 _SUMS = sql.SQL(
-    f"SELECT source_topic, source_partition, (extract(epoch FROM hour) / {_HOUR_S})::bigint, count, sum, promoted FROM ("
+    f"SELECT source_topic, source_partition, (extract(epoch FROM hour) / {_HOUR_S})::bigint, count, sum, promoted, first, last"
+    " FROM ("
     "SELECT source_topic, source_partition, date_trunc('hour', event_time) AS hour, count(*) AS count,"
-    f" {CHECKSUM} AS sum, bool_or(stored_time = ANY({{promotions}})) AS promoted"
+    f" {CHECKSUM} AS sum, bool_or(stored_time = ANY({{promotions}})) AS promoted,"
+    " min(stored_time) AS first, max(stored_time) AS last"
     " FROM {relation} WHERE {condition} GROUP BY 1, 2, 3) AS by_hour ORDER BY 1, 2, 3"
 )
 _PROMOTIONS = "SELECT DISTINCT promoted_at FROM promotion"
 _LOGS = "SELECT topic, partition, log_since FROM source_progress WHERE log_since IS NOT NULL"
 _UNKNOWN = -1
 """Stands for a checksum that says too little: what was promoted has the ids of what it supersedes, and a recreated topic may
-have been sent the same messages again."""
+have been sent the same messages again, which matters where rows of both are of one hour."""
 
 
 class Rows(NamedTuple):
@@ -110,10 +112,30 @@ class Comparison:
         self._logs = self._log_beginnings()
         query = _SUMS.format(relation=sql.Identifier(given.relation), condition=given.condition, promotions=promotions)
         found: HourSums = {}
-        for topic, partition, hour, count, checksum, promoted in self._connection.execute(query):
+        archived: dict[SourcePartition, dict[int, set[int]]] = {}
+        for topic, partition, hour, count, checksum, promoted, *stored in self._connection.execute(query):
             source = SourcePartition(topic, partition)
-            sums = (count, _UNKNOWN if promoted or source in self._logs else int(checksum) % 2**64)
-            found.setdefault(source, {})[hour] = sums
+            unknown = promoted
+            if source in self._logs and not unknown:
+                if source not in archived:
+                    archived[source] = self._archived_logs(source)
+                here = {self._log(source, microseconds(at)) for at in stored}
+                unknown = len(here | archived[source].get(hour, set())) > 1
+            found.setdefault(source, {})[hour] = (count, _UNKNOWN if unknown else int(checksum) % 2**64)
+        return found
+
+    def _log(self, source: SourcePartition, at: int) -> int:
+        """Return which log of a partition rows are of that were stored at an instant, counted from 0."""
+        return int(np.searchsorted(self._logs[source], at, side="right"))
+
+    def _archived_logs(self, source: SourcePartition) -> dict[int, set[int]]:
+        """Return of which logs rows are archived, by hour since the epoch; -1 if that is not known."""
+        found: dict[int, set[int]] = {}
+        for _, manifest in self._contents.by_source.get(source, ()):
+            log = self._log(source, manifest.log.since_us) if manifest.is_slice else -1
+            for file in manifest.files:
+                for hour in file.hours_since_epoch():
+                    found.setdefault(hour, set()).add(log)
         return found
 
     def _log_beginnings(self) -> dict[SourcePartition, Times]:

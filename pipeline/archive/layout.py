@@ -15,6 +15,7 @@ PENDING = "pending"
 EVENTS = "event"
 SUPERSEDED = "superseded"
 SUPERSEDED_MANIFEST = f"{MANIFESTS}/superseded.json"
+COMPARED = "compared.json"
 
 _LONGEST_NAME = 180
 """Characters of a folder's name; most file systems take 255 bytes."""

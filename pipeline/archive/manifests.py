@@ -44,6 +44,11 @@ class DataFile(msgspec.Struct, frozen=True):
     checksum: str
     hours: tuple[HourSum, ...]
 
+    def hours_since_epoch(self) -> list[int]:
+        """Return of which hours it has rows, counted from the epoch."""
+        begin = (self.day - dt.date(1970, 1, 1)).days * 24
+        return [begin + each.hour for each in self.hours]
+
 
 class Manifest(msgspec.Struct, frozen=True, rename={"first": "from", "end": "to"}):
     """What one slice or remainder holds; see docs/archive.md, field by field.
@@ -142,10 +147,9 @@ class Contents:
         found: dict[int, Sums] = defaultdict(lambda: (0, 0))
         for _, manifest in self.by_source.get(source, ()):
             for file in manifest.files:
-                day = (file.day - dt.date(1970, 1, 1)).days
-                for each in file.hours:
-                    rows, checksum = found[day * 24 + each.hour]
-                    found[day * 24 + each.hour] = (rows + each.rows, (checksum + int(each.checksum, 16)) % 2**64)
+                for hour, each in zip(file.hours_since_epoch(), file.hours, strict=True):
+                    rows, checksum = found[hour]
+                    found[hour] = (rows + each.rows, (checksum + int(each.checksum, 16)) % 2**64)
         return found
 
 

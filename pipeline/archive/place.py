@@ -50,12 +50,17 @@ class Place:
                 f"archive.address: {address} is no folder and no address that is known: {error}"
             ) from error
         self._root = str(root).rstrip("/")
+        self._durable: set[Path] = set()
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file, in place of the one there was; once this returns, it outlives a power cut."""
         with self._telling("does not take", path):
             if isinstance(self._fs, LocalFileSystem):
-                _write_durably(Path(self._whole(path)), content)
+                whole = Path(self._whole(path))
+                if whole.parent not in self._durable:
+                    _make_durably(whole.parent, Path(self._root))
+                    self._durable.add(whole.parent)
+                _write_durably(whole, content)
             else:
                 self._fs.pipe_file(self._whole(path), content)
 
@@ -113,8 +118,16 @@ class Place:
             raise ArchiveUnavailable(f"the archive at {self.address} {what} {path}: {said}") from error
 
 
+def _make_durably(folder: Path, root: Path) -> None:
+    """Make a folder and those above it so that they outlive a power cut, also those that a killed run made below the root."""
+    made = [each.parent for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    below = [each for each in folder.parents if each.is_relative_to(root)]
+    for each in dict.fromkeys([*below, *made]):
+        _sync(each)
+
+
 def _write_durably(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         with unfinished.open("wb") as file:
@@ -125,8 +138,12 @@ def _write_durably(path: Path, content: bytes) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)

@@ -35,7 +35,7 @@ def archive(
     verify: Annotated[bool, typer.Option("--verify", help="Then read every file again and check it.")] = False,
     json: Json = False,
 ) -> None:
-    """Write events that are not archived yet to Parquet files. Exit code 1 if --verify finds a file damaged."""
+    """Write events that are not archived yet to Parquet files. Exit code 1 if a file that is there is found damaged."""
     settings = load()
     place = _place(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -55,11 +55,12 @@ def archive(
             told=partial(show, "archive"),
         )
     summary: dict[str, object] = asdict(done)
-    wrong: list[str] = []
+    wrong = list(done.damaged)
     if verify:
         with bars() as show:
-            summary["verified"], wrong = archiving.verify(place, partial(show, "verify"))
-        summary["damaged"] = wrong
+            summary["verified"], found = archiving.verify(place, partial(show, "verify"))
+        wrong = list(dict.fromkeys([*wrong, *found]))
+    summary["damaged"] = wrong
     if json:
         print_json({"address": place.address, **summary})
     else:
@@ -95,11 +96,13 @@ def retain(
         require_schema(guard)
         require_owner(guard)
         stack.enter_context(alone(guard))
+        # First what needs no archive: that may be damaged or away
+        by_age = list(_by_age(settings, guard, dry_run=dry_run))
         verdicts: list[Verdict] = []
         if days:
             retention = Retention(guard, reading, place, thorough=verify)
             verdicts.extend(retention.apply(_days_ago(guard, days, whole=True), dry_run=dry_run))
-        verdicts.extend(_by_age(settings, guard, dry_run=dry_run))
+        verdicts.extend(by_age)
     if json:
         print_json([asdict(each) for each in verdicts])
     else:

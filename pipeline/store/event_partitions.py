@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
+from psycopg.types.multirange import Multirange
+from psycopg.types.range import Range
 
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.connect import SCHEMA, Connection, connect
@@ -37,6 +39,9 @@ LEFT JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''(.
 WHERE h.inhparent = '{SCHEMA}.event'::regclass AND NOT h.inhdetachpending
 ORDER BY 2 DESC NULLS LAST
 """
+STEPS = 3
+"""In how many transactions new partitions are prepared; more only if somebody else prepares others at the same time."""
+
 _DAY = dt.timedelta(days=1)
 _PATIENCE_MS = 1000
 _AGAIN_S = 0.2
@@ -108,25 +113,43 @@ def _alone(connection: Connection) -> Iterator[None]:
 def _reshape(connection: Connection) -> None:
     """Replace empty days ahead."""
     now = dt.datetime.now(dt.UTC)
+    days = [
+        (each.name, each.begins)
+        for each in event_partitions(connection)
+        if each.begins and each.ends and each.ends - each.begins == _DAY and each.ends > now
+    ]
+    days = [(name, begins) for name, begins in days if not _has_rows(connection, name)]
     try:
-        with connection.transaction():
-            connection.execute(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
-            for name, begins, ends, _ in event_partitions(connection):
-                if (
-                    begins is None
-                    or ends is None
-                    or ends - begins != _DAY
-                    or ends <= now
-                    or _has_rows(connection, name)
-                ):
-                    continue
+        # A row of a day that has its partition never comes to the default one: this refuses nothing
+        _exclude(connection, [begins for _, begins in days])
+        for name, begins in days:
+            with _patient(connection):
                 # The table first, as those who store do it
                 connection.execute(f"LOCK TABLE {SCHEMA}.event IN ACCESS EXCLUSIVE MODE")
                 if not _has_rows(connection, name):
                     connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
                     connection.execute("SELECT make_event_partitions(%s, %s)", [begins.date(), begins.date()])
+        _exclude(connection, [])
     except psycopg.errors.LockNotAvailable:
         return
+
+
+def _exclude(connection: Connection, days: Sequence[dt.datetime]) -> None:
+    """Let a constraint rule days out for the default partition, so that nobody waits while its rows are looked at."""
+    spans = Multirange([Range(begins, begins + _DAY) for begins in days])
+    for _ in range(STEPS):
+        with _patient(connection):
+            query = sql.SQL("SELECT exclude_from_event_default({}::tstzmultirange)").format(sql.Literal(spans))
+            if connection.execute(query).fetchone() == (True,):
+                return
+
+
+@contextmanager
+def _patient(connection: Connection) -> Iterator[None]:
+    """Begin a transaction that waits for locks only for a moment: others wait behind it."""
+    with connection.transaction():
+        connection.execute(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
+        yield
 
 
 def _has_rows(connection: Connection, partition: str) -> bool:

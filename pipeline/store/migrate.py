@@ -126,16 +126,28 @@ def require_schema(connection: Connection) -> None:
 def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
     """Make the partitions of ``event`` from yesterday on, four a day; return how many were new.
 
+    In several transactions, unless one has begun: rows in the default partition are looked at while others store.
+
     Raises
     ------
     DatabaseUnavailable
         If the database does not answer, or somebody holds the table's lock.
     """
-    days = "(now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s"
     try:
-        row = connection.execute(f"SELECT make_event_partitions({days})", [days_ahead]).fetchone()
+        for _ in range(event_partitions.STEPS):
+            if _of_days(connection, "prepare_event_partitions", days_ahead):
+                break
+        made = _of_days(connection, "make_event_partitions", days_ahead)
         reached(CrashPoint.MAKING_EVENT_PARTITIONS)
+        _of_days(connection, "prepare_event_partitions", days_ahead)
     except psycopg.Error as error:
         raise failure(error, "the event partitions of the next days were not made") from error
+    return made
+
+
+def _of_days(connection: Connection, function: str, days_ahead: int) -> int:
+    days = "(now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %s"
+    with connection.transaction():
+        row = connection.execute(f"SELECT {function}({days})", [days_ahead]).fetchone()
     assert row is not None  # noqa: S101  # a function call always gives a row
     return int(row[0])

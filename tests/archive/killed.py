@@ -11,7 +11,7 @@ from pipeline.archive import retention
 from pipeline.archive.place import Place
 from pipeline.cli import main
 
-left = int(os.environ.pop("KILLED_AT"))
+left = int(os.environ.pop("KILLED_AT", "0"))
 
 
 def counted(does: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,10 +28,11 @@ def counted(does: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for name in ("write", "delete", "files"):
-    setattr(Place, name, counted(getattr(Place, name)))
-for name in ("retire", "drop", "delete_older"):
-    setattr(retention, name, counted(getattr(retention, name)))
-retention.Retention._delete_archived = counted(retention.Retention._delete_archived)  # type: ignore[method-assign]
+if __name__ == "__main__":
+    for name in ("write", "delete", "files"):
+        setattr(Place, name, counted(getattr(Place, name)))
+    for name in ("retire", "drop", "delete_older"):
+        setattr(retention, name, counted(getattr(retention, name)))
+    retention.Retention._delete_archived = counted(retention.Retention._delete_archived)  # type: ignore[method-assign]
 
-main()
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from pipeline.archive import archiving, manifests, rows
+from pipeline.archive.comparing import Comparison, Rows
 from pipeline.archive.place import Place
 from pipeline.archive.slices import Slicing, standings
 from pipeline.archive.superseded import Superseded
@@ -20,7 +22,7 @@ from pipeline.archive.writing import Writer, alone
 from pipeline.core.errors import ArchiveDamaged, ArchiveUnavailable, NotOwner, SettingsError
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import connect
-from tests.archive.stored import DAY, Plant, archived_rows, message, minute
+from tests.archive.stored import DAY, SOURCE, Plant, archived_rows, message, minute
 
 ODD = 'a/b=c "d" %20 ~ \N{SNOWMAN}\n'
 
@@ -330,6 +332,135 @@ def test_a_manifest_that_cannot_be_read_is_named(plant: Plant, content: bytes) -
 
     with pytest.raises(ArchiveDamaged, match=path):
         plant.archive()
+
+
+def test_a_damaged_file_holds_up_its_own_partition_alone(plant: Plant) -> None:
+    other = SourcePartition("u", 0)
+    for source in (SOURCE, other):
+        plant.store([message(n) for n in range(10)], source)
+    plant.archive()
+    for source in (SOURCE, other):
+        plant.store([message(n) for n in range(6)], source, group="another")
+    path = next(path for path in files(plant) if "/t-3-" in path)
+    whole = Path(plant.place.address) / path
+    content = whole.read_bytes()
+    whole.write_bytes(content[:-1] + b"?")
+
+    done = plant.archive(compare=True)
+
+    assert [path in line for line in done.damaged] == [True]
+    assert done.rows == 6
+    assert b"event_20260921" not in plant.place.read("compared.json")
+    whole.write_bytes(content)
+    mended = plant.archive(compare=True)
+    assert (mended.rows, mended.damaged) == (6, ())
+    assert plant.archived() == plant.rows()
+
+
+def test_a_log_that_needs_a_damaged_file_waits_and_the_others_are_archived(plant: Plant) -> None:
+    plant.admin.execute(
+        "INSERT INTO event VALUES (gen_random_uuid(), 'New Machine', 'machine', gen_random_uuid(), 'm', 'aurora', %s, now(),"
+        " now(), 't', 3, 5, 0, '{}')",
+        [DAY],
+    )
+    assert plant.archive(compare=True).remainder_rows == 1
+    plant.store([message(n) for n in range(10)])
+    plant.store([message(n) for n in range(4)], SourcePartition("u", 0))
+    (path,) = files(plant)
+    whole = Path(plant.place.address) / path
+    content = whole.read_bytes()
+    whole.unlink()
+
+    done = plant.archive()
+
+    assert [path in line for line in done.damaged] == [True]
+    assert done.rows == 4
+    whole.write_bytes(content)
+    assert plant.archive().rows == 10
+    assert plant.archived() == plant.rows()
+
+
+def test_what_was_found_equal_is_compared_again_only_when_something_changed(plant: Plant) -> None:
+    plant.store([message(n, at=minute(n)) for n in range(10)])
+    default = DAY - dt.timedelta(days=90)
+    plant.store([message(n + 10, at=default) for n in range(4)])
+    assert plant.archive(due_days=0).compared > 1
+    assert plant.archive(due_days=0).compared == 0
+
+    # Another group's rows, in the day's partition alone
+    plant.store([message(n, at=minute(n)) for n in range(10)], group="another")
+    changed = plant.archive(due_days=0)
+    assert (changed.compared, changed.remainder_rows) == (1, 10)
+    assert plant.archive(due_days=0).compared == 0
+
+    plant.store([message(n + 20, at=default) for n in range(4)], group="another")
+    changed = plant.archive(due_days=0)
+    assert (changed.compared, changed.rows) == (1, 4)
+    assert plant.archived() == plant.rows()
+
+
+def test_what_was_found_equal_is_compared_again_when_the_archive_has_lost_it(plant: Plant) -> None:
+    plant.store([message(n, at=minute(n)) for n in range(10)])
+    plant.archive()
+    plant.store([message(n, at=minute(n)) for n in range(10)], group="another")
+    plant.archive(due_days=0)
+    (remainder,) = plant.place.files("manifest/remainder")
+    plant.place.delete(remainder)
+
+    assert plant.archive(due_days=0).remainder_rows == 10
+
+    assert plant.archived() == plant.rows()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"partitions":{"event_20260921":1}}', b"\xff"])
+def test_without_a_memory_everything_due_is_compared(plant: Plant, content: bytes | None) -> None:
+    plant.store([message(n) for n in range(3)])
+    first = plant.archive(due_days=0)
+    if content is None:
+        plant.place.delete("compared.json")
+    else:
+        plant.place.write("compared.json", content)
+
+    assert plant.archive(due_days=0).compared == first.compared
+    assert plant.archive(due_days=0).compared == 0
+
+
+def test_only_hours_with_rows_of_more_than_one_log_are_compared_id_by_id(plant: Plant) -> None:
+    plant.store([message(n, at=minute(n * 60)) for n in range(6)])
+    plant.archive()
+    plant.lose_log()
+    plant.store([message(n, at=minute(n * 60)) for n in range(4, 10)])
+    plant.archive()
+
+    comparison = Comparison(plant.leasing, plant.place, manifests.load(plant.place))
+    (of_hours,) = comparison.sums(Rows("event")).values()
+    unequal = list(comparison.where_unequal(Rows("event")))
+
+    begin = int(DAY.timestamp()) // 3600
+    assert [hour - begin for hour, (_, sum_) in of_hours.items() if sum_ == -1] == [4, 5]
+    assert sum(len(each.table) for each in unequal) == 4
+    assert not any(each.lacking.any() for each in unequal)
+
+
+def test_a_written_file_and_every_folder_above_it_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = set()
+    sync = os.fsync
+
+    def noted(opened: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{opened}").readlink())
+        sync(opened)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    (tmp_path / "there/archive/manifest").mkdir(parents=True)
+
+    Place(str(tmp_path / "there/archive")).write("manifest/a/b/c.json", b"{}")
+    root = tmp_path / "there/archive"
+    assert {root, root / "manifest", root / "manifest/a", root / "manifest/a/b"} <= synced
+
+    Place(str(tmp_path / "new/archive")).write("c.json", b"{}")
+    assert {tmp_path, tmp_path / "new", tmp_path / "new/archive"} <= synced
 
 
 def test_files_with_other_events_than_the_manifest_says_are_found(plant: Plant) -> None:

@@ -125,5 +125,5 @@ def test_columns_are_the_same_events(sliced: Plant) -> None:
     sliced.archive()
     for columns in Archive(sliced.place).columns("local", SOURCE, 0, 41):
         assert len(columns) == len(columns.events()) == len(columns.offsets)
-        assert [event.body for event in columns.events()] == columns.bodies
+        assert [event.value for event in columns.events()] == columns.bodies
         assert all(isinstance(event, StoredEvent) for event in columns.events())

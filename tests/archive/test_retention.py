@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ import pytest
 
 from pipeline.archive import manifests, retention
 from pipeline.archive.ages import count_older, delete_older
-from pipeline.archive.partitions import DEFAULT, RETIRED, partitions, retire, retired
+from pipeline.archive.comparing import Comparison, HourSums, Rows
+from pipeline.archive.partitions import DEFAULT, RETIRED, bounded, retire, retired
 from pipeline.archive.retention import Retention, Verdict
 from pipeline.store.connect import connect
 from tests.archive.stored import DAY, SOURCE, Plant, message, minute
@@ -36,7 +36,7 @@ def retain(plant: Plant, before: dt.datetime = BEFORE, *, dry_run: bool = False,
 
 
 def names(plant: Plant) -> set[str]:
-    return {each.name for each in partitions(plant.admin)}
+    return {each.name for each in bounded(plant.admin)}
 
 
 @pytest.fixture
@@ -60,6 +60,23 @@ def test_a_day_goes_when_the_archive_has_it_and_is_read_from_there_as_before(ful
     assert full.archived() == before
     assert full.read() == log
     assert retired(full.admin) == []
+
+
+def test_a_day_in_four_partitions_goes_partition_by_partition(plant: Plant) -> None:
+    day = DAY - dt.timedelta(days=1)
+    plant.admin.execute("SELECT make_event_partitions(%s, %s)", [day.date(), day.date()])
+    plant.store([message(n, at=day + dt.timedelta(hours=n)) for n in range(24)])
+    plant.archive()
+    before, parts = plant.rows(), [f"event_20260920_{hour}" for hour in ("00", "06", "12", "18")]
+
+    first = retain(plant, before=day + dt.timedelta(hours=12))
+    second = retain(plant, before=DAY)
+
+    assert first == [Verdict(name, 6, True) for name in parts[:2]]
+    assert second == [Verdict(name, 6, True) for name in parts[2:]]
+    assert names(plant).isdisjoint(parts)
+    assert plant.rows() == []
+    assert plant.archived() == before
 
 
 def test_only_what_is_old_enough_goes(full: Plant) -> None:
@@ -192,6 +209,75 @@ def test_old_rows_of_the_default_partition_go_and_the_others_stay(plant: Plant) 
     assert retain(plant, before=DAY) == []
 
 
+def test_old_rows_of_the_default_partition_are_not_gone_through_for_each_batch(plant: Plant, monkeypatch) -> None:
+    count, at_once = 60_000, 1000
+    monkeypatch.setattr(retention, "_ROWS_AT_ONCE", at_once)
+    plant.admin.execute(
+        "INSERT INTO event SELECT gen_random_uuid(), 'New Machine', 'machine', gen_random_uuid(), 'm', 'aurora',"
+        " %s::timestamptz + n * interval '1 second', now(), now(), 't', 3, n, 0, '{}' FROM generate_series(1, %s) AS n",
+        [DAY - dt.timedelta(days=400), count],
+    )
+    plant.archive()
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'event_default'"
+
+    with retaining(plant) as made:
+        made._guard.execute("SELECT pg_stat_force_next_flush()")
+        (before,) = plant.admin.execute(read).fetchone()
+        assert [(each.rows, each.dropped) for each in made.apply(DAY)][-1] == (count, True)
+        made._guard.execute("SELECT pg_stat_force_next_flush()")
+        made._reading.execute("SELECT pg_stat_force_next_flush()")
+        (after,) = plant.admin.execute(read).fetchone()
+
+    assert plant.rows() == []
+    assert after - before < 15 * count, "and not once for each batch"
+
+
+def damaged_inside(plant: Plant, day: dt.date) -> str:
+    """Change a file so that its size stays."""
+    path = next(path for path in plant.place.files("event") if f"day={day}" in path)
+    whole = Path(plant.place.address) / path
+    whole.write_bytes(whole.read_bytes()[:-1] + b"?")
+    return path
+
+
+def test_a_damaged_file_that_is_needed_to_compare_keeps_its_partition_alone(full: Plant) -> None:
+    full.store([message(99, at=DAY - dt.timedelta(minutes=5))])
+    path = damaged_inside(full, DAY.date() - dt.timedelta(days=1))
+
+    verdicts = retain(full)
+
+    assert [each.dropped for each in verdicts] == [False, True]
+    assert path in verdicts[0].reason
+    assert len(full.rows()) == 21
+
+
+def test_a_damaged_file_keeps_what_was_taken_out_already(full: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(connection: psycopg.Connection, name: str) -> str:
+        if name == "event_20260920":
+            full.store([message(99, at=DAY - dt.timedelta(minutes=5))])
+            damaged_inside(full, DAY.date() - dt.timedelta(days=1))
+        return retire(connection, name)
+
+    monkeypatch.setattr(retention, "retire", late)
+
+    assert [each.dropped for each in retain(full)] == [False, True]
+    (out,) = retired(full.admin)
+    assert full.admin.execute(f"SELECT count(*) FROM {out}").fetchone() == (21,)
+
+
+def test_a_damaged_file_keeps_old_rows_of_the_default_partition(plant: Plant) -> None:
+    old = DAY - dt.timedelta(days=400)
+    plant.store([message(n, at=old) for n in range(10)])
+    plant.archive()
+    path = damaged_inside(plant, old.date())
+
+    verdicts = retain(plant)
+
+    assert [each.dropped for each in verdicts] == [True, False]
+    assert path in verdicts[1].reason
+    assert len(plant.rows()) == 10
+
+
 def test_a_late_reading_of_a_dropped_day_is_archived_and_goes_with_the_next_run(full: Plant) -> None:
     retain(full)
     full.store([message(99, at=minute(5))])
@@ -204,30 +290,51 @@ def test_a_late_reading_of_a_dropped_day_is_archived_and_goes_with_the_next_run(
     assert len(full.archived()) == 51
 
 
-def test_a_partition_in_use_is_waited_for_and_workers_are_not_held_up(full: Plant, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.archive.partitions._PAUSE_S", 0.05)
+def test_rows_are_stored_while_a_partition_is_compared(full: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, stored = [], []
+
+    def sums(self: Comparison, given: Rows) -> HourSums:
+        # In the middle of a statement that reads the partition
+        with self._connection.transaction():
+            found = summed(self, given)
+            begun.append(given.relation)
+            full.leasing.execute("SET lock_timeout = 200")
+            full.store([message(1000 + len(stored), at=minute(len(stored)))])
+            stored.append(1)
+        return found
+
+    summed = Comparison.sums
+    monkeypatch.setattr(Comparison, "sums", sums)
+    verdicts = retain(full, dry_run=True)
+
+    assert len(begun) == len(stored) == 3
+    assert [(each.rows, each.dropped) for each in verdicts] == [(20, True), (31, False)]
+
+
+def test_a_partition_in_use_is_waited_for_and_given_way_to_workers_between(full: Plant, monkeypatch) -> None:
+    """Who reads event stays at it; at each try a worker that waits behind it comes through before the next."""
+    stored: list[int] = []
+
+    def worker_stores(_: float) -> None:
+        # Nobody waits for a lock that would be in its way
+        full.leasing.execute("SET lock_timeout = 200")
+        full.store([message(1000 + len(stored), at=DAY - dt.timedelta(days=9))])
+        stored.append(1)
+        if len(stored) == 3:
+            reader.rollback()
+
+    monkeypatch.setattr("pipeline.archive.partitions.time.sleep", worker_stores)
     with psycopg.connect(full.admin_dsn) as reader:
-        reader.execute("SET search_path = telemetry")
-        reader.execute("SELECT count(*) FROM event")
-        stopped, stored = threading.Event(), []
-
-        def write() -> None:
-            while not stopped.is_set():
-                full.store([message(1000 + len(stored), at=DAY - dt.timedelta(days=9))])
-                stored.append(1)
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        threading.Timer(3, reader.rollback).start()
-        verdicts = retain(full)
-        stopped.set()
-        writer.join()
+        reader.execute("SELECT count(*) FROM telemetry.event")
+        with retaining(full) as made:
+            made._guard.execute("SET lock_timeout = 100")
+            verdicts = list(made.apply(BEFORE))
 
     assert [each.dropped for each in verdicts[:2]] == [True, True]
-    assert len(stored) > 1
-    # Those of the writer are in the default partition, and not archived yet
+    assert len(stored) == 3
+    # Those of the worker are in the default partition, and not archived yet
     full.archive()
-    assert len(full.archived()) == 50 + len(stored)
+    assert len(full.archived()) == 53
 
 
 def test_a_partition_that_is_always_in_use_stays_with_the_reason(full: Plant, monkeypatch) -> None:

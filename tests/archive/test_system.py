@@ -87,7 +87,7 @@ def test_what_was_stored_live_is_archived_dropped_and_read_again(lived: Site) ->
         (range_,) = archive.ranges("local", source)
         events = [event for some in archive.events("local", source, *range_) for event in some]
         ours = [row for row in before if row[10] == partition and row[1] == "Telemetry Ingest"]
-        found = [(event.offset, event.place, event.ingest_ms, event.body.decode()) for event in events]
+        found = [(event.offset, event.place, event.timestamp, event.value.decode()) for event in events]
         assert found == sorted((row[11], row[12], round(row[7].timestamp() * 1000), row[13]) for row in ours)
 
 
@@ -142,3 +142,47 @@ def test_wrong_use_is_one_line_that_says_what_to_do(site: Callable[..., Site], d
         done = at.run(*words, **more)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
         assert said in done.stderr
+
+
+@pytest.mark.timeout(200)
+def test_a_damaged_archive_ends_with_its_lines_and_keeps_nothing_else_from_going(
+    site: Callable[..., Site], database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    at = site(settings={"POSTGRES__ADMIN_DSN": database.admin_dsn, "ARCHIVE__ADDRESS": folder})
+    event = (
+        "INSERT INTO telemetry.event SELECT gen_random_uuid(), 'New Machine', 'machine', gen_random_uuid(), 'm', 'f',"
+        " '2020-01-01Z', now(), now(), 't', %s, n, 0, '{}' FROM generate_series(1, 3) AS n"
+    )
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute(event, [0])
+        assert at.run("archive").returncode == 0
+        (path,) = folder.rglob("*.parquet")
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        for partition in (0, 1):
+            admin.execute(event, [partition])
+        admin.execute(
+            "INSERT INTO telemetry.dead_letter SELECT 'l', 'g', 't', 0, n, 0, 'empty', '', '', '', '{}', now(),"
+            " now() - interval '9 years' FROM generate_series(1, 5) AS n"
+        )
+
+        archived = at.run("archive", "--json")
+        said = json.loads(archived.stdout)
+        assert (archived.returncode, said["rows"], len(said["damaged"])) == (1, 3, 1)
+        assert str(path.relative_to(folder)) in said["damaged"][0]
+        assert f"damaged: {said['damaged'][0]}" in at.run("archive").stdout
+        retained = at.run("retain", "--json")
+        stays = [each for each in json.loads(retained.stdout) if not each["dropped"]]
+        assert (retained.returncode, len(stays)) == (1, 1)
+        assert str(path.relative_to(folder)) in stays[0]["reason"]
+        assert admin.execute("SELECT count(*) FROM telemetry.dead_letter").fetchone() == (0,)
+
+        admin.execute(
+            "INSERT INTO telemetry.dead_letter SELECT 'l', 'g', 't', 0, n, 0, 'empty', '', '', '', '{}', now(),"
+            " now() - interval '9 years' FROM generate_series(1, 5) AS n"
+        )
+        next(folder.rglob("manifest/*/*.json")).write_bytes(b"{")
+        refused = at.run("retain")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "cannot be read" in refused.stderr
+        assert admin.execute("SELECT count(*) FROM telemetry.dead_letter").fetchone() == (0,)

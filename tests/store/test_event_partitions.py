@@ -224,6 +224,149 @@ def test_late_rows_go_into_any_partition_and_are_found(migrated: str) -> None:
         assert all_is_well(connection)
 
 
+MANY = 30_000
+"""Rows that are more than a look takes a moment at."""
+SOON = (TODAY + 9 * DAY, TODAY + 10 * DAY)
+DAYS = [begins.date() for begins in SOON]
+LOOKED_AT = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'event_default'"
+CONSTRAINTS = "SELECT count(*) FROM pg_constraint WHERE conrelid = 'event_default'::regclass AND contype = 'c'"
+
+
+def looked_at(connection: Connection) -> int:
+    """Return how many rows of the default partition were gone through by this connection."""
+    return int(connection.execute(LOOKED_AT).fetchone()[0])  # type: ignore[index]  # one row
+
+
+@pytest.fixture
+def crowded(database) -> Iterator[Connection]:
+    """An owner's connection to a database with many rows in the default partition."""
+    with connect(database.admin_dsn) as owner:
+        owner.execute(INSERT, [OLD, MANY])
+        owner.execute("SELECT brin_summarize_new_values(indexrelid) FROM pg_index WHERE indrelid = 'event_default'::regclass"
+                      " AND indexrelid::regclass::text LIKE '%event_time%'")  # fmt: skip
+        owner.commit()
+        yield owner
+
+
+def test_who_stores_is_not_held_up_while_partitions_are_made(database, crowded: Connection) -> None:
+    crowded.execute("SELECT make_event_partitions(%s, %s)", DAYS)
+
+    with connect(database.dsn, autocommit=True, lock_timeout_s=0.2) as worker:
+        worker.execute(INSERT, [TODAY, 10])
+        crowded.commit()
+        worker.execute(INSERT, [SOON[0], 10])
+
+    assert crowded.execute(f"SELECT count(*) FROM {day(SOON[0])}_00").fetchone() == (10,)
+
+
+def test_rows_of_the_default_partition_are_looked_at_once_for_all_partitions(crowded: Connection) -> None:
+    before = looked_at(crowded)
+
+    assert crowded.execute("SELECT make_event_partitions(%s, %s)", DAYS).fetchone() == (8,)
+
+    assert looked_at(crowded) - before == MANY
+    assert crowded.execute(CONSTRAINTS).fetchone() == (0,)
+
+
+def test_rows_of_the_default_partition_are_looked_at_while_others_store(database, crowded: Connection) -> None:
+    prepare = "SELECT prepare_event_partitions(%s, %s)"
+    with connect(database.dsn, autocommit=True, lock_timeout_s=0.2) as worker:
+        assert worker.execute(prepare, DAYS).fetchone() == (False,)
+        before = looked_at(crowded)
+        assert crowded.execute(prepare, DAYS).fetchone() == (True,)
+        assert looked_at(crowded) - before >= MANY
+        for begins in (TODAY, OLD):
+            worker.execute(INSERT, [begins, 10])
+        crowded.commit()
+
+        before = looked_at(crowded)
+        assert crowded.execute("SELECT make_event_partitions(%s, %s)", DAYS).fetchone() == (8,)
+        assert looked_at(crowded) == before
+        crowded.commit()
+        assert worker.execute(prepare, DAYS).fetchone() == (True,)
+        worker.execute(INSERT, [SOON[0], 10])
+
+    assert crowded.execute(CONSTRAINTS).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("steps", [1, 2], ids=["announced", "looked at"])
+def test_preparations_that_were_interrupted_are_gone_on_with_or_taken_back(
+    database, crowded: Connection, steps: int
+) -> None:
+    with connect(database.dsn, autocommit=True) as worker:
+        for _ in range(steps):
+            worker.execute("SELECT prepare_event_partitions(%s, %s)", DAYS)
+        assert crowded.execute(CONSTRAINTS).fetchone() == (1,)
+        crowded.commit()
+
+        assert make_partitions(worker, 8) == 4
+
+        assert crowded.execute(CONSTRAINTS).fetchone() == (0,)
+        worker.execute(INSERT, [SOON[0], 10])
+
+
+def test_a_time_that_the_default_partition_has_rows_of_gets_no_partition_and_the_others_do(
+    database, crowded: Connection
+) -> None:
+    crowded.execute(INSERT, [SOON[0] + HOURS, 10])
+    crowded.commit()
+
+    with connect(database.dsn, autocommit=True) as worker:
+        assert make_partitions(worker, 10) == 11
+        assert make_partitions(worker, 10) == 0
+        worker.execute(INSERT, [SOON[0] + HOURS, 10])
+
+    assert crowded.execute(CONSTRAINTS).fetchone() == (0,)
+    assert crowded.execute("SELECT to_regclass(%s)", [f"{day(SOON[0])}_06"]).fetchone() == (None,)
+
+
+def test_rows_that_came_before_they_were_ruled_out_end_the_preparations(database, crowded: Connection) -> None:
+    crowded.execute(INSERT, [SOON[0], 10])
+    exclude = "SELECT exclude_from_event_default(tstzmultirange(tstzrange(%s, %s)))"
+    assert crowded.execute(exclude, SOON).fetchone() == (False,)
+    assert crowded.execute(exclude, SOON).fetchone() == (True,)
+    assert crowded.execute(CONSTRAINTS).fetchone() == (0,)
+
+
+def test_a_new_partition_is_like_one_that_the_database_makes_itself(database) -> None:
+    likeness = (
+        "SELECT relowner, relacl, reloptions, relpersistence, relispartition, ARRAY(SELECT (attname, atttypid, attnotnull,"
+        " attstorage, attcompression, atthasdef)::text FROM pg_attribute WHERE attrelid = c.oid ORDER BY attnum),"
+        " ARRAY(SELECT replace(pg_get_indexdef(indexrelid), c.relname, '') FROM pg_index WHERE indrelid = c.oid ORDER BY 1)"
+        " FROM pg_class AS c WHERE oid = %s::regclass"
+    )
+    with connect(database.admin_dsn) as owner, connect(database.dsn, autocommit=True) as worker:
+        owner.execute(
+            "CREATE TABLE other PARTITION OF event FOR VALUES FROM ('1999-01-01Z') TO ('1999-01-02Z')",
+        )
+        owner.commit()
+        make_partitions(worker, 8)
+        ours, other = (owner.execute(likeness, [name]).fetchone() for name in (f"{day(TODAY + 8 * DAY)}_18", "other"))
+
+    assert ours == other
+
+
+def test_another_tables_partitions_may_have_bounds_that_are_no_times(database) -> None:
+    with connect(database.admin_dsn, autocommit=True) as owner:
+        owner.execute("CREATE TABLE public.theirs (n bigint, m text) PARTITION BY RANGE (n)")
+        for n in range(50):
+            owner.execute(
+                f"CREATE TABLE public.theirs_{n} PARTITION OF public.theirs FOR VALUES FROM ({n}) TO ({n + 1})"
+            )
+        owner.execute("CREATE TABLE public.words (m text) PARTITION BY RANGE (m)")
+        for n in range(100, 150):
+            owner.execute(
+                f"CREATE TABLE public.words_{n} PARTITION OF public.words FOR VALUES FROM ('{n}') TO ('{n + 1}')"
+            )
+        owner.execute("CREATE INDEX ON public.theirs USING brin (n); CREATE INDEX ON public.words USING brin (m)")
+        # As the planner does it where there are many partitions: the whole catalogue, and then which of them are of event
+        owner.execute("SET enable_nestloop = off")
+        owner.execute(INSERT, [TODAY, 1000])
+
+        assert summarize(owner) > 0
+        assert len(event_partitions(owner)) > 30
+
+
 @pytest.fixture
 def explain(database) -> Iterator[Callable[[str], list[str]]]:
     """Return a function that names a plan's nodes, as the dashboard's login gets it among many rows."""
