@@ -29,6 +29,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.absent import absent
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.together import MODULES
 
@@ -240,6 +241,14 @@ def site(
     yield make
     for each in made:
         each.end()
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Forks]:
+    """A server that forks processes which have imported the command line, for tests that start and kill many of them."""
+    server = Forks("tests.system.commands:prepare")
+    yield server
+    server.close()
 
 
 @pytest.fixture

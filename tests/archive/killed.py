@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -9,30 +10,30 @@ from typing import Any
 
 from pipeline.archive import retention
 from pipeline.archive.place import Place
-from pipeline.cli import main
-
-left = int(os.environ.pop("KILLED_AT", "0"))
+from tests.system import commands
 
 
-def counted(does: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*given: Any, **named: Any) -> Any:
-        global left  # noqa: PLW0603  # one process, one kill
-        for at in ("before", "after"):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if at == "before":
-                answer = does(*given, **named)
-        return answer
+def pipeline(words: list[str], at: int) -> None:
+    """Be ``pipeline`` with these words, until it does something for the nth time."""
+    moments = itertools.count(1)
 
-    return call
+    def counted(does: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            _kill_if(next(moments) == at)
+            answer = does(*given, **named)
+            _kill_if(next(moments) == at)
+            return answer
 
+        return call
 
-if __name__ == "__main__":
     for name in ("write", "delete", "files"):
         setattr(Place, name, counted(getattr(Place, name)))
     for name in ("retire", "drop", "delete_older"):
         setattr(retention, name, counted(getattr(retention, name)))
     retention.Retention._delete_archived = counted(retention.Retention._delete_archived)  # type: ignore[method-assign]
+    commands.pipeline(words)
 
-    main()
+
+def _kill_if(due: bool) -> None:
+    if due:
+        os.kill(os.getpid(), signal.SIGKILL)

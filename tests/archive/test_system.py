@@ -15,10 +15,10 @@ from pipeline.archive.place import Place
 from pipeline.archive.reader import Archive
 from pipeline.core.records import SourcePartition
 from tests.archive.stored import COLUMNS, Row, archived_rows
+from tests.forks import Forks
 from tests.system.processes import Site
 
 KILLS = 20
-KILLED = ("-m", "tests.archive.killed")
 
 PLANT = (
     "--backfill", "--plant=start_ms=1790000000000", "--plant=duplicate_share=0.01", "--plant=late_share=0.02",
@@ -92,15 +92,16 @@ def test_what_was_stored_live_is_archived_dropped_and_read_again(lived: Site) ->
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_any_moment_archive_and_retention_come_to_the_same(lived: Site) -> None:
+def test_killed_at_any_moment_archive_and_retention_come_to_the_same(lived: Site, commands: Forks) -> None:
     chance = random.Random(38)
     before = stored(lived)
     kills = 0
     for command in ("archive", "retain"):
         for number in range(KILLS):
             at = chance.randrange(1, 12)
-            process = lived.start(f"{command}-{number}", command, program=KILLED, KILLED_AT=str(at))
-            kills += process.wait() == -signal.SIGKILL
+            log = lived.folder / f"{command}-{number}.log"
+            said = commands.start("tests.archive.killed:pipeline", log, lived.environment, words=[command], at=at)
+            kills += said.wait() == -signal.SIGKILL
             if stored(lived):
                 assert {row[0] for row in before} <= {
                     row[0] for row in [*stored(lived), *archived_rows(archive_of(lived))]
