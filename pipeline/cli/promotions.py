@@ -15,7 +15,7 @@ from pipeline import replay as planning
 from pipeline.cli.replay_run import of_name, run
 from pipeline.cli.terminal import Factory, Json, ReplayName, print_json
 from pipeline.core.errors import SettingsError
-from pipeline.replaying import promotion, promotion_marks, replays
+from pipeline.replaying import promotion, promotion_checks, promotion_marks, replays
 from pipeline.replaying.promotion import Outcome, Projection
 from pipeline.replaying.replays import Replay, ReplayState
 from pipeline.settings import Settings, load
@@ -82,7 +82,7 @@ def promote(
     settings, replay = of_name(name, factory)
     if replay.state in {ReplayState.PROMOTED, ReplayState.STOPPED}:
         raise SettingsError(f"the replay {name!r} is {replay.state} already")
-    promotion_marks.require_whole(replay)
+    promotion_checks.require_whole(replay)
     replays.require_same(replay, rules.progress(settings, ""))
     # The first may take long, and much comes in meanwhile
     for _ in range(_ROUNDS if catch_up else 0):

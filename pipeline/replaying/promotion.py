@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.errors import NotOwner, SettingsError
+from pipeline.replaying import promotion_checks as checks
 from pipeline.replaying import promotion_marks as marks
 from pipeline.replaying.compared import TABLES, Compared
 from pipeline.replaying.exchange import (
@@ -147,10 +148,10 @@ def promote(connection: Connection, replay: Replay, only: Projection | None = No
         raise SettingsError(f"the replay {replay.name!r} is promoted already")
     with _patient(connection):
         marks.freeze(connection, replay)
-        marks.require_promotable(connection, replay)
+        checks.require_promotable(connection, replay)
         plan, room = _PLANS[only], Room(replay.schema, *_PROMOTE)
         if plan.moving:
-            marks.require_young(connection, replay, "source_progress")
+            checks.require_young(connection, replay, "source_progress")
         for table in (*plan.still, *plan.moving):
             require_same_columns(connection, room, table)
         marks.cut(connection, replay)
@@ -186,9 +187,9 @@ def undo(connection: Connection, replay: Replay) -> Outcome:
     with _patient(connection):
         number, only = _last_promotion(connection, replay)
         plan, room = _PLANS[only], Room(replay.schema, *_UNDO)
-        marks.require_undoable(connection, replay)
+        checks.require_undoable(connection, replay)
         if plan.moving:
-            marks.require_young(connection, replay, f"{_PROMOTE[2]}source_progress")
+            checks.require_young(connection, replay, f"{_PROMOTE[2]}source_progress")
         for table in (*plan.still, *plan.moving):
             require_same_columns(connection, room, table)
         marks.extend_cut(connection, replay)

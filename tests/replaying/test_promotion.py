@@ -500,6 +500,7 @@ def test_what_workers_would_have_to_fold_again_must_still_be_there(world, undone
     at.again(NEW, 200)
     if undone:
         at.promote()
+        at.work(NEW, 300)
     at.admin.execute("INSERT INTO retention_mark VALUES ('event', now() + interval '1 year')")
     with pytest.raises(SettingsError, match="too old for that"):
         at.undo() if undone else at.promote()
