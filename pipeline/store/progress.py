@@ -60,7 +60,7 @@ WHERE {KEY} AND owner = %(owner)s AND effects_next = %(expected)s
 
 _PASS = f"""
 UPDATE source_progress SET effects_next = %(end)s, windows_next = %(end)s, updated_at = clock_timestamp()
-WHERE {KEY} AND owner = %(owner)s AND effects_next = %(position)s AND windows_next = %(position)s
+WHERE {KEY} AND effects_next = %(position)s AND windows_next = %(position)s AND owner = %(owner)s
 """
 
 
