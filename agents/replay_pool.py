@@ -57,7 +57,7 @@ def run(settings: Settings, replay: Replay, told: Told) -> ReplayState:
         After its processes have stored what they had; it is noted as paused.
     """
     replays.require_same(replay, rules.progress(settings, ""))
-    line = Line(lambda: _claimed(settings, replay.name))
+    line = Line(lambda: _locked(settings, replay.name, replays.claim))
     try:
         line.use(lambda c: _require_unfinished(c, replay.name))
         shares = _shares(replay, line.use(lambda c: stretches.progress_of(c, replay)))
@@ -87,10 +87,11 @@ def _require_unfinished(connection: Connection, name: str) -> None:
         raise SettingsError(f"the replay {name!r} is {state} by now: nothing was done")
 
 
-def _claimed(settings: Settings, name: str) -> Connection:
+def _locked(settings: Settings, name: str, lock: Callable[[Connection, str], None]) -> Connection:
+    """Open a connection that holds a lock of a replay for as long as it lasts."""
     connection = connections.database(settings, "pipeline replay")
     try:
-        replays.claim(connection, name)
+        lock(connection, name)
     except BaseException:
         connection.close()
         raise
@@ -205,19 +206,9 @@ async def _work(settings: Settings, share: Share) -> bool:
         listening.cancel()
 
 
-def _shared(settings: Settings, name: str) -> Connection:
-    connection = connections.database(settings, "pipeline replay")
-    try:
-        replays.share(connection, name)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 async def _listen(settings: Settings, name: str, worker: ReplayWorker) -> None:
     """Stop the worker when something else is wanted, or when whoever started it says so or is gone."""
-    parent, line = multiprocessing.parent_process(), Line(lambda: _shared(settings, name))
+    parent, line = multiprocessing.parent_process(), Line(lambda: _locked(settings, name, replays.share))
     try:
         while not (_stop is not None and _stop.is_set()) and (parent is None or parent.is_alive()):
             try:

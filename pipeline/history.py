@@ -16,17 +16,17 @@ from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
-from pipeline.store.connect import Connection
+from pipeline.store.connect import SCHEMA, Connection
 from pipeline.store.failures import failure
 from pipeline.store.history import carry_dead_letters, log_since, stored_events
 
 _OFFSETS_AT_ONCE = 20_000
 """The server sorts what it gives: as much as this holds. While they are read, nobody can drop a partition."""
 
-_DROPPED = "SELECT dropped_before, not_archived_before FROM telemetry.retention_mark WHERE table_name = 'event'"
-_STATE = """
-SELECT (SELECT dropped_before FROM telemetry.retention_mark WHERE table_name = 'event'),
-       (SELECT max(greatest(promoted_at, undone_at)) FROM telemetry.promotion)
+_DROPPED = f"SELECT dropped_before, not_archived_before FROM {SCHEMA}.retention_mark WHERE table_name = 'event'"
+_STATE = f"""
+SELECT (SELECT dropped_before FROM {SCHEMA}.retention_mark WHERE table_name = 'event'),
+       (SELECT max(greatest(promoted_at, undone_at)) FROM {SCHEMA}.promotion)
 """
 
 

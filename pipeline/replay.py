@@ -160,10 +160,8 @@ def _stretch(
     """
     if options.cold:
         return _limited(Stretch(held.start, held.end, counted_from=held.start), options)
-    if options.stored and stored is None:
-        return Stretch(0, 0)
-    if options.stored and stored is not None:
-        return _limited(Stretch(0, stored, stored_to=stored), options, begins)
+    if options.stored:
+        return _limited(Stretch(0, stored or 0, stored_to=stored or 0), options, begins)
     if held.start <= begins:
         return _limited(Stretch(0, held.end), options, begins)
     if stored is None or stored < held.start:

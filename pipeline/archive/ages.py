@@ -47,6 +47,15 @@ def mark(connection: Connection, table: str, before: dt.datetime, *, for_good: b
     connection.execute(_MARK, {"table": table, "before": before, "for_good": for_good})
 
 
+def has_older(connection: Connection, table: str, column: str, before: dt.datetime) -> bool:
+    """Return whether there is a row from before an instant."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} < {})")
+    row = connection.execute(
+        query.format(sql.Identifier(table), sql.Identifier(column), sql.Literal(before))
+    ).fetchone()
+    return row == (True,)
+
+
 def count_older(connection: Connection, table: str, column: str, before: dt.datetime) -> int:
     """Return how many rows are from before an instant."""
     row = connection.execute(

@@ -15,7 +15,7 @@ import typer
 
 from pipeline import connections
 from pipeline.archive import archiving
-from pipeline.archive.ages import AGES, count_older, delete_older, mark
+from pipeline.archive.ages import AGES, count_older, delete_older, has_older, mark
 from pipeline.archive.partitions import require_owner
 from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention, Verdict
@@ -117,8 +117,10 @@ def _by_age(settings: Settings, connection: Connection, *, dry_run: bool) -> Ite
         days = getattr(settings.retention, f"{table}_days")
         if days:
             before = _days_ago(connection, days, whole=False)
-            count = count_older(connection, table, column, before)
-            if count and not dry_run:
+            count = 0
+            if dry_run:
+                count = count_older(connection, table, column, before)
+            elif has_older(connection, table, column, before):
                 mark(connection, table, before, for_good=True)
                 count = delete_older(connection, table, column, before)
             yield Verdict(table, count, dropped=True)

@@ -20,7 +20,6 @@ from enum import StrEnum
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg import sql
 
 from pipeline.core.errors import NotOwner, SettingsError
 from pipeline.replaying import promotion_checks as checks
@@ -36,7 +35,6 @@ from pipeline.replaying.exchange import (
     stage_changed,
 )
 from pipeline.replaying.replays import Replay, ReplayState
-from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -159,16 +157,16 @@ def promote(connection: Connection, replay: Replay, only: Projection | None = No
         since = _stage(connection, replay, room, plan)
         if plan.with_events:
             stage(connection, room, _EVENT, _EVENT.scope + (_DERIVED if only else ""))
-        about = _about(replay) | {"tables": [] if only is None else [only.value]}
         with connection.transaction(), connection.cursor() as cursor:
-            about["number"] = _one(_run(cursor, replay, _BEGIN, about))
-            added = _run(cursor, replay, _ADD_EVENTS, about).rowcount if plan.with_events else 0
-            gone = _run(cursor, replay, _SUPERSEDE, about).rowcount if plan.with_events else 0
+            number = int(marks.value(connection, replay, _BEGIN, {"tables": [] if only is None else [only.value]}))
+            about = {"number": number}
+            added = marks.execute(connection, replay, _ADD_EVENTS).rowcount if plan.with_events else 0
+            gone = marks.execute(connection, replay, _SUPERSEDE, about).rowcount if plan.with_events else 0
             tables, again, began = _take(cursor, replay, room, plan, since)
             for table in (*plan.still, *plan.moving):
                 remember(cursor, room, table, "before_")
-            _run(cursor, replay, _STATE, about | {"state": "promoted"})
-        return Outcome(about["number"], tables, added, gone, again, _since_ms(began))
+            marks.execute(connection, replay, _STATE, {"state": ReplayState.PROMOTED})
+        return Outcome(number, tables, added, gone, again, _since_ms(began))
 
 
 def undo(connection: Connection, replay: Replay) -> Outcome:
@@ -194,13 +192,13 @@ def undo(connection: Connection, replay: Replay) -> Outcome:
             require_same_columns(connection, room, table)
         marks.extend_cut(connection, replay)
         since = _stage(connection, replay, room, plan)
-        about = _about(replay) | {"number": number}
+        about = {"number": number}
         with connection.transaction(), connection.cursor() as cursor:
-            _run(cursor, replay, _UNSUPERSEDE, about)
-            gone = _run(cursor, replay, _SUPERSEDE_ADDED, about).rowcount if plan.with_events else 0
+            marks.execute(connection, replay, _UNSUPERSEDE, about)
+            gone = marks.execute(connection, replay, _SUPERSEDE_ADDED, about).rowcount if plan.with_events else 0
             tables, again, began = _take(cursor, replay, room, plan, since)
-            _run(cursor, replay, _UNDONE, about)
-            _run(cursor, replay, _STATE, about | {"state": "complete"})
+            marks.execute(connection, replay, _UNDONE, about)
+            marks.execute(connection, replay, _STATE, {"state": ReplayState.COMPLETE})
         return Outcome(number, tables, 0, gone, again, _since_ms(began))
 
 
@@ -234,8 +232,7 @@ def _take(
 
 
 def _last_promotion(connection: Connection, replay: Replay) -> tuple[int, Projection | None]:
-    with connection.cursor() as cursor:
-        row = _run(cursor, replay, _LAST, _about(replay)).fetchone()
+    row = marks.execute(connection, replay, _LAST).fetchone()
     if row is None or replay.state is not ReplayState.PROMOTED:
         raise SettingsError(f"the replay {replay.name!r} is not promoted: there is nothing to undo")
     if row[1] != replay.name:
@@ -248,21 +245,6 @@ def _last_promotion(connection: Connection, replay: Replay) -> tuple[int, Projec
 
 def _since_ms(began: float) -> float:
     return (time.monotonic() - began) * 1000 if began else 0.0
-
-
-def _about(replay: Replay) -> dict[str, Any]:
-    return {"replay": replay.name, "cluster": replay.cluster, "group": replay.consumer_group}
-
-
-def _run(cursor: Cursor, replay: Replay, statement: LiteralString, parameters: dict[str, Any]) -> Cursor:
-    names = {"live": sql.Identifier(SCHEMA), "shadow": sql.Identifier(replay.schema)}
-    return cursor.execute(sql.SQL(statement).format(**names), parameters)
-
-
-def _one(cursor: Cursor) -> int:
-    row = cursor.fetchone()
-    assert row is not None  # noqa: S101  # INSERT … RETURNING of one row
-    return int(row[0])
 
 
 @contextmanager

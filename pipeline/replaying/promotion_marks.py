@@ -205,7 +205,12 @@ def execute(
     return connection.execute(query, about if "%(" in statement else None)
 
 
-def value(connection: Connection, replay: Replay, statement: LiteralString) -> Any:
+def value(
+    connection: Connection,
+    replay: Replay,
+    statement: LiteralString,
+    parameters: Mapping[str, object] = MappingProxyType({}),
+) -> Any:
     """Return the only value that a statement gives; ``None`` if there is none."""
-    row = execute(connection, replay, statement).fetchone()
+    row = execute(connection, replay, statement, parameters).fetchone()
     return row[0] if row is not None else None

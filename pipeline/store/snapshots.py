@@ -10,6 +10,7 @@ import psycopg
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.store.failures import line
 from pipeline.store.progress import KEY, Progress
 
 
@@ -79,7 +80,7 @@ def keep(connection: psycopg.Connection[Any], progress: Progress, source: Source
     try:
         connection.execute(_KEEP, progress.key(source) | {"every_s": every_s})
     except psycopg.Error as error:
-        raise DatabaseUnavailable(f"a state of {source} was not kept: {str(error).partition(chr(10))[0]}") from error
+        raise DatabaseUnavailable(f"a state of {source} was not kept: {line(error)}") from error
 
 
 def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snapshot) -> bool:
@@ -110,6 +111,6 @@ def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snap
         kept = connection.execute(_SAVE, parameters).rowcount == 1
         reached(CrashPoint.SNAPSHOT_STORED)
     except psycopg.Error as error:
-        msg = f"the snapshot of {snapshot.source} was not stored: {str(error).partition(chr(10))[0]}"
+        msg = f"the snapshot of {snapshot.source} was not stored: {line(error)}"
         raise DatabaseUnavailable(msg) from error
     return kept
