@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline import connections
 from pipeline.broker import topics
+from pipeline.broker.producing import interruptible
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.settings import Settings
 from pipeline.store import dead_letters
@@ -63,9 +64,10 @@ def _produce(settings: Settings, letters: list[StoredLetter]) -> None:
                 **connections.broker_security(settings).for_librdkafka(),
             }
         )
-        for letter in letters:
-            _send(producer, letter, delivered)
-        producer.flush()
+        with interruptible():
+            for letter in letters:
+                _send(producer, letter, delivered)
+            producer.flush()
     except KafkaException as error:
         failures.append(error.args[0].str())
     if failures:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -50,3 +51,19 @@ def produce(producer: Producer, message: Publishable, delivered: Callable[[Kafka
             producer.poll(_QUEUE_FULL_WAIT_S)
         else:
             return
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise an interrupt that the client has lost.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a signal's handler raised it while Python ran a delivery callback: the client forgets it and returns without a
+        result, which the interpreter calls a fault of the system.
+    """
+    try:
+        yield
+    except SystemError as error:
+        raise KeyboardInterrupt from error

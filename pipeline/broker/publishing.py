@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.broker.complaints import SILENT, text, unpublished
-from pipeline.broker.producing import Publishable, produce
+from pipeline.broker.producing import Publishable, interruptible, produce
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable
 from pipeline.core.outbox import read_headers
@@ -98,9 +98,10 @@ class Publisher:
         with self._complaints():
             producer = self._open()
             try:
-                for each in messages:
-                    produce(producer, each, delivered)
-                left = self._flush(producer, failures)
+                with interruptible():
+                    for each in messages:
+                        produce(producer, each, delivered)
+                    left = self._flush(producer, failures)
             except KafkaException as error:
                 self._throw_away()
                 raise unpublished(self._address, error.args[0]) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from pipeline.broker import retention, topics
+from pipeline.broker import publishing, retention, topics
 from pipeline.broker.publishing import Key, Publisher
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable
@@ -104,3 +105,24 @@ def test_how_long_records_are_kept_by_their_own_time(
     topics.create_topics(broker_address, OPEN, [name], 1, properties=properties)
 
     assert retention.keeps_ms(broker_address, OPEN, name) == kept
+
+
+def test_an_interrupt_while_a_delivery_is_told_is_not_lost(
+    broker_address: str, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*source: Any) -> SourcePartition:
+        signal.raise_signal(signal.SIGINT)
+        return SourcePartition(*source)
+
+    name = topic(1)
+    publisher = Publisher(broker_address, BrokerSecurity())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(publishing, "SourcePartition", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            publisher.publish([HistoryMessage(name, "m", b"1", 0)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+
+    assert publisher.publish([HistoryMessage(name, "m", b"2", 0)]) == {SourcePartition(name, 0): 2}
