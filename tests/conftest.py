@@ -30,7 +30,7 @@ from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.absent import absent
 from tests.forks import Forks
-from tests.system.processes import Site
+from tests.system.processes import Site, sites
 from tests.together import MODULES
 
 # Property tests are judged by what they find, not by how long a shared machine takes
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Scheduling(LoadScopeScheduling):
-    """Gives the processes one test at a time, but all tests of a module that plays its cases side by side to one."""
+    """Gives the processes one test at a time, but all tests of :data:`tests.together.MODULES` to one."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, _ = nodeid.partition("::")
@@ -126,9 +126,9 @@ def postgres_dsn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     server.remove()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def topic(broker_address: str) -> Callable[..., str]:
-    """Return a function that makes a topic of the test's own."""
+    """Return a function that makes a topic with a name of its own."""
 
     def make(partitions: int = 2, prefix: str = "t") -> str:
         name = f"{prefix}-{uuid.uuid4().hex[:12]}"
@@ -228,19 +228,11 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
 
 @pytest.fixture
 def site(
-    tmp_path: Path, broker_address: str, database: Database, topic: Callable[..., str]
+    tmp_path: Path, broker_address: str, database: Database, topic: Callable[..., str], commands: Forks
 ) -> Iterator[Callable[..., Site]]:
     """Return a function that makes a site with topics of its own; its processes end with the test."""
-    made: list[Site] = []
-
-    def make(topics: int = 1, partitions: int = 4, settings: dict[str, object] | None = None) -> Site:
-        names = [topic(partitions=partitions) for _ in range(topics)]
-        made.append(Site(tmp_path, broker_address, database.dsn, names, settings))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.end()
+    with sites(tmp_path, broker_address, database.dsn, topic, commands) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

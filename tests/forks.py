@@ -80,11 +80,26 @@ class Forks:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         )
 
-    def start(self, call: str, log: Path, environment: Mapping[str, str], **arguments: Any) -> Forked:
-        """Fork a process that calls ``module:function`` in an environment of its own, in the log's folder."""
+    def start(
+        self, call: str, log: Path, environment: Mapping[str, str], errors: Path | None = None, **arguments: Any
+    ) -> Forked:
+        """Fork a process that calls ``module:function`` in an environment of its own, in the log's folder.
+
+        Parameters
+        ----------
+        errors
+            Where standard error goes; ``None``: into the log too.
+        """
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        request = {"call": call, "log": str(log), "environment": dict(environment), "arguments": arguments}
+        _exit_file(log).unlink(missing_ok=True)
+        request = {
+            "call": call,
+            "log": str(log),
+            "errors": str(errors or log),
+            "environment": dict(environment),
+            "arguments": arguments,
+        }
         with self._one_at_a_time:
             self._server.stdin.write(json.dumps(request).encode() + b"\n")
             self._server.stdin.flush()
@@ -140,10 +155,9 @@ def _reap(children: dict[int, Path]) -> None:
 def _become(request: dict[str, Any]) -> None:
     """Be the process that was asked for."""
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for number, name in ((1, "log"), (2, "errors")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
     os.chdir(Path(request["log"]).parent)
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-MODULES = ("tests/crash/test_crash_points.py", "tests/sabotage/test_sabotage.py")
-"""Whose cases are played side by side."""
+MODULES = (
+    "tests/crash/test_crash_points.py",
+    "tests/sabotage/test_sabotage.py",
+    "tests/system/test_replay_sources.py",
+)
+"""Whose tests have much in common that is made once, and so belong into one process."""
 
 
 @contextmanager

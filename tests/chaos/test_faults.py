@@ -65,7 +65,7 @@ def test_a_fault_of_a_proxy_without_connections_has_no_effect() -> None:
 def test_it_is_noted_how_a_worker_ended(
     does: str, number: signal.Signals, due: tuple[object, ...], tmp_path: Path
 ) -> None:
-    process = Process(tmp_path / "worker-007.log", ["-c", does], os.environ)
+    process = Process.spawned(tmp_path / "worker-007.log", ["-c", does], os.environ)
     deadline = time.monotonic() + 30
     while process.exit_code is None and not process.log.read_text() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
+from agents.starting import warm_up
+
 
 def prepare() -> None:
-    """Import the command line once, before there are any forks."""
+    """Import and compile everything once, before there are any forks."""
     importlib.import_module("pipeline.cli")
+    # Faust imports itself bit by bit as its parts are used
+    importlib.import_module("faust.app.base")
+    warm_up()
 
 
 def pipeline(words: list[str]) -> None:

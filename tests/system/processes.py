@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,14 +11,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
+from tests.forks import Forks
+
 PIPELINE = ("-m", "pipeline")
 """What Python is to run for the command ``pipeline``."""
+
+_IN_A_FORK = "tests.system.commands:pipeline"
 
 
 class Site:
@@ -27,12 +33,21 @@ class Site:
     ----------
     settings
         More settings, by the names of their variables without the prefix, for example ``FLUSH__MAX_RECORDS``.
+    commands
+        Forks processes that are to run ``pipeline``, which spares each of them the imports; ``None``: they are started.
     """
 
     def __init__(
-        self, folder: Path, broker: str, dsn: str, topics: list[str], settings: Mapping[str, object] | None = None
+        self,
+        folder: Path,
+        broker: str,
+        dsn: str,
+        topics: list[str],
+        settings: Mapping[str, object] | None = None,
+        commands: Forks | None = None,
     ) -> None:
         self.folder, self.dsn, self.group, self.topics = folder, dsn, f"g-{topics[0]}", topics
+        self._commands = commands
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")} | {
             "PIPELINE_BROKER__ADDRESS": broker,
             "PIPELINE_BROKER__TOPICS": "[" + ",".join(f'"{topic}"' for topic in topics) + "]",
@@ -46,9 +61,14 @@ class Site:
             **{f"PIPELINE_{name}": str(value) for name, value in (settings or {}).items()},
         }
         self._started: list[Process] = []
+        self._numbers = itertools.count()
 
     def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
-        process = Process(self.folder / f"{name}.log", [*program, *command], self.environment | more)
+        log, environment = self.folder / f"{name}.log", self.environment | more
+        if self._commands is not None and program == PIPELINE:
+            process = Process(log, self._commands.start(_IN_A_FORK, log, environment, words=command))
+        else:
+            process = Process.spawned(log, [*program, *command], environment)
         self._started.append(process)
         return process
 
@@ -57,15 +77,16 @@ class Site:
 
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [sys.executable, *PIPELINE, *command],
-            env=self.environment | more,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        words = [sys.executable, *PIPELINE, *command]
+        environment = self.environment | more
+        if self._commands is None:
+            return subprocess.run(
+                words, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+            )
+        number = next(self._numbers)
+        said, errors = self.folder / f"run-{number}.said", self.folder / f"run-{number}.errors"
+        code = self._commands.start(_IN_A_FORK, said, environment, errors, words=command).wait(120)
+        return subprocess.CompletedProcess(words, code, said.read_text(), errors.read_text())
 
     def end(self) -> None:
         for process in self._started:
@@ -95,13 +116,70 @@ class Site:
             time.sleep(0.1)
 
 
-class Process:
-    """One process: what Python is to run, and what it said."""
+@contextmanager
+def sites(
+    folder: Path, broker_address: str, dsn: str, topic: Callable[..., str], commands: Forks
+) -> Iterator[Callable[..., Site]]:
+    """Return a function that makes a site with topics of its own; its processes end with the ``with``."""
+    made: list[Site] = []
 
-    def __init__(self, log: Path, command: list[str], environment: Mapping[str, str]) -> None:
-        self.log = log
+    def make(topics: int = 1, partitions: int = 4, settings: dict[str, object] | None = None) -> Site:
+        names = [topic(partitions=partitions) for _ in range(topics)]
+        made.append(Site(folder, broker_address, dsn, names, settings, commands))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for each in made:
+            each.end()
+
+
+class Handle(Protocol):
+    """A process that was started or forked."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+
+    def kill_group(self) -> None:
+        """Kill it and all that it started."""
+
+    def poll(self) -> int | None:
+        """Return how it ended; ``None`` while it runs."""
+
+    def wait(self, timeout_s: float) -> int:
+        """Return how it ended, once it has."""
+
+
+class _Spawned:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill_group(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, timeout_s: float) -> int:
+        return self._process.wait(timeout_s)
+
+
+class Process:
+    """One process, and what it said."""
+
+    def __init__(self, log: Path, handle: Handle) -> None:
+        self.log, self._handle = log, handle
+
+    @classmethod
+    def spawned(cls, log: Path, command: list[str], environment: Mapping[str, str]) -> Process:
+        """Start what Python is to run."""
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, *command],
                 env=environment,
                 cwd=log.parent,
@@ -110,22 +188,23 @@ class Process:
                 stderr=output,
                 start_new_session=True,
             )
+        return cls(log, _Spawned(process))
 
     def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        self._handle.signal(number)
 
     def kill_group(self) -> None:
         """End it and all that it started at once, as a power cut would."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._handle.kill_group()
+        self.wait()
 
     @property
     def exit_code(self) -> int | None:
         """How it ended; ``None`` while it runs."""
-        return self._process.poll()
+        return self._handle.poll()
 
     def wait(self, timeout_s: float = 60.0) -> int:
-        return self._process.wait(timeout_s)
+        return self._handle.wait(timeout_s)
 
     def stop(self) -> int:
         """Stop it in order; return its exit code."""
@@ -133,9 +212,9 @@ class Process:
         return self.wait()
 
     def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        if self.exit_code is None:
+            self.signal(signal.SIGKILL)
+            self.wait()
 
     def said(self, text: str) -> bool:
         return text in self.log.read_text(errors="replace")

@@ -12,9 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.forks import Forked, Forks
 from tests.system.processes import Process, Site
-from tests.system.test_replay import PLANT, compared, forked, is_alive
+from tests.system.test_replay import PLANT, compared, is_alive
 
 KILLS = 20
 
@@ -35,11 +34,11 @@ def lively(site: Callable[..., Site], database) -> tuple[Site, Process]:
 class Engineer:
     """Says commands about the replay ``r``, some of which are killed at a random moment."""
 
-    def __init__(self, at: Site, forks: Forks) -> None:
-        self._at, self._forks, self._chance, self._number = at, forks, random.Random(40), itertools.count()
+    def __init__(self, at: Site) -> None:
+        self._at, self._chance, self._number = at, random.Random(40), itertools.count()
 
-    def say(self, *words: str) -> Forked:
-        return forked(self._at, self._forks, f"said-{next(self._number)}", ["replay", *words])
+    def say(self, *words: str) -> Process:
+        return self._at.start(f"said-{next(self._number)}", "replay", *words)
 
     def done(self, *words: str) -> None:
         said = self.say(*words)
@@ -48,10 +47,10 @@ class Engineer:
     def killed(self, longest_s: float, *words: str) -> str:
         """Say something, kill it, and return the replay's state afterwards."""
         said = self.say(*words)
-        self._at.wait(lambda: is_alive(self._at, "r") or said.poll() is not None)
+        self._at.wait(lambda: is_alive(self._at, "r") or said.exit_code is not None)
         time.sleep(self._chance.uniform(0, longest_s))
         said.kill_group()
-        self._at.wait(lambda: said.poll() is not None and not is_alive(self._at, "r"), within_s=60)
+        self._at.wait(lambda: said.exit_code is not None and not is_alive(self._at, "r"), within_s=60)
         return rows_of(self._at, "SELECT state FROM telemetry.replay WHERE name = 'r'")[0][0]
 
     def took_s(self, *words: str) -> float:
@@ -62,10 +61,10 @@ class Engineer:
 
 @pytest.mark.timeout(600)
 def test_promoted_and_undone_while_workers_run_and_killed_at_any_moment_nothing_is_lost(
-    lively: tuple[Site, Process], commands: Forks
+    lively: tuple[Site, Process],
 ) -> None:
     at, plant = lively
-    engineer = Engineer(at, commands)
+    engineer = Engineer(at)
     engineer.done("start", "r")
     engineer.done("promote", "r")
     longest_s = 1.5 * engineer.took_s("undo", "r")

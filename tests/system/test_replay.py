@@ -15,7 +15,6 @@ import pytest
 from pipeline.core.errors import SettingsError
 from pipeline.replaying import replays, stretches
 from pipeline.store.connect import connect
-from tests.forks import Forked, Forks
 from tests.system.processes import Site
 from tests.system.producing import delete_before
 
@@ -99,12 +98,12 @@ def test_a_replay_equals_the_live_run_in_every_table(lived: Site) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_replay_that_is_killed_at_any_moment_and_resumed_gives_the_same(lived: Site, commands: Forks) -> None:
+def test_a_replay_that_is_killed_at_any_moment_and_resumed_gives_the_same(lived: Site) -> None:
     chance = random.Random(20)
     command = ["replay", "start", "killed", "--processes=1", "--rate=1000"]
     stored = effective = 0
     for number in range(KILLS):
-        process = forked(lived, commands, f"replay-{number}", command)
+        process = lived.start(f"replay-{number}", *command)
         command = ["replay", "resume", "killed"]
         lived.wait(lambda: is_alive(lived, "killed"))
         if number % 4:
@@ -124,11 +123,6 @@ def test_a_replay_that_is_killed_at_any_moment_and_resumed_gives_the_same(lived:
     assert json.loads(resumed.stdout)["state"] == "complete"
     found = compared(lived, "killed")
     assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
-
-
-def forked(at: Site, commands: Forks, name: str, words: list[str]) -> Forked:
-    """Say a command in a process that begins at once."""
-    return commands.start("tests.system.commands:pipeline", at.folder / f"{name}.log", at.environment, words=words)
 
 
 @pytest.fixture

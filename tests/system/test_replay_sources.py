@@ -6,7 +6,8 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,16 @@ import pytest
 
 from pipeline.core.records import SourcePartition
 from tests.forks import Forks
-from tests.system.processes import Site
+from tests.system.processes import Site, sites
 from tests.system.producing import delete_before
-from tests.system.test_replay import PLANT, compared, ends, forked, is_alive, listed, stored_by
+from tests.system.test_replay import PLANT, compared, ends, is_alive, listed, stored_by
 
 PARTITIONS = 4
 
 
-@pytest.fixture
-def lived(site: Callable[..., Site], database) -> Site:
-    """A site whose workers have stored everything and kept a state early on."""
-    at = site(
+def live(make: Callable[..., Site], database: Any) -> Site:
+    """Return a site whose workers have stored everything and kept a state early on."""
+    at = make(
         partitions=PARTITIONS, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn, "INGEST__MAX_FUTURE_MS": 5000}
     )
     first = at.worker("first")
@@ -41,6 +41,20 @@ def lived(site: Callable[..., Site], database) -> Site:
     at.wait(lambda: at.stored() == at.merged() == total, within_s=120)
     assert first.stop() == 0
     return at
+
+
+@pytest.fixture(scope="module")
+def lived(
+    tmp_path_factory: pytest.TempPathFactory,
+    broker_address: str,
+    new_database: Callable[[], AbstractContextManager[Any]],
+    topic: Callable[..., str],
+    commands: Forks,
+) -> Iterator[Site]:
+    """The site of those tests that change neither its log nor its tables."""
+    folder = tmp_path_factory.mktemp("lived")
+    with new_database() as database, sites(folder, broker_address, database.dsn, topic, commands) as make:
+        yield live(make, database)
 
 
 def started(at: Site, name: str, *options: str) -> dict[str, Any]:
@@ -63,8 +77,23 @@ def count(at: Site, name: str, table: str, condition: str = "true") -> int:
 
 
 @pytest.mark.timeout(300)
-def test_what_the_log_has_lost_is_read_from_what_is_stored(lived: Site, broker_address: str) -> None:
+def test_what_the_log_has_lost_is_read_from_what_is_stored_and_what_is_nowhere_is_refused(
+    site: Callable[..., Site], broker_address: str, database
+) -> None:
+    lived = live(site, database)
     delete_before(broker_address, lived.topics[0], 1500, PARTITIONS)
+
+    with psycopg.connect(lived.dsn, autocommit=True) as connection:
+        mark = "UPDATE telemetry.source_progress SET effects_next = %s WHERE partition = 1"
+        stored = lived.one("SELECT effects_next FROM source_progress WHERE partition = 1")
+        connection.execute(mark, [1000])
+        refused = lived.run("replay", "start", "refused")
+        connection.execute(mark, [stored])
+    source = SourcePartition(lived.topics[0], 1)
+    assert refused.returncode == 78
+    assert f"the log of {source} has lost its beginning: it has offsets from 1500 on" in refused.stderr
+    assert "what is stored ends at 1000" in refused.stderr
+    assert lived.run("replay", "list", "--json").stdout.strip() == "[]"
 
     found = started(lived, "both")
 
@@ -135,12 +164,12 @@ def different(at: Site, one: str, other: str) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site, commands: Forks) -> None:
+def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) -> None:
     chance = random.Random(3)
     command = ["replay", "start", "killed", "--stored", "--processes=1", "--rate=1500"]
     stored = effective = 0
     for number in range(8):
-        process = forked(lived, commands, f"replay-{number}", command)
+        process = lived.start(f"replay-{number}", *command)
         command = ["replay", "resume", "killed"]
         lived.wait(lambda: is_alive(lived, "killed"))
         lived.wait(lambda before=stored: stored_by(lived, "killed") > before)
@@ -153,21 +182,6 @@ def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site, co
     assert lived.run("replay", "resume", "killed").returncode == 0
 
     assert same(lived, "killed")["event"][1] > 15_000
-
-
-@pytest.mark.timeout(200)
-def test_what_is_nowhere_is_refused(lived: Site, broker_address: str) -> None:
-    delete_before(broker_address, lived.topics[0], 1500, PARTITIONS)
-    with psycopg.connect(lived.dsn, autocommit=True) as connection:
-        connection.execute("UPDATE telemetry.source_progress SET effects_next = 1000 WHERE partition = 1")
-
-    refused = lived.run("replay", "start", "refused")
-
-    source = SourcePartition(lived.topics[0], 1)
-    assert refused.returncode == 78
-    assert f"the log of {source} has lost its beginning: it has offsets from 1500 on" in refused.stderr
-    assert "what is stored ends at 1000" in refused.stderr
-    assert lived.run("replay", "list", "--json").stdout.strip() == "[]"
 
 
 @pytest.mark.timeout(300)
