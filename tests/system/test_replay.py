@@ -26,10 +26,11 @@ PLANT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def lived(site: Callable[..., Site], database) -> Site:
+@pytest.fixture(scope="module")
+def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
     """A site whose workers have stored everything, one of them killed on the way."""
-    at = site(partitions=6, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
+    make, database = lasting_site
+    at = make(partitions=6, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
     first = at.worker("first")
     plant = at.start(
         "plant", "simulate", "--rate=6000", "--machines=300", "--messages=40000", f"--topic={at.topics[0]}", *PLANT
