@@ -63,7 +63,7 @@ def home(slot: int, window: int, mask: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def place(places: npt.NDArray[np.int32], entries: npt.NDArray[np.void], used: int, slot: int, window: int) -> int:
     """Return the entry of (slot, window); ``used`` itself if it is new, then its place is taken."""
     mask = len(places) - 1
