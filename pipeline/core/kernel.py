@@ -1,9 +1,6 @@
 """The fold's inner loop: one pass over a batch's messages and readings, in numba.
 
 Arrays in, arrays out; what each array means is said where it is made (:mod:`pipeline.core.state`, :mod:`pipeline.core.fold`).
-
-No array is made here, so none is counted (``_nrt``): to count references to the arrays, atomically at every touch, took six
-sevenths of the loop's time. A kernel that does make one is refused by the compiler.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core.banks import MEMORY
+from pipeline.core.compiling import uncounted
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
 from pipeline.core.windows import add_reading, place
@@ -144,7 +142,7 @@ def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]
     return entry, used
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@uncounted
 def _fold_readings(
     messages: Any,
     layouts: Any,
@@ -179,7 +177,7 @@ def _fold_readings(
     return used, flagged
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@uncounted
 def fold_messages(
     messages: Any,
     layouts: Any,

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline.core.compiling import uncounted
+
 DELTA = np.dtype(
     [
         ("window", np.int64),
@@ -63,7 +65,7 @@ def home(slot: int, window: int, mask: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@uncounted
 def place(places: npt.NDArray[np.int32], entries: npt.NDArray[np.void], used: int, slot: int, window: int) -> int:
     """Return the entry of (slot, window); ``used`` itself if it is new, then its place is taken."""
     mask = len(places) - 1
