@@ -107,26 +107,34 @@ class Archive:
             if manifest.cluster in {"", log.cluster}
         ]
         plain = all(manifest.is_slice and manifest.log == log for manifest, _ in chosen) and not len(self._superseded)
-        tables = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
-        if not tables:
+        read = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
+        if not read:
             return StoredEvents.of(())
-        table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+        table = pa.concat_tables([each for each, _ in read])
         offsets, places = table["source_offset"].to_numpy(), table["source_index"].to_numpy()
-        wanted = (offsets >= first) & (offsets < end)
+        wanted = np.concatenate([messages for _, messages in read]) & (offsets >= first) & (offsets < end)
         if not plain:
             wanted &= ~self._superseded.contain(halves(table["event_id"]), rows.micros(table, "stored_time"))
         return _ordered(table, offsets, places, np.flatnonzero(wanted))
 
-    def _table(self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool) -> pa.Table:
-        """Return the accepted messages in a file that are of this log."""
+    def _table(
+        self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool
+    ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+        """Return what is in a file of this log, and which rows of that are accepted messages."""
         table = files.read(self._place, file, _PLAIN if plain else _WHOLE)
-        of_type = pc.equal(table["event_type"], _TYPE)
-        if not pc.all(of_type).as_py():
-            table = table.filter(of_type)
-        if manifest.is_slice and manifest.log == log:
-            return table
-        mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
-        return rows.chosen(table, mine)
+        if not (manifest.is_slice and manifest.log == log):
+            mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
+            table = rows.chosen(table, mine)
+        return table.drop_columns(["event_type"]), _are_messages(table["event_type"])
+
+
+def _are_messages(types: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return which of some event types are those of accepted messages, shape (n,)."""
+    found = [np.empty(0, np.bool_)]
+    for chunk in types.chunks:
+        is_type = pc.equal(chunk.dictionary, _TYPE).to_numpy(zero_copy_only=False)
+        found.append(is_type[chunk.indices.to_numpy()])
+    return np.concatenate(found)
 
 
 def _pieces(events: StoredEvents) -> Iterator[StoredEvents]:
