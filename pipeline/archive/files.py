@@ -18,7 +18,7 @@ from pipeline.core.errors import ArchiveDamaged
 from pipeline.store.identity import Uuids
 
 _REPEATED = ["event_type"]
-"""Columns that come as dictionaries, as they are written: to look at a text for every row takes longer than the bodies do."""
+"""Columns that come as dictionaries, as they are written: so not every row's text is looked at."""
 
 _REPAIR = "restore it from a copy, or delete its manifest: what the database still has of it is then archived again"
 

@@ -16,7 +16,7 @@ _UNCOUNTED: dict[str, Any] = {"_nrt": False}
 def uncounted(function: F) -> F:
     """Return a kernel that counts no references to arrays.
 
-    Counted atomically at every touch, they took six sevenths of the fold's loop. What makes an array is refused by the
+    Counted atomically at every touch, they took four fifths of the fold's loop. What makes an array is refused by the
     compiler; views are allowed.
     """
     compiled: F = njit(cache=True, nogil=True, **_UNCOUNTED)(function)

@@ -130,7 +130,7 @@ def _with_lengths(columns: Sequence[Fixed]) -> Varying:
     """Return neighbours as one piece that has each value's length before it."""
     n = len(columns[0].block)
     widths = [column.block.shape[1] for column in columns]
-    # A value is moved as one item: byte by byte it takes three times as long
+    # A value is moved as one item, not byte by byte
     fields = [
         (f"length_{i}", ">i4") if of_length else (f"value_{i}", f"V{width}")
         for i, width in enumerate(widths)
