@@ -127,7 +127,9 @@ def batches(some: Iterable[StoredEvents], most: int = _AT_ONCE) -> Iterator[Stor
 
     Examples
     --------
-    >>> events = StoredEvents.of((at, place, 0, b"{}") for at, place in [(7, 0), (8, 1), (8, 3), (9, 0)])
+    >>> from pipeline.core.records import StoredEvent
+    >>> places = [(7, 0), (8, 1), (8, 3), (9, 0)]
+    >>> events = StoredEvents.of(StoredEvent(at, place, 0, b"{}") for at, place in places)
     >>> [batch.offsets.tolist() for batch in batches([events[:2], events[2:]], 2)]
     [[7, 8, 8], [9]]
     """

@@ -17,10 +17,11 @@ from pipeline.archive.manifests import DataFile, Manifest
 from pipeline.archive.place import Place
 from pipeline.archive.superseded import Superseded
 from pipeline.core.errors import ArchiveDamaged
+from pipeline.core.facts import INGESTED
 from pipeline.core.records import SourcePartition, StoredEvents
 
 _EVENTS_AT_ONCE = 10_000
-_TYPE = "Telemetry Ingest"
+_TYPES = pa.array(INGESTED)
 _PLAIN = ["event_type", "source_offset", "source_index", "ingest_time", "body"]
 _WHOLE = [*_PLAIN, "event_id", "entity_id", "event_time", "stored_time"]
 
@@ -125,14 +126,14 @@ class Archive:
         if not (manifest.is_slice and manifest.log == log):
             mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
             table = rows.chosen(table, mine)
-        return table.drop_columns(["event_type"]), _are_messages(table["event_type"])
+        return table, _are_messages(table["event_type"])
 
 
 def _are_messages(types: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Return which of some event types are those of accepted messages, shape (n,)."""
     found = [np.empty(0, np.bool_)]
     for chunk in types.chunks:
-        is_type = pc.equal(chunk.dictionary, _TYPE).to_numpy(zero_copy_only=False)
+        is_type = pc.is_in(chunk.dictionary, _TYPES).to_numpy(zero_copy_only=False)
         found.append(is_type[chunk.indices.to_numpy()])
     return np.concatenate(found)
 
@@ -154,4 +155,12 @@ def _ordered(
         chosen, offsets, places = chosen[first], offsets[first], places[first]
     # References to the bodies are put in order: Arrow would copy the bodies themselves
     bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy()[chosen].tolist()
-    return StoredEvents(offsets, places, (rows.micros(table, "ingest_time") // 1000)[chosen], bodies)
+    ingest_ms = (rows.micros(table, "ingest_time") // 1000)[chosen]
+    return StoredEvents(offsets, places, ingest_ms, bodies, _types(table["event_type"], chosen))
+
+
+def _types(types: pa.ChunkedArray, chosen: npt.NDArray[np.int64]) -> list[str]:
+    """Return the event types of some rows."""
+    named = [np.array(chunk.dictionary.to_pylist(), object)[chunk.indices.to_numpy()] for chunk in types.chunks]
+    found: list[str] = np.concatenate([np.empty(0, object), *named])[chosen].tolist()
+    return found

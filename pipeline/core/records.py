@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol, TypeGuard, overload
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.facts import MESSAGE_TYPES, TELEMETRY_INGEST
+
 
 class SourcePartition(NamedTuple):
     """One partition of one source topic; the unit of ownership, state and progress."""
@@ -76,12 +78,15 @@ class StoredEvent(NamedTuple):
         The broker's time, ms since the epoch, UTC.
     value
         Its own JSON, also if it was one of an array.
+    event_type
+        As what it was stored.
     """
 
     offset: int
     place: int
     timestamp: int
     value: bytes
+    event_type: str = TELEMETRY_INGEST
 
     @property
     def key(self) -> bytes | None:
@@ -90,8 +95,9 @@ class StoredEvent(NamedTuple):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Not stored."""
-        return ()
+        """Not stored, but for what they had to say about the type of a fact."""
+        said = MESSAGE_TYPES.get(self.event_type)
+        return () if said is None else (("type", said.encode()),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +112,8 @@ class StoredEvents(Sequence[StoredEvent]):
         The broker's time, ms since the epoch, UTC; shape (n,).
     bodies
         n JSON objects.
+    types
+        n event types: as what they were stored.
 
     Examples
     --------
@@ -118,13 +126,14 @@ class StoredEvents(Sequence[StoredEvent]):
     places: npt.NDArray[np.int32]
     ingest_ms: npt.NDArray[np.int64]
     bodies: list[bytes]
+    types: list[str]
 
     @classmethod
-    def of(cls, events: Iterable[tuple[int, int, int, bytes]]) -> StoredEvents:
-        """Return events that came one by one, each as :class:`StoredEvent` has it."""
-        columns = list(zip(*events, strict=True)) or [(), (), (), ()]
+    def of(cls, events: Iterable[StoredEvent]) -> StoredEvents:
+        """Return events that came one by one."""
+        columns = list(zip(*events, strict=True)) or [()] * 5
         numbers = np.array(columns[0], np.int64), np.array(columns[1], np.int32), np.array(columns[2], np.int64)
-        return cls(*numbers, list(columns[3]))
+        return cls(*numbers, list(columns[3]), list(columns[4]))
 
     @classmethod
     def joined(cls, some: Sequence[StoredEvents]) -> StoredEvents:
@@ -136,6 +145,7 @@ class StoredEvents(Sequence[StoredEvent]):
             np.concatenate([each.places for each in some]),
             np.concatenate([each.ingest_ms for each in some]),
             list(chain.from_iterable(each.bodies for each in some)),
+            list(chain.from_iterable(each.types for each in some)),
         )
 
     def __len__(self) -> int:
@@ -149,12 +159,14 @@ class StoredEvents(Sequence[StoredEvent]):
 
     def __getitem__(self, at: int | slice) -> StoredEvent | StoredEvents:
         if isinstance(at, slice):
-            return StoredEvents(self.offsets[at], self.places[at], self.ingest_ms[at], self.bodies[at])
-        return StoredEvent(int(self.offsets[at]), int(self.places[at]), int(self.ingest_ms[at]), self.bodies[at])
+            numbers = self.offsets[at], self.places[at], self.ingest_ms[at]
+            return StoredEvents(*numbers, self.bodies[at], self.types[at])
+        place = int(self.offsets[at]), int(self.places[at]), int(self.ingest_ms[at])
+        return StoredEvent(*place, self.bodies[at], self.types[at])
 
     def __iter__(self) -> Iterator[StoredEvent]:
         numbers = (column.tolist() for column in (self.offsets, self.places, self.ingest_ms))
-        return map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies, strict=True))
+        return map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies, self.types, strict=True))
 
 
 def are_stored(records: Sequence[SourceRecord]) -> TypeGuard[StoredEvents]:

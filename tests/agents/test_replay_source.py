@@ -13,7 +13,7 @@ from agents.replay_source import ChainClient
 from pipeline.broker.log_client import LogClient
 from pipeline.core.errors import BrokerUnavailable, DatabaseUnavailable, PipelineError
 from pipeline.core.marks import Evidence, LogRange, StoredMarks
-from pipeline.core.records import Record, SourcePartition, StoredEvents
+from pipeline.core.records import Record, SourcePartition, StoredEvent, StoredEvents
 from pipeline.history import StoredHistory
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
@@ -77,7 +77,7 @@ class History:
         try:
             for offset in range(first, end):
                 if offset % 3 == 0:
-                    yield StoredEvents.of((offset, place, 0, b"stored") for place in range(2))
+                    yield StoredEvents.of(StoredEvent(offset, place, 0, b"stored") for place in range(2))
                 elif offset == 7 and self.failures:
                     raise self.failures.pop()
         finally:

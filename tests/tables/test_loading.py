@@ -10,21 +10,23 @@ import pytest
 from hypothesis import given
 
 from pipeline.core.errors import NotOwner
+from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.fold import Marks, fold, project
 from pipeline.core.marks import Gap, GapReason
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvents
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent, StoredEvents
 from pipeline.core.state import PartitionState
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import batches, load
 from tests.core.sinks import SOURCE, MemorySink, record
-from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, garbage
+from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, facts, garbage
 
 refused_elements = st.sampled_from([b'{"machine_id":"m0"}', b"null", b'{"type":"??"}', b"7"])
-elements = accepted.map(lambda message: record(0, message).value) | refused_elements
+elements = (accepted | facts).map(lambda message: record(0, message).value) | refused_elements
 arrays = st.lists(elements, min_size=1, max_size=4).map(lambda bodies: b"[" + b",".join(bodies) + b"]")
 raw = st.one_of(
     *[accepted.map(lambda m: (m["ingest_ms"], record(0, m).value))] * 3,
+    facts.map(lambda m: (m["ingest_ms"], record(0, m).value)),
     garbage.map(lambda m: (m["ingest_ms"], m["garbage"])),
     arrays.map(lambda body: (BASE_MS, body)),
 )
@@ -52,9 +54,11 @@ def snapshot_at(records: list[Record], offset: int) -> bytes:
 
 
 def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> Iterator[StoredEvents]:
-    for (offset, place), (_, body) in sorted(sink.events.items()):
+    stored = {place: (body, TELEMETRY_INGEST) for place, (_, body) in sink.events.items()}
+    stored |= {place: (fact.body, fact.event_type) for place, fact in sink.facts.items()}
+    for (offset, place), (body, event_type) in sorted(stored.items()):
         if first <= offset < end:
-            yield StoredEvents.of([(offset, place, records[offset].timestamp, body)])
+            yield StoredEvents.of([StoredEvent(offset, place, records[offset].timestamp, body, event_type)])
 
 
 @given(streams, st.data())
@@ -95,6 +99,7 @@ def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Re
 
     assert sink.events == expected.events
     assert sink.dead_letters == expected.dead_letters
+    assert sink.facts == expected.facts
     assert sink.anomalies.keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():
         assert sink.anomalies[key] == pytest.approx(numbers, rel=1e-9)
@@ -175,7 +180,9 @@ def test_nothing_is_looked_for_that_nobody_can_have_stored() -> None:
 def test_batches_are_long_enough_and_hold_all_of_an_offset_however_the_events_come(
     places: list[int], cuts: list[int], most: int
 ) -> None:
-    events = StoredEvents.of((offset, place, 0, b"{}") for offset, count in enumerate(places) for place in range(count))
+    events = StoredEvents.of(
+        StoredEvent(offset, place, 0, b"{}") for offset, count in enumerate(places) for place in range(count)
+    )
     bounds = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
 
     found = list(batches([events[begin:end] for begin, end in pairwise(bounds)], most))
@@ -188,6 +195,6 @@ def test_batches_are_long_enough_and_hold_all_of_an_offset_however_the_events_co
 
 
 def test_a_batch_ends_at_a_megabyte_of_bodies() -> None:
-    events = StoredEvents.of((offset, 0, 0, bytes(300_000)) for offset in range(9))
+    events = StoredEvents.of(StoredEvent(offset, 0, 0, bytes(300_000)) for offset in range(9))
 
     assert [len(batch) for batch in batches([events[:2], events[2:]])] == [4, 4, 1]
