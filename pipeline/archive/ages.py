@@ -14,6 +14,9 @@ AGES = {
     "dead_letter": "stored_time",
     "anomaly": "event_time",
     "reading_window": "window_start",
+    "factory_window": "window_start",
+    "operating_cycle": "ended",
+    "cycle_reading": "last_time",
     "snapshot_history": "taken_at",
 }
 """Tables, and the column that says how old a row is."""

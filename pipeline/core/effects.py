@@ -9,8 +9,10 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.records import SourcePartition
+from pipeline.core.watermark import BEGINNING_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Effects:
         Position after the batch.
     checksum
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
+    watermark_ms
+        Watermark at ``next``, ms since the epoch, UTC.
     """
 
     next: int
@@ -104,6 +108,7 @@ class Effects:
     anomalies: list[Anomaly] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checksum: tuple[int, int] | None = None
+    watermark_ms: int = BEGINNING_MS
 
     @property
     def rows(self) -> int:
@@ -170,9 +175,9 @@ class MachineRow:
         Last value of every sensor.
     last_seen_ms, last_offset
         Event time (ms since the epoch, UTC) and offset of its newest message.
-    messages, duplicates, late, unverified
-        Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted though older
-        than the memory of duplicates.
+    messages, duplicates, late, very_late, unverified
+        Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted after the
+        allowed lateness too; accepted though older than the memory of duplicates.
     """
 
     machine_id: str
@@ -184,6 +189,7 @@ class MachineRow:
     messages: int
     duplicates: int
     late: int
+    very_late: int
     unverified: int
 
 
@@ -197,12 +203,17 @@ class Projections:
         The windows mark before and after.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
+    cycles_to_ms
+        No message that is on time belongs to a cycle that ended before, ms since the epoch, UTC.
     """
 
     expected: int
     next: int
     watermark_ms: int
+    cycles_to_ms: int
     windows: WindowRows
+    factories: FactoryRows
+    cycles: CycleRows
     machines: list[MachineRow]
 
 

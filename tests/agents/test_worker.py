@@ -36,7 +36,7 @@ def test_after_the_warm_up_nothing_is_left_to_compile() -> None:
 
     effects = fold(state, RecordBatch(source, "", 0, len(records), records), FoldRules(), Marks())
     rows.telemetry("c", source, effects.events)
-    rows.windows("c", source, project(state, 0, len(records), FoldRules().window).windows)
+    rows.windows("c", source, project(state, 0, len(records), FoldRules()).windows)
 
     assert len(effects.events) > 2000
     assert compiled() == before

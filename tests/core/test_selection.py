@@ -24,7 +24,7 @@ def unit_of(messages: list[dict]) -> UnitOfWork:
     records = [record(i, m) for i, m in enumerate(messages)]
     state = PartitionState()
     effects = fold(state, RecordBatch(SOURCE, "me", 0, len(records), records), RULES, Marks())
-    return UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES.window))
+    return UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES))
 
 
 @given(streams, selections)
