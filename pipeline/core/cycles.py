@@ -55,7 +55,7 @@ def _reset(sensor: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _close(memory: Any, row: int, emits: bool) -> None:
+def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
     """Close a machine's fragment; what the sink has already is forgotten."""
     fragment = memory.open[row]
     at, end = memory.ends[0], memory.ends[1]
@@ -75,7 +75,7 @@ def _close(memory: Any, row: int, emits: bool) -> None:
     if emits:
         closed = memory.closed[at]
         closed.machine, closed.started_ms, closed.ended_ms = row, fragment.started_ms, fragment.ended_ms
-        closed.messages = fragment.messages
+        closed.messages, closed.goes_on = fragment.messages, goes_on
         memory.ends[0], memory.ends[1] = at + 1, end
     fragment.messages = 0
 
@@ -94,10 +94,13 @@ def take_message(memory: Any, row: int, time_ms: int, gap_ms: int, emits: bool) 
         if emits:
             closed = memory.closed[memory.ends[0]]
             closed.machine, closed.started_ms, closed.ended_ms, closed.messages = row, time_ms, time_ms, 1
+            closed.goes_on = False
             memory.ends[0] += 1
         return False
-    if fragment.messages > 0 and (time_ms > fragment.ended_ms + gap_ms or time_ms - fragment.started_ms >= LONGEST_MS):
-        _close(memory, row, emits)
+    if fragment.messages > 0 and time_ms >= fragment.ended_ms:
+        goes_on = time_ms <= fragment.ended_ms + gap_ms
+        if not goes_on or time_ms - fragment.started_ms >= LONGEST_MS:
+            _close(memory, row, emits, goes_on)
     if fragment.messages == 0:
         fragment.started_ms = fragment.ended_ms = time_ms
     fragment.started_ms = min(fragment.started_ms, time_ms)
@@ -131,7 +134,7 @@ def _sweep_to(memory: Any, used: int, minute_ms: int, gap_ms: int, emits: bool) 
     for row in range(used):
         fragment = memory.open[row]
         if fragment.messages > 0 and fragment.ended_ms + gap_ms < minute_ms:
-            _close(memory, row, emits)
+            _close(memory, row, emits, False)
 
 
 @njit(cache=True, nogil=True, inline="always")

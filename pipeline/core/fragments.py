@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.core.moments import Moments, beginnings, combine
+from pipeline.core.moments import Moments, beginnings, combine, endings
 
 STATISTICS = [
     ("count", np.int64),
@@ -21,8 +21,16 @@ STATISTICS = [
 ]
 """Of the readings of one sensor in a fragment."""
 
-FRAGMENT = np.dtype([("machine", np.int32), ("started_ms", np.int64), ("ended_ms", np.int64), ("messages", np.int64)])
-"""A closed fragment."""
+FRAGMENT = np.dtype(
+    [
+        ("machine", np.int32),
+        ("goes_on", np.bool_),
+        ("started_ms", np.int64),
+        ("ended_ms", np.int64),
+        ("messages", np.int64),
+    ]
+)
+"""A closed fragment; ``goes_on`` if it was cut off, so that the state holds more of its cycle."""
 
 FRAGMENT_READINGS = np.dtype([*STATISTICS, ("slot", np.int32), ("fragment", np.int32)])
 """A sensor in a closed fragment."""
@@ -34,8 +42,9 @@ class Closed:
 
     Parameters
     ----------
-    machines, started_ms, ended_ms, messages
-        Machine row, times of the first and the last message (ms since the epoch, UTC), and how many there are; shape (n,).
+    machines, started_ms, ended_ms, messages, goes_on
+        Machine row, times of the first and the last message (ms since the epoch, UTC), how many there are, and whether more
+        of the cycle is to come; shape (n,).
     fragments, slots, last_time_ms
         Which fragment and sensor slot each aggregate of readings is of, and the time of its last; shape (m,).
     moments
@@ -46,6 +55,7 @@ class Closed:
     started_ms: npt.NDArray[np.int64]
     ended_ms: npt.NDArray[np.int64]
     messages: npt.NDArray[np.int64]
+    goes_on: npt.NDArray[np.bool_]
     fragments: npt.NDArray[np.int64]
     slots: npt.NDArray[np.int32]
     last_time_ms: npt.NDArray[np.int64]
@@ -59,6 +69,7 @@ class Closed:
             started_ms=self.started_ms[chosen],
             ended_ms=self.ended_ms[chosen],
             messages=self.messages[chosen],
+            goes_on=self.goes_on[chosen],
             fragments=(np.cumsum(chosen) - 1)[self.fragments[of]],
             slots=self.slots[of],
             last_time_ms=self.last_time_ms[of],
@@ -81,6 +92,8 @@ def join(fragments: npt.NDArray[np.void], readings: npt.NDArray[np.void], gap_ms
     number = np.empty(len(rows), np.int64)
     _islands(rows["machine"], rows["started_ms"], rows["ended_ms"], gap_ms, number)
     first = beginnings(number)
+    # The piece that ends last says whether there is more; of two, the one that was closed last
+    latest = np.lexsort((~rows["goes_on"], rows["ended_ms"], number))[endings(first, len(rows))]
     island = np.empty(len(rows), np.int64)
     island[order] = number
     of = island[readings["fragment"]]
@@ -90,8 +103,9 @@ def join(fragments: npt.NDArray[np.void], readings: npt.NDArray[np.void], gap_ms
     return Closed(
         machines=rows["machine"][first],
         started_ms=rows["started_ms"][first],
-        ended_ms=np.maximum.reduceat(rows["ended_ms"], first) if len(first) else rows["ended_ms"],
+        ended_ms=rows["ended_ms"][latest],
         messages=np.add.reduceat(rows["messages"], first) if len(first) else rows["messages"],
+        goes_on=rows["goes_on"][latest],
         fragments=of[begin],
         slots=sorted_readings["slot"][begin],
         last_time_ms=np.maximum.reduceat(sorted_readings["last_time_ms"], begin)

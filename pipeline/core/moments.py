@@ -73,3 +73,14 @@ def beginnings(*keys: Array) -> npt.NDArray[np.int64]:
     for key in keys:
         other |= key[1:] != key[:-1]
     return np.flatnonzero(np.append(True, other))
+
+
+def endings(first: npt.NDArray[np.int64], rows: int) -> npt.NDArray[np.int64]:
+    """Return where the groups of so many rows end that begin at ``first``: the place of each one's last row.
+
+    Examples
+    --------
+    >>> endings(np.array([0, 2, 3]), 4).tolist(), endings(np.empty(0, np.int64), 0).tolist()
+    ([1, 2, 3], [])
+    """
+    return np.append(first[1:], rows) - 1 if len(first) else first

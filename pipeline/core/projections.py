@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import MachineRow, WindowRows
-from pipeline.core.moments import beginnings, combine
+from pipeline.core.moments import beginnings, combine, endings
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import FACTORY_MS
 
@@ -66,13 +66,12 @@ def factory_rows(windows: WindowRows) -> FactoryRows:
     deltas, starts_ms, factories, sensors = deltas[order], starts_ms[order], factories[order], sensors[order]
     first = beginnings(starts_ms, factories, sensors)
     which = order[first].tolist()
-    last = np.append(first[1:], len(deltas)) - 1 if len(first) else first
     return FactoryRows(
         starts_ms=starts_ms[first],
         factory_ids=[windows.factory_ids[at] for at in which],
         sensors=[windows.sensors[at] for at in which],
         moments=combine(deltas, first),
-        last=deltas[last],
+        last=deltas[endings(first, len(deltas))],
         late=_sums(deltas["late"], first),
         very_late=_sums(deltas["very_late"], first),
     )

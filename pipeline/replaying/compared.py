@@ -108,7 +108,7 @@ TABLES = (
     Compared(
         "operating_cycle",
         ("machine_id", "started", "source_id"),
-        ("factory_id", "ended", "messages", "gap_ms"),
+        ("factory_id", "ended", "messages", "gap_ms", "goes_on"),
         (),
         "r.source_id = c.source_id",
         "c.is_counted AND c.is_even",

@@ -14,7 +14,7 @@ FACTORY_WINDOW = (
     "window_start, count, mean, m2, min, max, last, last_time, last_source, last_offset, last_index, late_count,"
     " very_late_count, source_id, factory_id, sensor"
 )
-FRAGMENT = "fragment, started, ended, messages, gap_ms, source_id, machine_id, factory_id"
+FRAGMENT = "fragment, started, ended, messages, gap_ms, goes_on, source_id, machine_id, factory_id"
 FRAGMENT_READING = "fragment, count, mean, m2, min, max, last_time, sensor"
 
 
@@ -51,6 +51,7 @@ def fragments(cluster: str, source: SourcePartition, merged: CycleRows) -> bytes
             copy.timestamps(closed.ended_ms),
             copy.fixed(closed.messages, ">i8"),
             copy.fixed(np.full(n, merged.gap_ms), ">i8"),
+            copy.fixed(closed.goes_on, "i1"),
             copy.constant(copy.int4(source_id(cluster, source)), n),
             copy.texts(merged.machine_ids),
             copy.texts(merged.factory_ids),

@@ -21,22 +21,23 @@ Cursor = psycopg.Cursor[Any]
 # A joined fragment without a number is a stored cycle
 _PREPARE: tuple[LiteralString, ...] = (
     "CREATE TEMPORARY TABLE incoming_fragment ON COMMIT DELETE ROWS AS"
-    " SELECT 0 AS fragment, started, ended, messages, gap_ms, source_id, machine_id, factory_id FROM operating_cycle"
+    " SELECT 0 AS fragment, started, ended, messages, gap_ms, goes_on, source_id, machine_id, factory_id FROM operating_cycle"
     " WITH NO DATA",
     "CREATE TEMPORARY TABLE incoming_fragment_reading ON COMMIT DELETE ROWS AS"
     " SELECT 0 AS fragment, count, mean, m2, min, max, last_time, sensor FROM cycle_reading WITH NO DATA",
     "CREATE TEMPORARY TABLE joined_fragment ON COMMIT DELETE ROWS AS"
-    " SELECT 0 AS fragment, started, started AS cycle_started, ended AS cycle_ended, messages, gap_ms, source_id,"
-    " machine_id, factory_id FROM operating_cycle WITH NO DATA",
+    " SELECT 0 AS fragment, started, ended, started AS cycle_started, ended AS cycle_ended, messages, gap_ms, goes_on,"
+    " source_id, machine_id, factory_id FROM operating_cycle WITH NO DATA",
 )
 
 # Of the stored cycles that began before a fragment only the last one can reach it, since they lie apart
 _JOIN: LiteralString = """
-INSERT INTO joined_fragment (fragment, started, cycle_started, cycle_ended, messages, gap_ms, source_id, machine_id, factory_id)
+INSERT INTO joined_fragment
+    (fragment, started, ended, cycle_started, cycle_ended, messages, gap_ms, goes_on, source_id, machine_id, factory_id)
 WITH piece AS (
-    SELECT fragment, started, ended, messages, gap_ms, source_id, machine_id, factory_id FROM incoming_fragment
+    SELECT fragment, started, ended, messages, gap_ms, goes_on, source_id, machine_id, factory_id FROM incoming_fragment
     UNION ALL
-    SELECT DISTINCT NULL::int, o.started, o.ended, o.messages, i.gap_ms, o.source_id, o.machine_id, o.factory_id
+    SELECT DISTINCT NULL::int, o.started, o.ended, o.messages, i.gap_ms, o.goes_on, o.source_id, o.machine_id, o.factory_id
     FROM incoming_fragment AS i CROSS JOIN LATERAL (
         (SELECT * FROM operating_cycle AS c
          WHERE c.machine_id = i.machine_id AND c.source_id = i.source_id AND c.started < i.started
@@ -48,8 +49,8 @@ WITH piece AS (
     ) AS o
     WHERE i.started <= o.ended + i.gap_ms * interval '1 millisecond'
 )
-SELECT fragment, started, min(started) OVER of_cycle, max(ended) OVER of_cycle, messages, gap_ms, source_id, machine_id,
-       factory_id
+SELECT fragment, started, ended, min(started) OVER of_cycle, max(ended) OVER of_cycle, messages, gap_ms, goes_on, source_id,
+       machine_id, factory_id
 FROM (
     SELECT *, count(*) FILTER (WHERE begins) OVER (PARTITION BY machine_id ORDER BY started, fragment) AS number
     FROM (
@@ -67,13 +68,13 @@ WHERE j.fragment IS NULL AND j.started <> j.cycle_started
   AND (o.machine_id, o.started, o.source_id) = (j.machine_id, j.started, j.source_id)
 """
 _KEEP: LiteralString = """
-INSERT INTO operating_cycle (machine_id, started, source_id, factory_id, ended, messages, gap_ms)
+INSERT INTO operating_cycle (machine_id, started, source_id, factory_id, ended, messages, gap_ms, goes_on)
 SELECT machine_id, cycle_started, source_id, (array_agg(factory_id ORDER BY fragment DESC NULLS LAST))[1], cycle_ended,
-       sum(messages), max(gap_ms)
+       sum(messages), max(gap_ms), (array_agg(goes_on ORDER BY ended DESC, goes_on))[1]
 FROM joined_fragment GROUP BY machine_id, cycle_started, source_id, cycle_ended
 ON CONFLICT (machine_id, started, source_id) DO UPDATE SET
     factory_id = excluded.factory_id, ended = excluded.ended, messages = excluded.messages, gap_ms = excluded.gap_ms,
-    updated_at = clock_timestamp()
+    goes_on = excluded.goes_on, updated_at = clock_timestamp()
 """
 # Readings of the earliest cycle stay where they are; those of the others and of the fragments are added
 _READINGS: LiteralString = (

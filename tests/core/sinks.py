@@ -80,7 +80,7 @@ class MemorySink:
         for at, machine in enumerate(rows.machine_ids):
             ended, messages = closed.ended_ms[at].item(), closed.messages[at].item()
             made.append((machine, {"started": closed.started_ms[at].item(), "ended": ended, "messages": messages}))
-            made[-1][1]["readings"] = {}
+            made[-1][1].update(readings={}, goes_on=closed.goes_on[at].item())
         for at, (fragment, sensor) in enumerate(zip(closed.fragments.tolist(), rows.sensors, strict=True)):
             new = {name: getattr(closed.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
             made[fragment][1]["readings"][sensor] = new | {"last_time": closed.last_time_ms[at].item()}

@@ -47,6 +47,7 @@ CREATE TABLE operating_cycle (
     ended       timestamptz NOT NULL,
     messages    bigint      NOT NULL,
     gap_ms      bigint      NOT NULL,
+    goes_on     boolean     NOT NULL,
     updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (machine_id, started, source_id)
 ) WITH (fillfactor = 70);
@@ -178,7 +179,7 @@ LEFT JOIN LATERAL (
 
 -- Pieces of a machine's cycles with the cycle they belong to: of a machine that moved, two partitions may have some of one cycle
 CREATE VIEW cycle_piece AS
-SELECT machine_id, started, source_id, factory_id, ended, messages, updated_at,
+SELECT machine_id, started, source_id, factory_id, ended, messages, goes_on, updated_at,
        min(started) OVER of_cycle AS cycle_started, max(ended) OVER of_cycle AS cycle_ended
 FROM (
     SELECT *, count(*) FILTER (WHERE begins) OVER (PARTITION BY machine_id ORDER BY started, source_id) AS number
@@ -195,7 +196,7 @@ CREATE VIEW dashboard.operating_cycle AS
 SELECT machine_id, (array_agg(factory_id ORDER BY ended DESC))[1] AS factory_id,
        cycle_started AS started, cycle_ended AS ended, cycle_ended - cycle_started AS duration,
        sum(messages)::bigint AS messages,
-       bool_and(coalesce(cycle_ended < cycles_to, false)) AS complete,
+       bool_and(coalesce(cycle_ended < cycles_to, false) AND (NOT goes_on OR ended < cycle_ended)) AS complete,
        max(updated_at) AS updated_at
 FROM cycle_piece LEFT JOIN source_reached USING (source_id)
 GROUP BY machine_id, cycle_started, cycle_ended;
@@ -210,14 +211,14 @@ FROM (
            cycle_ended AS ended, sum(count)::bigint AS count, max(mean_of_all) AS mean,
            sum(m2 + CASE WHEN abs(mean - mean_of_all) < 1e-161 THEN 0
                          ELSE count * ((mean - mean_of_all) * (mean - mean_of_all)) END) AS m2,
-           min(min) AS min, max(max) AS max, bool_and(coalesce(cycle_ended < cycles_to, false)) AS complete
+           min(min) AS min, max(max) AS max, bool_and(complete) AS complete
     FROM (
-        SELECT r.*, p.factory_id, p.cycle_started, p.cycle_ended, s.cycles_to,
+        SELECT r.*, p.factory_id, p.cycle_started, p.cycle_ended, o.complete,
                CASE WHEN abs(sum(r.mean * r.count) OVER of_cycle) < 1e-290 THEN 0
                     ELSE (sum(r.mean * r.count) OVER of_cycle) / (sum(r.count) OVER of_cycle)::float8 END AS mean_of_all
         FROM cycle_reading AS r
         JOIN cycle_piece AS p USING (machine_id, started, source_id)
-        LEFT JOIN source_reached AS s USING (source_id)
+        JOIN dashboard.operating_cycle AS o ON (o.machine_id, o.started) = (r.machine_id, p.cycle_started)
         WINDOW of_cycle AS (PARTITION BY r.machine_id, r.sensor, p.cycle_started)
     ) AS part
     GROUP BY machine_id, sensor, cycle_started, cycle_ended
