@@ -12,10 +12,13 @@ INDEX = "reading_window_minute"
 
 _STATE = f"SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{SCHEMA}.{INDEX}')"
 _DROP = f"DROP INDEX CONCURRENTLY {SCHEMA}.{INDEX}"
-_BUILD = f"""
-CREATE INDEX CONCURRENTLY {INDEX} ON {SCHEMA}.reading_window (
+BUILD = f"""
+CREATE INDEX {INDEX} ON {SCHEMA}.reading_window (
     machine_id, sensor, date_bin('1 minute', window_start, '2000-01-01 00:00:00+00'))
 """
+"""Builds it, inside a transaction too."""
+
+_BUILD_BESIDE = BUILD.replace("INDEX", "INDEX CONCURRENTLY", 1)
 _LOCK = f"SELECT pg_try_advisory_lock(hashtextextended('pipeline window index {SCHEMA}', 0))"
 
 
@@ -42,5 +45,5 @@ def bring_up_to_date(dsn: str) -> bool:
         if state is not None:
             # Whoever began it was interrupted
             connection.execute(_DROP)
-        connection.execute(_BUILD)
+        connection.execute(_BUILD_BESIDE)
         return True

@@ -21,7 +21,8 @@ RECORDS = [
     record(
         number,
         {
-            "machine": f"m{number % 2}",
+            # One that falls silent, so that its cycle ends
+            "machine": f"m{number % 2 if number > 20 else 2}",
             "time_ms": BASE_MS + 1000 * number,
             "ingest_ms": BASE_MS + 1000 * number,
             "seq": number,
@@ -32,6 +33,11 @@ RECORDS = [
     )
     for number in range(200)
 ]
+
+
+TABLES = {
+    "event", "reading_window", "factory_window", "operating_cycle", "cycle_reading", "anomaly", "machine_state", "dead_letter",
+}  # fmt: skip
 
 
 @dataclass
@@ -71,7 +77,7 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
     assert both.differing() == {}
     assert uneven == 0
     rows = {x.table: (x.live, x.shadow) for x in found if not x.column}
-    assert set(rows) == {"event", "reading_window", "anomaly", "machine_state", "dead_letter"}
+    assert set(rows) == TABLES
     assert all(live == shadow > 0 for live, shadow in rows.values()), rows
 
 
@@ -84,6 +90,10 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}reading_window SET mean = mean * (1 + 1e-8) WHERE machine_id = 'm0'", "reading_window", "mean"),
         ("UPDATE {}reading_window SET m2 = m2 * 1.1 WHERE machine_id = 'm0'", "reading_window", "stddev"),
         ("UPDATE {}reading_window SET late_count = 9", "reading_window", "late_count"),
+        ("UPDATE {}reading_window SET very_late_count = 9", "reading_window", "very_late_count"),
+        ("UPDATE {}factory_window SET last = last + 1", "factory_window", "last"),
+        ("UPDATE {}operating_cycle SET ended = ended + interval '1 ms'", "operating_cycle", "ended"),
+        ("UPDATE {}cycle_reading SET mean = mean * (1 + 1e-8)", "cycle_reading", "mean"),
         ("UPDATE {}anomaly SET score = score * (1 + 1e-8)", "anomaly", "score"),
         ("UPDATE {}anomaly SET detector = 'another'", "anomaly", "detector"),
         ("UPDATE {}machine_state SET readings = '{{}}' WHERE machine_id = 'm1'", "machine_state", "readings"),
@@ -107,7 +117,7 @@ def test_rounding_is_no_difference_and_the_largest_one_is_told(both: Both) -> No
     assert mean.largest == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("table", ["event", "reading_window", "anomaly", "machine_state", "dead_letter"])
+@pytest.mark.parametrize("table", sorted(TABLES))
 def test_rows_that_only_one_side_has_are_counted(both: Both, table: str) -> None:
     gone = both.admin.execute(f"DELETE FROM {both.replay.schema}.{table}").rowcount
     assert both.differing()[table, ""] == (gone, 0, 0)
@@ -128,7 +138,7 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
         "UPDATE {}machine_state SET messages = 1",
         "DELETE FROM {}reading_window WHERE window_start >= (SELECT max(window_start) FROM {}reading_window)",
         "UPDATE {}source_progress SET effects_next = 120, windows_next = 110, watermark ="
-        " (SELECT max(window_start) + interval '1 minute' FROM {}reading_window)",
+        " (SELECT max(window_start) + interval '30 seconds' FROM {}reading_window)",
     ):
         both.admin.execute(statement.replace("{}", live))
 

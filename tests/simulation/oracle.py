@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from pipeline.core.records import SourcePartition
+from pipeline.core.windows import BASE_MS
 from tests.core.plain import Plain
 from tests.core.sinks import MemorySink
 from tests.core.test_fold_laws import assert_same_windows
@@ -155,7 +156,7 @@ def _check_lost(source: SourcePartition, log: Log, tables: Tables, began: int) -
 
 def _readings(messages: Iterator[dict[str, Any]]) -> Counter[tuple[str, str, int]]:
     return Counter(
-        (message["machine"], sensor, message["time_ms"] // 60_000 * 60_000)
+        (message["machine"], sensor, message["time_ms"] // BASE_MS * BASE_MS)
         for message in messages
         if not _is_dead(message)
         for sensor in message["readings"]
@@ -178,6 +179,6 @@ def _check_windows_count_events(tables: Tables) -> None:
     stored: Counter[tuple[str, str, int]] = Counter()
     for _, _, _, body in tables.events:
         message = orjson.loads(body)
-        start_ms = int(dt.datetime.fromisoformat(message["time"]).timestamp() * 1000) // 60_000 * 60_000
+        start_ms = int(dt.datetime.fromisoformat(message["time"]).timestamp() * 1000) // BASE_MS * BASE_MS
         stored.update((message["machine_id"], sensor, start_ms) for sensor in message["readings"])
     _compare("readings counted", dict(stored), {key: row["count"] for key, row in tables.windows.items()})
