@@ -11,7 +11,7 @@ ALTER TABLE source_progress ADD COLUMN events_watermark timestamptz, ADD COLUMN 
 -- A dashboard asks for the minutes of some time. `pipeline migrate` builds it beside its writers where rows are there already
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM reading_window) THEN
-        CREATE INDEX reading_window_minute ON reading_window (
+        CREATE INDEX IF NOT EXISTS reading_window_minute ON reading_window (
             machine_id, sensor, date_bin('1 minute', window_start, '2000-01-01 00:00:00+00'));
     END IF;
 END $$;
