@@ -162,7 +162,8 @@ class Cycles:
 
     def add_machine(self) -> None:
         """Make room for one more machine."""
-        self.open.rows[self.open.append()]["first_slot"] = -1
+        row = self.open.append()
+        self.open.rows[row]["first_slot"] = -1
 
     def add_slot(self, machine: int) -> None:
         """Make room for one more sensor of a machine, which has a row here."""

@@ -162,3 +162,16 @@ def test_cycles_are_complete_up_to_the_gap_before_the_minute_that_was_swept(swep
 
     minute_ms = (state.watermark_ms // 60_000) * 60_000
     assert project(state, 0, len(some), RULES).cycles_to_ms == minute_ms - 30_000
+
+
+def test_many_machines_with_many_sensors_have_their_cycles() -> None:
+    messages = [
+        {**message(f"m{n}", at), "readings": {f"s{n * k}": float(at) for k in range(1, 4)}}
+        for at in (0, 20, 100)
+        for n in range(300)
+    ]
+    sink = MemorySink()
+
+    feed(sink, PartitionState(), records([*messages, CLOSING]), [300, 450], RULES)
+
+    assert_same_cycles(plainly(messages), sink.cycle_rows())

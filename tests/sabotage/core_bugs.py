@@ -126,8 +126,8 @@ CORE_BUGS = [
     Bug(
         "open cycles are not part of a snapshot",
         "pipeline.core.cycles",
-        "        self.open.load(arrays[\"cycles\"])\n",
-        "        self.open.load(arrays[\"cycles\"])\n        self.open.rows[\"messages\"] = 0\n",
+        '        self.open.load(arrays["cycles"])\n',
+        '        self.open.load(arrays["cycles"])\n        self.open.rows["messages"] = 0\n',
         _CYCLES + "test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart",
     ),
 ]
