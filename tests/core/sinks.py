@@ -63,28 +63,10 @@ class MemorySink:
             )
             for name in counts:
                 counts[name] += getattr(m, name)
-        self._merge_factories(due.factories)
-        self._merge_cycles(due.cycles)
-        self.marks = Marks(self.marks.effects, due.next)
-
-    def _merge_factories(self, rows: FactoryRows) -> None:
-        of = rows.moments
-        for at, key in enumerate(zip(rows.factory_ids, rows.sensors, rows.starts_ms.tolist(), strict=True)):
-            new = {name: getattr(of, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
-            new |= {name: rows.last[at][name].item() for name in ("last", *ORDER)}
-            new |= {"late": rows.late[at].item(), "very_late": rows.very_late[at].item()}
+        for key, new in factory_deltas(due.factories).items():
             self.factories[key] = merged(self.factories[key], new) if key in self.factories else new
-
-    def _merge_cycles(self, rows: CycleRows) -> None:
-        closed, made = rows.closed, []
-        for at, machine in enumerate(rows.machine_ids):
-            ended, messages = closed.ended_ms[at].item(), closed.messages[at].item()
-            made.append((machine, {"started": closed.started_ms[at].item(), "ended": ended, "messages": messages}))
-            made[-1][1].update(readings={}, goes_on=closed.goes_on[at].item())
-        for at, (fragment, sensor) in enumerate(zip(closed.fragments.tolist(), rows.sensors, strict=True)):
-            new = {name: getattr(closed.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
-            made[fragment][1]["readings"][sensor] = new | {"last_time": closed.last_time_ms[at].item()}
-        self.fragments.extend(made)
+        self.fragments.extend(fragments_of(due.cycles))
+        self.marks = Marks(self.marks.effects, due.next)
 
     def window_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
         return {(machine, sensor, at // 30_000): window_row(w) for (machine, sensor, at), w in self.windows.items()}
@@ -101,6 +83,30 @@ class MemorySink:
             else:
                 cycles.append((machine, new))
         return {(machine, cycle["started"]): cycle_row(cycle) for machine, cycle in cycles}
+
+
+def factory_deltas(rows: FactoryRows) -> dict[tuple[str, str, int], dict[str, float]]:
+    """Return deltas by factory, sensor and window start."""
+    found = {}
+    for at, key in enumerate(zip(rows.factory_ids, rows.sensors, rows.starts_ms.tolist(), strict=True)):
+        new = {name: getattr(rows.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
+        new |= {name: rows.last[at][name].item() for name in ("last", *ORDER)}
+        assert key not in found, "two of one key"
+        found[key] = new | {"late": rows.late[at].item(), "very_late": rows.very_late[at].item()}
+    return found
+
+
+def fragments_of(rows: CycleRows) -> list[tuple[str, dict]]:
+    """Return closed fragments as pairs of machine and fragment."""
+    closed, made = rows.closed, []
+    for at, machine in enumerate(rows.machine_ids):
+        new = {"started": closed.started_ms[at].item(), "ended": closed.ended_ms[at].item(), "readings": {}}
+        new |= {"messages": closed.messages[at].item(), "goes_on": closed.goes_on[at].item()}
+        made.append((machine, new))
+    for at, (fragment, sensor) in enumerate(zip(closed.fragments.tolist(), rows.sensors, strict=True)):
+        new = {name: getattr(closed.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
+        made[fragment][1]["readings"][sensor] = new | {"last_time": closed.last_time_ms[at].item()}
+    return made
 
 
 ORDER = ("last_time_ms", "last_offset", "last_index")
