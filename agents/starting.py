@@ -20,7 +20,7 @@ def warm_up() -> None:
     state = PartitionState()
     effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
     state.deltas.reserve(2 * len(state.deltas.entries))
-    project(state, 0, 1, FoldRules().window)
+    project(state, 0, 1, FoldRules())
     rows.telemetry("", source, effects.events)
 
 

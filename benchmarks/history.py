@@ -15,7 +15,8 @@ from benchmarks.load import INTERVAL_MS, SENSORS
 from benchmarks.services import PARTITIONS
 from pipeline.core.effects import Events
 from pipeline.core.records import SourcePartition
-from pipeline.store import copy_binary, rows
+from pipeline.core.windows import BASE_MS
+from pipeline.store import copy_binary, rows, window_index
 
 FACTORIES = 5
 # Half past six in the evening of a day: the last hour lies in two partitions of the table
@@ -34,9 +35,9 @@ _BODY = (
 
 _WINDOWS = """
 INSERT INTO reading_window
-SELECT format('machine-%%s', lpad(machine::text, 5, '0')), 'sensor-' || sensor, minute, 'factory-' || machine %% %(factories)s,
-       12, 50, 11, 48, 52, 50.5, minute + interval '55 s', 1, 1, 0, 0, 1, minute
-FROM (SELECT to_timestamp(%(minute)s) AS minute) AS at, generate_series(0, %(machines)s - 1) AS machine,
+SELECT format('machine-%%s', lpad(machine::text, 5, '0')), 'sensor-' || sensor, begins, 'factory-' || machine %% %(factories)s,
+       %(readings)s, 50, 11, 48, 52, 50.5, begins + interval '25 s', 1, 1, 0, 0, 1, begins, 0, %(length_s)s
+FROM (SELECT to_timestamp(%(begin)s) AS begins) AS at, generate_series(0, %(machines)s - 1) AS machine,
      generate_series(0, %(sensors)s - 1) AS sensor
 """
 _ANOMALIES = """
@@ -143,9 +144,13 @@ class History:
         machines = max(1, int(self.events * SENSORS * INTERVAL_MS / 60_000) // (1440 * SENSORS))
         whose = {"machines": machines, "sensors": SENSORS, "factories": FACTORIES}
         connection.execute("ALTER TABLE reading_window DROP CONSTRAINT reading_window_pkey")
-        for minute in range(1440):
-            connection.execute(_WINDOWS, {"minute": DAY_BEGIN_S + minute * 60, **whose})
+        connection.execute(f"DROP INDEX {window_index.INDEX}")
+        length_s = BASE_MS // 1000
+        window = {"length_s": length_s, "readings": BASE_MS // INTERVAL_MS}
+        for begin in range(DAY_BEGIN_S, DAY_BEGIN_S + 86_400, length_s):
+            connection.execute(_WINDOWS, {"begin": begin, **window, **whose})
         connection.execute("ALTER TABLE reading_window ADD PRIMARY KEY (machine_id, sensor, window_start)")
+        connection.execute(window_index.BUILD)
         connection.commit()
         return machines
 

@@ -83,7 +83,7 @@ class Stored:
         source, state, owner = self._sources[partition], self._states[partition], self._owners[partition]
         first, end = self._merged[partition], records[-1].offset + 1
         effects: Effects = fold(state, RecordBatch(source, owner, first, end, records), self._rules, Marks())
-        due = project(state, first, end, self._rules.window)
+        due = project(state, first, end, self._rules)
         self._sink.store([UnitOfWork(source, owner, first, end, [effects], due)])
         self._merged[partition] = end
 

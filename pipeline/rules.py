@@ -17,6 +17,8 @@ def fold_rules(settings: Settings) -> FoldRules:
         codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
         spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
         watermark_delay_ms=settings.windows.watermark_delay_ms,
+        allowed_lateness_ms=settings.windows.allowed_lateness_ms,
+        cycle_gap_ms=settings.windows.cycle_gap_ms,
     )
 
 

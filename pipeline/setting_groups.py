@@ -133,6 +133,15 @@ class Retention(Group):
     maintenance_days: int = Field(
         0, ge=0, le=36_500, description="Days of `maintenance_record` kept, by event time; 0: for ever"
     )
+    factory_window_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `factory_window` kept, by event time; 0: for ever"
+    )
+    operating_cycle_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `operating_cycle` kept, by the cycle's end; 0: for ever"
+    )
+    cycle_reading_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `cycle_reading` kept, by the last reading's event time; 0: for ever"
+    )
     snapshot_history_days: int = Field(
         30, ge=0, le=36_500, description="Days that a state is kept for replays that begin at it; 0: for ever"
     )
@@ -152,6 +161,15 @@ class Windows(Group):
 
     watermark_delay_ms: int = Field(
         10_000, ge=0, le=10**9, description="How long after a window's end its readings are still on time, ms"
+    )
+    allowed_lateness_ms: int = Field(
+        7_200_000,
+        ge=0,
+        le=10**12,
+        description="How much later they are merely late, ms; later yet they count as very late",
+    )
+    cycle_gap_ms: int = Field(
+        30_000, ge=0, le=10**9, description="Longest time between two messages of one operating cycle, ms"
     )
 
 

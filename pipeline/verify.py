@@ -12,6 +12,7 @@ import psycopg
 
 from pipeline import verify_queries as queries
 from pipeline.core.errors import SettingsError
+from pipeline.core.windows import BASE_MS
 from pipeline.store.connect import Connection, address, connect
 from pipeline.store.failures import failure
 from pipeline.store.migrate import require_schema
@@ -34,7 +35,7 @@ def verify(
     dsn: str,
     *,
     group: str,
-    window_ms: int = 60_000,
+    window_ms: int = BASE_MS,
     delay_ms: int | None = None,
     bounds: Bounds = _EVERYTHING,
     told: Told = _silent,

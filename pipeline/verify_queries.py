@@ -113,11 +113,11 @@ WINDOWS: LiteralString = (
     """
 COPY (
     SELECT machine_id, sensor, greatest(least(date_part('epoch', window_start) * 1000, 9e18), -9e18)::bigint,
-           count, mean, m2, min, max, last, source_id
+           count, mean, m2, min, max, last, length_s * 1000, source_id
     FROM reading_window
     WHERE (%(since)s::timestamptz IS NULL OR window_start >= %(since)s::timestamptz)
       AND (%(until)s::timestamptz IS NULL
-           OR window_start <= %(until)s::timestamptz - make_interval(secs => %(window_ms)s / 1000.0))
+           OR window_start <= %(until)s::timestamptz - make_interval(secs => length_s))
 """
     + _BOUNDS
     + ") TO STDOUT (FORMAT csv)"

@@ -82,7 +82,7 @@ class OwnedPartition:
         """
         unit = self.take(2**62) or UnitOfWork(self.source, self.owner, self.effects_mark, self.effects_mark, [])
         if self.position >= self.windows_mark:
-            unit = replace(unit, projections=project(self.state, self.windows_mark, self.position, rules.window))
+            unit = replace(unit, projections=project(self.state, self.windows_mark, self.position, rules))
         return unit if unit.effects or unit.projections else None
 
     def stored(self, unit: UnitOfWork) -> None:

@@ -21,7 +21,13 @@ MACHINE = np.dtype(
 """``remembered`` counts the messages that went into the memory of duplicates; ``layout`` is the newest message's."""
 
 MACHINE_COUNTS = np.dtype(
-    [("messages", np.int64), ("duplicates", np.int64), ("late", np.int64), ("unverified", np.int64)]
+    [
+        ("messages", np.int64),
+        ("duplicates", np.int64),
+        ("late", np.int64),
+        ("very_late", np.int64),
+        ("unverified", np.int64),
+    ]
 )
 """What a machine did since the last merge into the sink."""
 

@@ -9,9 +9,11 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
 from pipeline.core.records import SourcePartition
+from pipeline.core.watermark import BEGINNING_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Effects:
         Accepted messages that are no telemetry, in (offset, index) order.
     checksum
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
+    watermark_ms
+        Watermark at ``next``, ms since the epoch, UTC.
     """
 
     next: int
@@ -109,6 +113,7 @@ class Effects:
     anomalies: list[Anomaly] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checksum: tuple[int, int] | None = None
+    watermark_ms: int = BEGINNING_MS
     facts: list[Fact] = field(default_factory=list)
 
     @property
@@ -184,9 +189,9 @@ class MachineRow:
         Last value of every sensor.
     last_seen_ms, last_offset
         Event time (ms since the epoch, UTC) and offset of its newest message.
-    messages, duplicates, late, unverified
-        Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted though older
-        than the memory of duplicates.
+    messages, duplicates, late, very_late, unverified
+        Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted after the
+        allowed lateness too; accepted though older than the memory of duplicates.
     """
 
     machine_id: str
@@ -198,6 +203,7 @@ class MachineRow:
     messages: int
     duplicates: int
     late: int
+    very_late: int
     unverified: int
 
 
@@ -211,12 +217,17 @@ class Projections:
         The windows mark before and after.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
+    cycles_to_ms
+        No message that is on time belongs to a cycle that ended before, ms since the epoch, UTC.
     """
 
     expected: int
     next: int
     watermark_ms: int
+    cycles_to_ms: int
     windows: WindowRows
+    factories: FactoryRows
+    cycles: CycleRows
     machines: list[MachineRow]
 
 

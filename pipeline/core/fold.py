@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
-from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
+from pipeline.core.effects import Anomaly, Effects, Events, Projections
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
+from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, window_rows
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -36,18 +37,30 @@ class FoldRules:
         The tumbling windows of readings.
     watermark_delay_ms
         How long after a window's end its readings are still on time, ms; ≥ 0.
+    allowed_lateness_ms
+        How much later they still are merely late, ms; ≥ 0. Later yet they are merged too, and counted as very late.
+    cycle_gap_ms
+        Longest time between two messages of one operating cycle, ms; ≥ 0.
     """
 
     codec: CodecRules = field(default_factory=CodecRules)
     spikes: SpikeRules = field(default_factory=SpikeRules)
     window: Tumbling = field(default_factory=Tumbling)
     watermark_delay_ms: int = 10_000
+    allowed_lateness_ms: int = 7_200_000
+    cycle_gap_ms: int = 30_000
 
     def numbers(self) -> Rules:
         """Return what the kernel needs of it."""
         spikes = self.spikes
         return Rules(
-            self.window.size_ms, self.watermark_delay_ms, spikes.threshold, spikes.fading, float(spikes.warm_up)
+            self.window.size_ms,
+            self.watermark_delay_ms,
+            self.allowed_lateness_ms,
+            self.cycle_gap_ms,
+            spikes.threshold,
+            spikes.fading,
+            float(spikes.warm_up),
         )
 
 
@@ -107,6 +120,7 @@ def fold(
         facts=[fact for fact in columns.facts if fact.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
+        watermark_ms=state.watermark_ms,
     )
 
 
@@ -129,7 +143,7 @@ def _fold_columns(
             columns.values,
         ),
         state.layout_arrays(),
-        state.memory(),
+        state.memory(len(layouts), len(columns.values)),
         rules.numbers(),
         state.watermark_ms,
         state.deltas.used,
@@ -159,7 +173,7 @@ def _anomalies(state: PartitionState, columns: Columns, found: npt.NDArray[np.vo
     ]
 
 
-def project(state: PartitionState, expected: int, position: int, window: Tumbling) -> Projections:
+def project(state: PartitionState, expected: int, position: int, rules: FoldRules) -> Projections:
     """Take what is to be merged since the windows mark, and begin anew.
 
     Parameters
@@ -170,45 +184,15 @@ def project(state: PartitionState, expected: int, position: int, window: Tumblin
         Where the state stands: the windows mark after the merge.
     """
     state.settle_names()
-    machines = _machine_rows(state)
-    deltas, first = state.forget_deltas(window.size_ms)
-    slots = deltas["slot"]
-    owners = state.sensors.rows["machine"][slots].tolist()
+    machines = machine_rows(state)
+    windows = window_rows(state, rules.window.size_ms)
     return Projections(
         expected=expected,
         next=position,
         watermark_ms=state.watermark_ms,
-        windows=WindowRows(
-            deltas=deltas,
-            first=first,
-            starts_ms=deltas["window"] * window.size_ms,
-            machine_ids=[state.machine_ids[row] for row in owners],
-            factory_ids=[state.factory_ids[row] for row in owners],
-            sensors=[state.sensor_names[slot] for slot in slots.tolist()],
-        ),
+        cycles_to_ms=state.cycles.swept_ms - rules.cycle_gap_ms,
+        windows=windows,
+        factories=factory_rows(windows),
+        cycles=cycle_rows(state, rules.cycle_gap_ms),
         machines=machines,
     )
-
-
-def _machine_rows(state: PartitionState) -> list[MachineRow]:
-    counts = state.counts.rows[: state.counts.used]
-    changed = (counts["messages"] > 0) | (counts["duplicates"] > 0)
-    readings: dict[int, dict[str, float]] = {row: {} for row in np.flatnonzero(changed).tolist()}
-    sensors = state.sensors.rows[: state.sensors.used]
-    for slot in np.flatnonzero(changed[sensors["machine"]] & (sensors["known"] == 1)).tolist():
-        readings[int(sensors["machine"][slot])][state.sensor_names[slot]] = float(sensors["last"][slot])
-    return [
-        MachineRow(
-            machine_id=state.machine_ids[row],
-            factory_id=state.factory_ids[row],
-            machine_type=state.machine_types[row],
-            readings=last,
-            last_seen_ms=int(state.machines.rows["last_seen_ms"][row]),
-            last_offset=int(state.machines.rows["last_offset"][row]),
-            messages=int(counts["messages"][row]),
-            duplicates=int(counts["duplicates"][row]),
-            late=int(counts["late"][row]),
-            unverified=int(counts["unverified"][row]),
-        )
-        for row, last in readings.items()
-    ]

@@ -13,6 +13,7 @@ from numba import njit
 
 from pipeline.core.banks import MEMORY
 from pipeline.core.compiling import uncounted
+from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
 from pipeline.core.windows import add_reading, place
@@ -57,6 +58,8 @@ class Memory(NamedTuple):
     merged_ms: Array
     entries: Array
     places: Array
+    cycles: CycleMemory
+    machines_used: int
 
 
 class Rules(NamedTuple):
@@ -64,6 +67,8 @@ class Rules(NamedTuple):
 
     window_ms: int
     delay_ms: int
+    allowed_lateness_ms: int
+    cycle_gap_ms: int
     threshold: float
     fading: float
     warm_up: float
@@ -131,6 +136,7 @@ def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]
         new.slot = slot
         new.count = 0
         new.late = 0
+        new.very_late = 0
         new.mean = 0.0
         new.m2 = 0.0
         new.min = np.inf
@@ -152,6 +158,8 @@ def _fold_readings(
     begin: int,
     counted: bool,
     late: bool,
+    very_late: bool,
+    is_open: bool,
     used: int,
     flagged: int,
     found: Array,
@@ -171,9 +179,10 @@ def _fold_readings(
         _keep_last(sensor, value, time_ms, offset, index)
         if counted:
             entry, used = _entry_of(memory, used, slot, window)
-            add_reading(memory.entries[entry], value, time_ms, offset, index, late)
+            add_reading(memory.entries[entry], value, time_ms, offset, index, late, very_late)
         else:
             memory.merged_ms[slot] = max(memory.merged_ms[slot], time_ms)
+        take_reading(memory.cycles, slot, value, time_ms, is_open, counted)
     return used, flagged
 
 
@@ -217,11 +226,17 @@ def fold_messages(
             continue
         machine.layout = layout
         _remember(machine, memory.sent[row], messages.seqs[i], time_ms, offset)
-        late = (time_ms // rules.window_ms + 1) * rules.window_ms <= watermark_ms
+        end_ms = (time_ms // rules.window_ms + 1) * rules.window_ms
+        late, very_late = end_ms <= watermark_ms, end_ms + rules.allowed_lateness_ms <= watermark_ms
         if counted:
             counts.messages += 1
             counts.late += late
+            counts.very_late += very_late
             counts.unverified += unverified
-        used, flagged = _fold_readings(messages, layouts, memory, rules, i, begin, counted, late, used, flagged, found)
+        is_open = take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
+        used, flagged = _fold_readings(
+            messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found
+        )
         watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], rules.delay_ms)
+        sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
     return watermark_ms, used, flagged

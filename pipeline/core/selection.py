@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import Effects, Projections, UnitOfWork
+from pipeline.core.windows import FACTORY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,11 @@ class Selection:
     Parameters
     ----------
     factories, machines
-        Ids. Dead letters have neither: with one of these, none is wanted.
+        Ids. Dead letters have neither: with one of these, none is wanted. Windows of factories are about all of their machines:
+        with machines, none is wanted.
     since_ms, until_ms
-        Event time ``[since, until)``, ms since the epoch, UTC; of a window, all of it. With one of these no machine state is
-        wanted: it is about all that a machine ever sent.
+        Event time ``[since, until)``, ms since the epoch, UTC; of a window, all of it. With one of these no machine
+        state is wanted, which is about all that a machine ever sent, and no operating cycle, which may have begun before.
     """
 
     factories: frozenset[str] = frozenset()
@@ -97,7 +100,23 @@ class Selection:
         rows = of.windows
         wanted = self._wanted(rows.machine_ids, rows.factory_ids, rows.starts_ms, rows.starts_ms + window_ms - 1)
         machines = [] if self.is_timed else [m for m in of.machines if self._is_of(m.machine_id, m.factory_id)]
-        return replace(of, windows=rows.where(wanted), machines=machines)
+        return replace(
+            of,
+            windows=rows.where(wanted),
+            factories=self._factories(of.factories),
+            cycles=self._cycles(of.cycles),
+            machines=machines,
+        )
+
+    def _factories(self, of: FactoryRows) -> FactoryRows:
+        if self.machines:
+            return of.where(np.zeros(len(of.starts_ms), np.bool_))
+        return of.where(self._wanted([], of.factory_ids, of.starts_ms, of.starts_ms + FACTORY_MS - 1))
+
+    def _cycles(self, of: CycleRows) -> CycleRows:
+        closed = of.closed
+        wanted = self._wanted(of.machine_ids, of.factory_ids, closed.started_ms, closed.ended_ms)
+        return of.where(wanted & (not self.is_timed))
 
     def _wanted(
         self,
@@ -106,7 +125,7 @@ class Selection:
         first_ms: npt.NDArray[np.int64],
         last_ms: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.bool_]:
-        wanted = np.ones(len(machine_ids), np.bool_)
+        wanted = np.ones(len(factory_ids), np.bool_)
         if self.machines:
             wanted &= np.fromiter((each in self.machines for each in machine_ids), np.bool_, len(machine_ids))
         if self.factories:

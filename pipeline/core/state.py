@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import banks
+from pipeline.core.cycles import Cycles
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
 
 _SHAPES_PER_MACHINE = 8
@@ -41,6 +42,7 @@ class PartitionState:
         self.slot_entries = banks.Bank(np.dtype(np.int32))
         self.merged_ms = banks.Bank(np.dtype(np.int64))
         self.deltas = WindowDeltas()
+        self.cycles = Cycles()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._forget_layouts()
@@ -88,6 +90,7 @@ class PartitionState:
         row = self.machines.append()
         self.counts.append()
         self.sent.append()
+        self.cycles.add_machine()
         self.machines.rows[row]["last_offset"] = -1
         self.machines.rows[row]["layout"] = -1
         self._machine_rows[machine_id] = row
@@ -105,6 +108,7 @@ class PartitionState:
             self.slot_entries.rows[slot] = -1
             self.merged_ms.append()
             self.merged_ms.rows[slot] = BEGINNING_MS
+            self.cycles.add_slot(row)
             self._slots[row, name] = slot
             self.sensor_names.append(name)
         return slot
@@ -125,8 +129,8 @@ class PartitionState:
             )
         return self._layout_arrays
 
-    def memory(self) -> Memory:
-        """Return the banks as the kernel takes them; valid until the next registration."""
+    def memory(self, messages: int, readings: int) -> Memory:
+        """Return the banks as the kernel takes them, with room for a batch; valid until the next registration."""
         return Memory(
             self.machines.rows,
             self.counts.rows,
@@ -136,6 +140,8 @@ class PartitionState:
             self.merged_ms.rows,
             self.deltas.entries,
             self.deltas.places,
+            self.cycles.memory(messages, readings),
+            self.machines.used,
         )
 
     def forget_deltas(self, window_ms: int) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
@@ -161,6 +167,7 @@ class PartitionState:
             "machines": self.machines.copy(),
             "sent": self.sent.copy(),
             "sensors": self.sensors.copy(),
+            **self.cycles.to_arrays(),
         }
 
     @classmethod
@@ -183,6 +190,7 @@ class PartitionState:
         state.machines.rows["layout"] = -1
         state.sent.load(arrays["sent"])
         state.sensors.load(arrays["sensors"])
+        state.cycles.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

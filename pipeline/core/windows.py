@@ -11,6 +11,12 @@ from numba import njit
 
 from pipeline.core.compiling import uncounted
 
+BASE_MS = 30_000
+"""Length of the windows that are kept, ms; every longer one is some of them together."""
+
+FACTORY_MS = 60_000
+"""Length of the windows of whole factories, ms."""
+
 DELTA = np.dtype(
     [
         ("window", np.int64),
@@ -18,6 +24,7 @@ DELTA = np.dtype(
         ("last_index", np.int32),
         ("count", np.int64),
         ("late", np.int64),
+        ("very_late", np.int64),
         ("mean", np.float64),
         ("m2", np.float64),
         ("min", np.float64),
@@ -40,7 +47,7 @@ class Tumbling:
         Length, ms; > 0.
     """
 
-    size_ms: int = 60_000
+    size_ms: int = BASE_MS
 
     def assign(self, at_ms: int) -> int:
         """Return the id of the window that contains an instant (ms since the epoch, UTC).
@@ -87,7 +94,7 @@ def _replace_all(places: npt.NDArray[np.int32], entries: npt.NDArray[np.void], u
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add_reading(entry: Any, value: float, at_ms: int, offset: int, index: int, late: bool) -> None:
+def add_reading(entry: Any, value: float, at_ms: int, offset: int, index: int, late: bool, very_late: bool) -> None:
     """Add one reading to an aggregate (Welford 1962), keeping the last by (time, offset, index)."""
     entry.count += 1
     step = value - entry.mean
@@ -96,6 +103,7 @@ def add_reading(entry: Any, value: float, at_ms: int, offset: int, index: int, l
     entry.min = min(entry.min, value)
     entry.max = max(entry.max, value)
     entry.late += late
+    entry.very_late += very_late
     if (at_ms, offset, index) >= (entry.last_time_ms, entry.last_offset, entry.last_index):
         entry.last = value
         entry.last_time_ms = at_ms

@@ -46,6 +46,8 @@ class Compared:
         How a row finds that progress.
     time, length
         The row's event time, if it has one, and what has to pass until it is over.
+    is_timed
+        Whether a stretch of event time chooses some rows; else there are none where it is limited.
     """
 
     name: LiteralString
@@ -56,12 +58,21 @@ class Compared:
     scope: LiteralString
     time: LiteralString | None
     length: LiteralString = _MOMENT
+    is_timed: bool = True
 
 
 _SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
 _OF_CLUSTER: LiteralString = (
     "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects"
 )
+_MEAN = (
+    Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"),
+    Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})"),
+)
+_WINDOW: LiteralString = "interval '30 seconds'"
+_FACTORY_WINDOW: LiteralString = "interval '1 minute'"
+_OF_WINDOW = ("count", "min", "max", "last", "last_time", "last_source", "last_offset", "last_index", "late_count",
+              "very_late_count")  # fmt: skip
 _BY_SOURCE: LiteralString = "r.source_topic = c.topic AND r.source_partition = c.partition"
 
 TABLES = (
@@ -80,13 +91,42 @@ TABLES = (
     Compared(
         "reading_window",
         ("machine_id", "sensor", "window_start"),
-        ("factory_id", "count", "min", "max", "last", "last_time", "last_source", "last_offset", "last_index",
-         "late_count"),
-        (Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"), Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})")),
+        ("factory_id", *_OF_WINDOW),
+        _MEAN,
         "r.source_id = c.source_id",
-        "c.is_counted AND (c.is_even OR r.window_start + interval '1 minute' <= c.watermark)",
+        f"c.is_counted AND (c.is_even OR r.window_start + {_WINDOW} <= c.watermark)",
         "r.window_start",
-        "interval '1 minute'",
+        _WINDOW,
+    ),
+    Compared(
+        "factory_window",
+        ("factory_id", "sensor", "window_start", "source_id"),
+        _OF_WINDOW,
+        _MEAN,
+        "r.source_id = c.source_id",
+        f"c.is_counted AND (c.is_even OR r.window_start + {_FACTORY_WINDOW} <= c.watermark)",
+        "r.window_start",
+        _FACTORY_WINDOW,
+    ),
+    Compared(
+        "operating_cycle",
+        ("machine_id", "started", "source_id"),
+        ("factory_id", "ended", "messages", "gap_ms", "goes_on"),
+        (),
+        "r.source_id = c.source_id",
+        "c.is_counted AND c.is_even",
+        "r.ended",
+        is_timed=False,
+    ),
+    Compared(
+        "cycle_reading",
+        ("machine_id", "started", "source_id", "sensor"),
+        ("count", "min", "max", "last_time"),
+        _MEAN,
+        "r.source_id = c.source_id",
+        "c.is_counted AND c.is_even",
+        "r.last_time",
+        is_timed=False,
     ),
     Compared(
         "anomaly",
@@ -120,11 +160,12 @@ TABLES = (
         "machine_state",
         ("machine_id",),
         ("factory_id", "machine_type", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
-         "unverified"),
+         "very_late", "unverified"),
         (),
         "r.source_id = c.source_id",
         "c.is_counted AND c.is_even",
         None,
+        is_timed=False,
     ),
     Compared(
         "dead_letter",
@@ -211,7 +252,10 @@ def both_can_have() -> sql.Composable:
 def selected(table: Compared, selection: Selection) -> sql.Composable:
     """Return the condition on a row ``r`` that says which rows a replay with a selection has."""
     conditions: list[sql.Composable] = []
-    if (table.time is None and selection.is_timed) or (table.name == "dead_letter" and selection.is_owned):
+    columns = {*table.key, *table.exact}
+    if (not table.is_timed and selection.is_timed) or (table.name == "dead_letter" and selection.is_owned):
+        return sql.SQL("false")
+    if selection.machines and "machine_id" not in columns:
         return sql.SQL("false")
     for column, names in (("machine_id", selection.machines), ("factory_id", selection.factories)):
         if names:

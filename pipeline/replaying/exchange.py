@@ -22,7 +22,7 @@ Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 # What a row that is exchanged does not take from the other side: when it changed, and what people did meanwhile
-_ANEW = {("reading_window", "updated_at"), ("machine_state", "updated_at")}
+_ANEW = "updated_at"
 _KEPT = {("machine_state", "first_seen"), ("dead_letter", "requeued_at")}
 
 
@@ -175,7 +175,7 @@ def remember(cursor: Cursor, room: Room, table: Compared, before: LiteralString)
 
 
 def _value(room: Room, table: Compared, column: str) -> sql.Composable:
-    if (table.name, column) in _ANEW:
+    if column == _ANEW:
         return sql.SQL("clock_timestamp()")
     name = sql.Identifier(column)
     if (table.name, column) in _KEPT:

@@ -45,7 +45,7 @@ class Projection(StrEnum):
     """What can be promoted by itself."""
 
     WINDOWS = "windows"
-    """Windows and machine states, which share a mark."""
+    """Windows, operating cycles and machine states, which share a mark."""
 
     ANOMALIES = "anomalies"
     """Anomalies and the events that tell of them."""
@@ -87,12 +87,15 @@ class _Plan(NamedTuple):
 
 _BY_NAME = {table.name: table for table in TABLES}
 _EVENT = _BY_NAME["event"]
-_WINDOW, _MACHINE = _BY_NAME["reading_window"], _BY_NAME["machine_state"]
+_WINDOWS = (_BY_NAME["reading_window"], _BY_NAME["factory_window"])
+# Of cycles that grew together rows are gone, which nothing tells: these tables are compared while workers stand still
+_OTHERS = (_BY_NAME["operating_cycle"], _BY_NAME["cycle_reading"], _BY_NAME["machine_state"])
+_MOVING = (*_WINDOWS, *_OTHERS)
 _ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
 _FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"])
 _PLANS = {
-    None: _Plan((_ANOMALY, *_FACTS, _LETTER), (_WINDOW, _MACHINE), True),
-    Projection.WINDOWS: _Plan((), (_WINDOW, _MACHINE), False),
+    None: _Plan((_ANOMALY, *_FACTS, _LETTER), _MOVING, True),
+    Projection.WINDOWS: _Plan((), _MOVING, False),
     Projection.ANOMALIES: _Plan((_ANOMALY,), (), True),
 }
 _EVERY_ROW: LiteralString = "true"
@@ -209,8 +212,9 @@ def _stage(connection: Connection, replay: Replay, room: Room, plan: _Plan) -> d
     since = marks.fence(connection, replay)
     for table in plan.still:
         stage(connection, room, table)
-    if _WINDOW in plan.moving:
-        stage(connection, room, _WINDOW, _EVERY_ROW)
+    for table in _WINDOWS:
+        if table in plan.moving:
+            stage(connection, room, table, _EVERY_ROW)
     return since
 
 
@@ -225,8 +229,10 @@ def _take(
     began = time.monotonic()
     marks.hold(cursor, replay)
     marks.require_unchanged(cursor, replay, room.target)
-    stage_changed(cursor, room, _WINDOW, since)
-    stage(cursor.connection, room, _MACHINE, _EVERY_ROW)
+    for table in _WINDOWS:
+        stage_changed(cursor, room, table, since)
+    for table in _OTHERS:
+        stage(cursor.connection, room, table, _EVERY_ROW)
     tables += [exchange(cursor, room, table) for table in plan.moving]
     again = marks.take(cursor, replay, room.target, room.aside)
     marks.require_unchanged(cursor, replay, room.target)

@@ -77,10 +77,10 @@ DELETE FROM {{live}}.partition_snapshot AS l WHERE {OF_GROUP};
 INSERT INTO {{live}}.partition_snapshot SELECT l.* FROM {{shadow}}.{{snapshot}} AS l WHERE {OF_GROUP};
 UPDATE {{live}}.source_progress AS l
 SET owner = md5(random()::text || clock_timestamp()::text || l.topic || l.partition), windows_next = 0, watermark = NULL,
-    duplicates = 0, updated_at = clock_timestamp()
+    cycles_to = NULL, duplicates = 0, updated_at = clock_timestamp()
 WHERE {OF_GROUP} AND (l.topic, l.partition) IN (SELECT topic, partition FROM {{shadow}}.cut);
 UPDATE {{live}}.source_progress AS l
-SET windows_next = s.windows_next, watermark = s.watermark,
+SET windows_next = s.windows_next, watermark = s.watermark, cycles_to = s.cycles_to,
     duplicates = greatest(s.duplicates, CASE WHEN c.is_stored AND %(is_promotion)s THEN o.duplicates END)
 FROM {{shadow}}.{{progress}} AS s JOIN {{shadow}}.{{aside_progress}} AS o USING (cluster, consumer_group, topic, partition)
 JOIN {{shadow}}.cut AS c USING (cluster, consumer_group, topic, partition)

@@ -9,8 +9,8 @@ import psycopg
 from psycopg import sql
 
 from pipeline.core.records import SourcePartition
+from pipeline.store import event_partitions, window_index
 from pipeline.store.connect import SCHEMA
-from pipeline.store.event_partitions import INDEX
 from pipeline.store.identity import source_id
 from pipeline.store.progress import KEY, Progress
 
@@ -19,6 +19,9 @@ Connection = psycopg.Connection[Any]
 TABLES = (
     "event",
     "reading_window",
+    "factory_window",
+    "operating_cycle",
+    "cycle_reading",
     "anomaly",
     "quality_report",
     "maintenance_record",
@@ -33,6 +36,9 @@ TABLES = (
 )
 """What a shadow has of the live schema."""
 
+FOR_DASHBOARDS = (event_partitions.INDEX, window_index.INDEX)
+"""Indexes that a shadow does without: dashboards do not look there, and they cost who stores."""
+
 FIRST_CONTROL_ID = 2**40
 """Control records that a replay adds itself are numbered from here on, so that they never meet live ones."""
 
@@ -42,8 +48,7 @@ CREATE TABLE {shadow}.{table} (
 )
 """
 
-# Keys and indexes with the names they have, and room for updates, none of which LIKE would bring. The index by machine is for
-# dashboards, which do not look here, and costs who stores
+# Keys and indexes with the names they have, and room for updates, none of which LIKE would bring
 _REST = """
 SELECT format('ALTER TABLE %%I.%%I ADD CONSTRAINT %%I %%s', %(shadow)s::text, relname, conname,
               pg_get_constraintdef(pg_constraint.oid))
@@ -53,7 +58,7 @@ UNION ALL
 SELECT regexp_replace(pg_get_indexdef(indexrelid), ' ON (ONLY )?\\S+', format(' ON %%I.%%I', %(shadow)s::text, relname))
 FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
 WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-  AND indexrelid <> ALL(%(dashboards)s::regclass[])
+  AND indexrelid::regclass::text <> ALL(%(dashboards)s)
 UNION ALL
 SELECT format('ALTER TABLE %%I.%%I SET (%%s)', %(shadow)s::text, relname, array_to_string(reloptions, ', '))
 FROM pg_class WHERE oid = %(table)s::regclass AND reloptions IS NOT NULL
@@ -91,7 +96,11 @@ def create(connection: Connection, schema: str, progress: Progress) -> None:
     connection.execute(sql.SQL("CREATE SCHEMA {shadow}").format(**names))
     for table in TABLES:
         connection.execute(sql.SQL(_LIKE).format(table=sql.Identifier(table), **names))
-        about = {"shadow": schema, "table": f"{SCHEMA}.{table}", "dashboards": [f"{SCHEMA}.{INDEX}"]}
+        about = {
+            "shadow": schema,
+            "table": f"{SCHEMA}.{table}",
+            "dashboards": [f"{SCHEMA}.{each}" for each in FOR_DASHBOARDS],
+        }
         rest = connection.execute(_REST, about).fetchall()
         for (statement,) in rest:
             connection.execute(statement)
@@ -128,9 +137,10 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         "GRANT USAGE ON SCHEMA {shadow} TO pipeline_worker",
         "GRANT SELECT, INSERT ON {shadow}.event, {shadow}.source_gap, {shadow}.control_record, {shadow}.control_effect"
         " TO pipeline_worker",
-        "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.machine_state, {shadow}.anomaly,"
-        " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.dead_letter, {shadow}.source_progress,"
-        " {shadow}.partition_snapshot TO pipeline_worker",
+        "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.factory_window, {shadow}.machine_state,"
+        " {shadow}.anomaly, {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.dead_letter,"
+        " {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON {shadow}.operating_cycle, {shadow}.cycle_reading TO pipeline_worker",
         "GRANT SELECT ON {shadow}.superseded_event TO pipeline_worker",
     ):
         connection.execute(sql.SQL(statement).format(**names))

@@ -94,6 +94,11 @@ def int4(value: int) -> bytes:
     return value.to_bytes(4, "big", signed=True)
 
 
+def int2(value: int) -> bytes:
+    """Return a number as int2 for :func:`constant`."""
+    return value.to_bytes(2, "big", signed=True)
+
+
 def rows(columns: Sequence[Column]) -> bytes:
     """Return all rows of the columns, without header and trailer.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
 from pipeline.core.effects import Effects
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import copy_binary, fact_rows, rows
+from pipeline.store import aggregate_rows, copy_binary, fact_rows, rows
 
 Cursor = psycopg.Cursor[Any]
 
@@ -52,10 +52,7 @@ def _replace_by(newer: str, columns: str) -> str:
     return ", ".join(f"{name} = CASE WHEN {newer} THEN excluded.{name} ELSE old.{name} END" for name in names)
 
 
-READING_WINDOW = Merge(
-    "reading_window",
-    rows.READING_WINDOW,
-    "machine_id, sensor, window_start",
+MOMENTS: LiteralString = (
     # Chan, Golub & LeVeque 1979 for mean and m2: pairwise, so deltas may come in any order. PostgreSQL raises an error where
     # a product is too small for a float8, instead of giving 0 as IEEE 754 does: hence the two CASEs
     """count = old.count + excluded.count,
@@ -64,14 +61,30 @@ READING_WINDOW = Merge(
     m2 = old.m2 + excluded.m2 + CASE WHEN abs(excluded.mean - old.mean) < 1e-161 THEN 0
          ELSE (excluded.mean - old.mean) * (excluded.mean - old.mean)
               * (old.count::float8 * excluded.count / (old.count + excluded.count)) END,
-    min = least(old.min, excluded.min), max = greatest(old.max, excluded.max),
-    late_count = old.late_count + excluded.late_count, factory_id = excluded.factory_id,
-    source_id = excluded.source_id, updated_at = clock_timestamp(), """
+    min = least(old.min, excluded.min), max = greatest(old.max, excluded.max)"""
+)
+"""What becomes of an aggregate of readings when another comes."""
+
+_WINDOW = (
+    MOMENTS
+    + """, late_count = old.late_count + excluded.late_count,
+    very_late_count = old.very_late_count + excluded.very_late_count, updated_at = clock_timestamp(), """
     + _replace_by(
         "(excluded.last_time, excluded.last_source, excluded.last_offset, excluded.last_index)"
         " >= (old.last_time, old.last_source, old.last_offset, old.last_index)",
         "last, last_time, last_source, last_offset, last_index",
-    ),
+    )
+)
+
+READING_WINDOW = Merge(
+    "reading_window",
+    rows.READING_WINDOW,
+    "machine_id, sensor, window_start",
+    f"{_WINDOW}, factory_id = excluded.factory_id, source_id = excluded.source_id",
+)
+
+FACTORY_WINDOW = Merge(
+    "factory_window", aggregate_rows.FACTORY_WINDOW, "factory_id, sensor, window_start, source_id", _WINDOW
 )
 
 MACHINE_STATE = Merge(
@@ -79,7 +92,8 @@ MACHINE_STATE = Merge(
     rows.MACHINE_STATE,
     "machine_id",
     """messages = old.messages + excluded.messages, duplicates = old.duplicates + excluded.duplicates,
-    late = old.late + excluded.late, unverified = old.unverified + excluded.unverified,
+    late = old.late + excluded.late, very_late = old.very_late + excluded.very_late,
+    unverified = old.unverified + excluded.unverified,
     readings = CASE WHEN excluded.last_seen >= old.last_seen THEN old.readings || excluded.readings
                     ELSE excluded.readings || old.readings END,
     updated_at = clock_timestamp(), """
@@ -127,7 +141,7 @@ FACTS: Mapping[type[Fact], Merge] = {
 }
 """By the kind of facts."""
 
-_ALL = (READING_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER, *FACTS.values())
+_ALL = (READING_WINDOW, FACTORY_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER, *FACTS.values())
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:

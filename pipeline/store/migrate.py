@@ -14,7 +14,7 @@ from yoyo.connections import DatabaseURI
 
 from pipeline.core.errors import PipelineError, SchemaOutdated
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import event_partitions
+from pipeline.store import event_partitions, window_index
 from pipeline.store.connect import SCHEMA, Connection, connect
 from pipeline.store.failures import failure, line
 
@@ -33,7 +33,8 @@ def migrate(dsn: str) -> list[str]:
 
     May run any number of times, and at the same time from several places: an advisory lock lets one at a time do it.
     Partitions of ``event`` that an older version made are brought up to date afterwards, see
-    :func:`pipeline.store.event_partitions.bring_up_to_date`: with many rows that takes minutes, and workers go on meanwhile.
+    :func:`pipeline.store.event_partitions.bring_up_to_date`, and so is the index of windows: with many rows that takes minutes,
+    and workers go on meanwhile.
 
     Parameters
     ----------
@@ -58,9 +59,11 @@ def migrate(dsn: str) -> list[str]:
         applied = _apply(dsn)
     try:
         event_partitions.bring_up_to_date(dsn)
+        window_index.bring_up_to_date(dsn)
     except psycopg.Error as error:
         raise MigrationFailed(
-            f"partitions of event were not brought up to date: {line(error)}; run `pipeline migrate` again, it goes on there"
+            f"partitions of event, or the index of reading_window, were not brought up to date: {line(error)}; run"
+            " `pipeline migrate` again, it goes on there"
         ) from error
     return applied
 

@@ -17,6 +17,7 @@ from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
 from pipeline.core.times import iso
+from pipeline.core.windows import BASE_MS
 from pipeline.store import copy_binary as copy
 from pipeline.store.dead_letters import readable_headers
 from pipeline.store.identity import Uuids, event_ids, seed, source_id
@@ -28,7 +29,7 @@ EVENT = (
 )
 READING_WINDOW = (
     "window_start, count, mean, m2, min, max, last, last_time, last_source, last_offset, last_index, late_count,"
-    " source_id, machine_id, sensor, factory_id"
+    " very_late_count, length_s, source_id, machine_id, sensor, factory_id"
 )
 ANOMALY = (
     "cluster, source_topic, source_partition, source_offset, source_index, sensor, kind, machine_id, factory_id,"
@@ -36,7 +37,7 @@ ANOMALY = (
 )
 MACHINE_STATE = (
     "machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
-    " unverified"
+    " very_late, unverified"
 )
 OUTBOX = (
     "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, ordinal, id, target_topic,"
@@ -236,6 +237,8 @@ def windows(cluster: str, source: SourcePartition, merged: WindowRows) -> bytes:
             copy.fixed(deltas["last_offset"], ">i8"),
             copy.fixed(deltas["last_index"], ">i4"),
             copy.fixed(deltas["late"], ">i8"),
+            copy.fixed(deltas["very_late"], ">i8"),
+            copy.constant(copy.int2(BASE_MS // 1000), n),
             copy.constant(number, n),
             copy.texts(merged.machine_ids),
             copy.texts(merged.sensors),
@@ -259,6 +262,7 @@ def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow
             copy.fixed(np.array([m.messages for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.duplicates for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.late for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.very_late for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.unverified for m in changed], np.int64), ">i8"),
         ]
     )

@@ -25,7 +25,7 @@ from pipeline.core.facts import Fact
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import fact_rows, merges, rows
+from pipeline.store import aggregate_rows, cycles, fact_rows, merges, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -70,6 +70,7 @@ class Sink:
             connection = self._connect()
             try:
                 merges.prepare(connection)
+                cycles.prepare(connection)
                 row = connection.execute(_BACKEND).fetchone()
                 connection.commit()
             except psycopg.Error as error:
@@ -139,6 +140,10 @@ class Sink:
             merges.READING_WINDOW,
             [self._write_new(cursor, u, u.projections.windows) for u in mine if u.projections is not None],
         )
+        merges.merge(
+            cursor, merges.FACTORY_WINDOW, [aggregate_rows.factories(cluster, at, of.factories) for at, of in due]
+        )
+        cycles.join(cursor, cluster, [(at, of.cycles) for at, of in due])
         merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(cluster, at, of.machines) for at, of in due])
         return hit
 
@@ -223,9 +228,11 @@ def _move(unit: UnitOfWork) -> dict[str, Any]:
         "checksum": checksum[0] if checksum else None,
         "checksum_offset": checksum[1] if checksum else None,
         "effects_time": _timestamp(latest),
+        "events_watermark": _timestamp(unit.effects[-1].watermark_ms if unit.effects else None),
         "windows_expected": projections.expected if projections else None,
         "windows_next": projections.next if projections else None,
         "watermark": _timestamp(projections.watermark_ms) if projections else None,
+        "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,
         "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
     }
 

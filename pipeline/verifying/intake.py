@@ -160,7 +160,7 @@ class Intake:
         rows = np.empty(table.num_rows, WINDOW)
         rows["machine"] = self.machines.column(table.column("machine_id"))
         rows["sensor"] = self.sensors.column(table.column("sensor"))
-        for name in ("start_ms", "count", "mean", "m2", "min", "max", "last"):
+        for name in ("start_ms", "count", "mean", "m2", "min", "max", "last", "length_ms"):
             rows[name] = table.column(name).to_numpy()
         if wanted is not None:
             known = np.zeros(len(self.machines.texts), np.bool_)

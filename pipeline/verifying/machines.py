@@ -133,7 +133,10 @@ class Judge:
         )  # fmt: skip
         expected = expected[self._is_within(expected["start_ms"])]
         actual = self._intake.windows.take(bucket)
-        wrong = windows.compared(expected, actual)
+        window_ms = self._question.window_ms
+        wrong = windows.compared(
+            windows.as_long_as(expected, actual, window_ms), windows.as_long_as(actual, actual, window_ms)
+        )
         self.figures.add("windows", actual["machine"])
         self.figures.add("windows_wrong", wrong["machine"])
         machines, sensors = self._intake.machines.texts, self._intake.sensors.texts

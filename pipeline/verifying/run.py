@@ -51,6 +51,7 @@ _WINDOW = {
     "start_ms": WHOLE,
     "count": WHOLE,
     **dict.fromkeys(("mean", "m2", "min", "max", "last"), NUMBER),
+    "length_ms": WHOLE,
     "source_id": WHOLE,
 }
 _LETTER = _PLACE | {"whole": pa.bool_(), "current": pa.bool_()}

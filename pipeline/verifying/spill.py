@@ -60,6 +60,7 @@ WINDOW = np.dtype(
         ("min", np.float64),
         ("max", np.float64),
         ("last", np.float64),
+        ("length_ms", np.int64),
     ]
 )
 """A row of ``reading_window``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.core.moments import beginnings, combine
 from pipeline.verifying.spill import WINDOW, Array, groups, ragged
 
 _CLOSE = 1e-9
@@ -45,7 +46,45 @@ def recomputed(rows: Array, source_ids: Array, window_ms: int, values: Array, se
     found["m2"] = np.add.reduceat((values - np.repeat(found["mean"], found["count"])) ** 2, first)
     found["min"], found["max"] = np.minimum.reduceat(values, first), np.maximum.reduceat(values, first)
     found["last"] = values[first + found["count"] - 1]
+    found["length_ms"] = window_ms
     return found
+
+
+def as_long_as(rows: Array, stored: Array, window_ms: int) -> Array:
+    """Return windows, with those together that a longer stored one holds: a version before kept them that long.
+
+    Which reading of these is the last cannot be told from them.
+
+    Parameters
+    ----------
+    rows
+        Windows, stored or as they should be.
+    stored
+        The stored ones.
+    window_ms
+        Length of the windows that this version keeps, ms.
+    """
+    long = stored[stored["length_ms"] > window_ms]
+    if not len(long):
+        return rows
+    size_ms = long["length_ms"][0]
+    starts_ms = rows["start_ms"] // size_ms * size_ms
+    order, number = groups(
+        *(np.concatenate([rows[name], long[name]]) for name in ("machine", "sensor")),
+        np.concatenate([starts_ms, long["start_ms"]]),
+    )
+    group = np.empty(len(order), np.int64)
+    group[order] = number
+    is_long = np.isin(group[: len(rows)], group[len(rows) :])
+    by_group = np.argsort(group[: len(rows)][is_long], kind="stable")
+    parts = rows[is_long][by_group]
+    first = beginnings(group[: len(rows)][is_long][by_group])
+    made, together = parts[first], combine(parts, first)
+    made["start_ms"], made["length_ms"] = starts_ms[is_long][by_group][first], size_ms
+    for name in ("count", "mean", "m2", "min", "max"):
+        made[name] = getattr(together, name)
+    made["last"] = 0.0
+    return np.concatenate([rows[~is_long], made])
 
 
 def compared(expected: Array, actual: Array) -> Array:

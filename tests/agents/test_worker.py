@@ -10,7 +10,7 @@ from numba.core.dispatcher import Dispatcher
 from agents import worker as agent
 from agents.starting import warm_up
 from agents.worker import Worker
-from pipeline.core import kernel, windows
+from pipeline.core import cycles, fragments, kernel, windows
 from pipeline.core.errors import DatabaseUnavailable, NoProgress
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
@@ -23,7 +23,9 @@ from simulator.plant import Plant
 
 def compiled() -> dict[str, int]:
     """Return how many versions of each kernel there are."""
-    kernels = [kernel_ for module in (kernel, windows, copy_binary) for kernel_ in vars(module).values()]
+    kernels = [
+        kernel_ for module in (kernel, windows, cycles, fragments, copy_binary) for kernel_ in vars(module).values()
+    ]
     return {each.__qualname__: len(each.signatures) for each in kernels if isinstance(each, Dispatcher)}
 
 
@@ -36,7 +38,7 @@ def test_after_the_warm_up_nothing_is_left_to_compile() -> None:
 
     effects = fold(state, RecordBatch(source, "", 0, len(records), records), FoldRules(), Marks())
     rows.telemetry("c", source, effects.events)
-    rows.windows("c", source, project(state, 0, len(records), FoldRules().window).windows)
+    rows.windows("c", source, project(state, 0, len(records), FoldRules()).windows)
 
     assert len(effects.events) > 2000
     assert compiled() == before

@@ -363,7 +363,19 @@ def test_without_an_archive_only_what_every_kept_state_contains_goes(full: Plant
     assert full.rows() == []
 
 
-@pytest.mark.parametrize("table", ["dead_letter", "anomaly", "reading_window", "quality_report", "maintenance_record"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "dead_letter",
+        "anomaly",
+        "reading_window",
+        "quality_report",
+        "maintenance_record",
+        "factory_window",
+        "operating_cycle",
+        "cycle_reading",
+    ],
+)
 def test_tables_lose_exactly_what_is_older_than_their_age(plant: Plant, table: str) -> None:
     insert = {
         "dead_letter": "('l', 'g', 't', 0, n, 0, 'empty', '', '', '', '{}', %(at)s, %(at)s - n * interval '1 hour')",
@@ -374,6 +386,9 @@ def test_tables_lose_exactly_what_is_older_than_their_age(plant: Plant, table: s
         " 1, %(at)s, gen_random_uuid())",
         "maintenance_record": "('m', 'l', 't', 0, n, 0, 'f', 'planned', 'x', '', %(at)s - n * interval '1 hour', %(at)s,"
         " gen_random_uuid())",
+        "factory_window": "('f', 's', %(at)s - n * interval '1 hour', 1, 1, 1, 1, 1, 1, 1, %(at)s, 1, 1, 1, 0, 0)",
+        "operating_cycle": "('m', %(at)s - n * interval '1 day', 1, 'f', %(at)s - n * interval '1 hour', 1, 1, false)",
+        "cycle_reading": "('m', %(at)s - n * interval '1 day', 1, 's', 1, 1, 1, 1, 1, %(at)s - n * interval '1 hour')",
     }[table]
     column = AGES[table].column
     plant.admin.execute(f"INSERT INTO {table} SELECT {insert[1:-1]} FROM generate_series(1, 60000) AS n", {"at": DAY})

@@ -105,7 +105,7 @@ SELECT * EXCLUDE (skipped, spoilt), false, CASE WHEN skipped THEN 'poisoned' ELS
 FROM sound WHERE skipped OR spoilt;
 CREATE TABLE accepted AS
 SELECT * EXCLUDE (fate, undecided),
-       coalesce((time_ms // 60000 + 1) * 60000 <= max(time_ms) OVER before - 10000, false) AS late,
+       coalesce((time_ms // 30000 + 1) * 30000 <= max(time_ms) OVER before - 10000, false) AS late,
        seq IS NOT NULL AND count(*) OVER memory = {MEMORY} AND time_ms <= min(time_ms) OVER memory AS unverified
 FROM decided WHERE fate = 'accepted'
 WINDOW before AS (PARTITION BY partition ORDER BY pos, index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
@@ -144,7 +144,7 @@ EVENT = "SELECT * FROM event_judged"
 DEAD_LETTER = "SELECT * FROM letter_judged"
 
 _WINDOWS_OF = """
-SELECT number, '{sensor}' AS sensor, time_ms // 60000 * 60000 AS start_ms, count(*) AS count, avg({sensor}) AS mean,
+SELECT number, '{sensor}' AS sensor, time_ms // 30000 * 30000 AS start_ms, count(*) AS count, avg({sensor}) AS mean,
        coalesce(stddev_samp({sensor}), 0) AS sd, min({sensor}) AS min, max({sensor}) AS max,
        arg_max({sensor}, (time_ms, pos, index)) AS last, count(*) FILTER (WHERE late) AS late
 FROM accepted GROUP BY number, start_ms

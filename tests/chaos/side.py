@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
+from pipeline.core.windows import BASE_MS
 from tests.chaos.stand import SIDE
 from tests.system.producing import message
 
@@ -165,7 +166,7 @@ class SideTopic:
         due: dict[tuple[str, int], list[float]] = {}
         for key, (machine, at, value) in self._sent.items():
             if key not in gone:
-                due.setdefault((machine, at // 60_000 * 60_000), []).append(value)
+                due.setdefault((machine, at // BASE_MS * BASE_MS), []).append(value)
         rows = connection.execute(
             "SELECT machine_id, (extract(epoch FROM window_start) * 1000)::bigint, count, min, max, mean FROM reading_window"
             " WHERE machine_id LIKE 'side-%'"

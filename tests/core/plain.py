@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 class Plain:
     """What the sink should hold after some messages; each a dict with machine, time_ms, seq, ingest_ms and readings."""
 
-    window_ms: int = 60_000
+    window_ms: int = 30_000
     delay_ms: int = 10_000
+    allowed_lateness_ms: int = 7_200_000
+    gap_ms: int = 30_000
     threshold: float = 4.5
     fading: float = 0.03
     warm_up: int = 30
     memory: int = 64
     events: list[tuple[int, str]] = field(default_factory=list)
     anomalies: list[tuple[int, str, str, float, float]] = field(default_factory=list)
-    windows: dict[tuple[str, str, int], list[tuple[int, int, float, bool]]] = field(default_factory=dict)
+    windows: dict[tuple[str, str, int], list[tuple[int, int, float, bool, bool]]] = field(default_factory=dict)
+    factories: dict[tuple[str, str, int], list[tuple[int, int, float, bool, bool]]] = field(default_factory=dict)
+    heard: dict[str, list[tuple[int, dict[str, float]]]] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
     watermark_ms: int | None = None
 
@@ -37,10 +41,15 @@ class Plain:
             remembered.append((seq, time_ms))
         self.events.append((offset, machine))
         window = time_ms // self.window_ms
-        late = self.watermark_ms is not None and (window + 1) * self.window_ms <= self.watermark_ms
+        since_end_ms = None if self.watermark_ms is None else self.watermark_ms - (window + 1) * self.window_ms
+        late = since_end_ms is not None and since_end_ms >= 0
+        very_late = since_end_ms is not None and since_end_ms >= self.allowed_lateness_ms
+        self.heard.setdefault(machine, []).append((time_ms, message["readings"]))
         for sensor, value in message["readings"].items():
             self._score(offset, machine, sensor, value)
-            self.windows.setdefault((machine, sensor, window), []).append((time_ms, offset, value, late))
+            reading = (time_ms, offset, value, late, very_late)
+            self.windows.setdefault((machine, sensor, window), []).append(reading)
+            self.factories.setdefault(("aurora", sensor, time_ms // 60_000), []).append(reading)
         reached = min(time_ms, message["ingest_ms"]) - self.delay_ms
         self.watermark_ms = reached if self.watermark_ms is None else max(self.watermark_ms, reached)
 
@@ -62,16 +71,54 @@ class Plain:
         self._models[machine, sensor] = [mean, variance, seen, streak]
 
     def window_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
+        return {key: _window(readings) for key, readings in self.windows.items()}
+
+    def factory_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
+        return {key: _window(readings) for key, readings in self.factories.items()}
+
+    def cycle_rows(self) -> dict[tuple[str, int], dict]:
+        """Return the cycles by machine and start: sorted, and split where there is a gap."""
         rows = {}
-        for key, readings in self.windows.items():
-            values = [value for _, _, value, _ in readings]
-            rows[key] = {
-                "count": len(values),
-                "mean": statistics.fmean(values),
-                "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
-                "min": min(values),
-                "max": max(values),
-                "last": max(readings, key=lambda r: (r[0], r[1]))[2],
-                "late": sum(late for _, _, _, late in readings),
-            }
+        for machine, heard in self.heard.items():
+            cycle: list[tuple[int, dict[str, float]]] = []
+            for message in [*sorted(heard, key=lambda message: message[0]), None]:
+                if cycle and (message is None or message[0] > cycle[-1][0] + self.gap_ms):
+                    rows[machine, cycle[0][0]] = _cycle(cycle)
+                    cycle = []
+                if message is not None:
+                    cycle.append(message)
         return rows
+
+
+def _window(readings: list[tuple[int, int, float, bool, bool]]) -> dict[str, float]:
+    return {
+        **_statistics([value for _, _, value, _, _ in readings]),
+        "last": max(readings, key=lambda r: (r[0], r[1]))[2],
+        "late": sum(late for _, _, _, late, _ in readings),
+        "very_late": sum(very_late for *_, very_late in readings),
+    }
+
+
+def _cycle(messages: list[tuple[int, dict[str, float]]]) -> dict:
+    readings: dict[str, list[tuple[int, float]]] = {}
+    for time_ms, some in messages:
+        for sensor, value in some.items():
+            readings.setdefault(sensor, []).append((time_ms, value))
+    return {
+        "ended": messages[-1][0],
+        "messages": len(messages),
+        "readings": {
+            sensor: {**_statistics([value for _, value in some]), "last_time": max(at for at, _ in some)}
+            for sensor, some in readings.items()
+        },
+    }
+
+
+def _statistics(values: list[float]) -> dict[str, float]:
+    return {
+        "count": len(values),
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "min": min(values),
+        "max": max(values),
+    }

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import orjson
 
+from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import Effects, Projections
 from pipeline.core.facts import Fact
 from pipeline.core.fold import FoldRules, Marks, fold, project
@@ -27,6 +28,8 @@ class MemorySink:
         self.dead_letters: dict[tuple[int, int], str] = {}
         self.facts: dict[tuple[int, int], Fact] = {}
         self.windows: dict[tuple[str, str, int], dict[str, float]] = {}
+        self.factories: dict[tuple[str, str, int], dict[str, float]] = {}
+        self.fragments: list[tuple[str, dict]] = []
         self.machines: dict[str, dict[str, float]] = {}
         self.marks = Marks()
 
@@ -61,41 +64,115 @@ class MemorySink:
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
         for m in due.machines:
             counts = self.machines.setdefault(
-                m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "unverified": 0}
+                m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "very_late": 0, "unverified": 0}
             )
             for name in counts:
                 counts[name] += getattr(m, name)
+        for key, new in factory_deltas(due.factories).items():
+            self.factories[key] = merged(self.factories[key], new) if key in self.factories else new
+        self.fragments.extend(fragments_of(due.cycles))
         self.marks = Marks(self.marks.effects, due.next)
 
     def window_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
-        return {
-            (machine, sensor, start_ms // 60_000): {
-                "count": w["count"],
-                "mean": w["mean"],
-                "sd": math.sqrt(w["m2"] / (w["count"] - 1)) if w["count"] > 1 else 0.0,
-                "min": w["min"],
-                "max": w["max"],
-                "last": w["last"],
-                "late": w["late"],
-            }
-            for (machine, sensor, start_ms), w in self.windows.items()
-        }
+        return {(machine, sensor, at // 30_000): window_row(w) for (machine, sensor, at), w in self.windows.items()}
+
+    def factory_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
+        return {(factory, sensor, at // 60_000): window_row(w) for (factory, sensor, at), w in self.factories.items()}
+
+    def cycle_rows(self, gap_ms: int = 30_000) -> dict[tuple[str, int], dict]:
+        """Return the cycles that the fragments make, by machine and start."""
+        cycles: list[tuple[str, dict]] = []
+        for machine, new in sorted(self.fragments, key=lambda pair: (pair[0], pair[1]["started"])):
+            if cycles and cycles[-1][0] == machine and new["started"] <= cycles[-1][1]["ended"] + gap_ms:
+                cycles[-1] = machine, joined(cycles[-1][1], new)
+            else:
+                cycles.append((machine, new))
+        return {(machine, cycle["started"]): cycle_row(cycle) for machine, cycle in cycles}
+
+
+def factory_deltas(rows: FactoryRows) -> dict[tuple[str, str, int], dict[str, float]]:
+    """Return deltas by factory, sensor and window start."""
+    found = {}
+    for at, key in enumerate(zip(rows.factory_ids, rows.sensors, rows.starts_ms.tolist(), strict=True)):
+        new = {name: getattr(rows.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
+        new |= {name: rows.last[at][name].item() for name in ("last", *ORDER)}
+        assert key not in found, "two of one key"
+        found[key] = new | {"late": rows.late[at].item(), "very_late": rows.very_late[at].item()}
+    return found
+
+
+def fragments_of(rows: CycleRows) -> list[tuple[str, dict]]:
+    """Return closed fragments as pairs of machine and fragment."""
+    closed, made = rows.closed, []
+    for at, machine in enumerate(rows.machine_ids):
+        new = {"started": closed.started_ms[at].item(), "ended": closed.ended_ms[at].item(), "readings": {}}
+        new |= {"messages": closed.messages[at].item(), "goes_on": closed.goes_on[at].item()}
+        made.append((machine, new))
+    for at, (fragment, sensor) in enumerate(zip(closed.fragments.tolist(), rows.sensors, strict=True)):
+        new = {name: getattr(closed.moments, name)[at].item() for name in ("count", "mean", "m2", "min", "max")}
+        made[fragment][1]["readings"][sensor] = new | {"last_time": closed.last_time_ms[at].item()}
+    return made
+
+
+ORDER = ("last_time_ms", "last_offset", "last_index")
+
+
+def window_row(w: dict[str, float]) -> dict[str, float]:
+    return {**statistics(w), **{name: w[name] for name in ("last", "late", "very_late")}}
+
+
+def cycle_row(cycle: dict) -> dict:
+    readings = {
+        sensor: {**statistics(some), "last_time": some["last_time"]} for sensor, some in cycle["readings"].items()
+    }
+    return {"ended": cycle["ended"], "messages": cycle["messages"], "readings": readings}
+
+
+def statistics(w: dict[str, float]) -> dict[str, float]:
+    return {
+        "count": w["count"],
+        "mean": w["mean"],
+        "sd": math.sqrt(w["m2"] / (w["count"] - 1)) if w["count"] > 1 else 0.0,
+        "min": w["min"],
+        "max": w["max"],
+    }
+
+
+def joined(old: dict, new: dict) -> dict:
+    """Return two connected fragments as one."""
+    readings = dict(old["readings"])
+    for sensor, some in new["readings"].items():
+        both = together(readings[sensor], some) if sensor in readings else some
+        last_time = max(some["last_time"], readings.get(sensor, some)["last_time"])
+        readings[sensor] = both | {"last_time": last_time}
+    return {
+        "started": old["started"],
+        "ended": max(old["ended"], new["ended"]),
+        "messages": old["messages"] + new["messages"],
+        "readings": readings,
+    }
 
 
 def merged(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
+    latest = new if [new[k] for k in ORDER] >= [old[k] for k in ORDER] else old
+    return {
+        **together(old, new),
+        "late": old["late"] + new["late"],
+        "very_late": old["very_late"] + new["very_late"],
+        "last": latest["last"],
+        **{k: latest[k] for k in ORDER},
+    }
+
+
+def together(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
     count = old["count"] + new["count"]
     step = new["mean"] - old["mean"]
-    order = ("last_time_ms", "last_offset", "last_index")
-    latest = new if [new[k] for k in order] >= [old[k] for k in order] else old
     return {
         "count": count,
         "mean": old["mean"] + step * new["count"] / count,
         "m2": old["m2"] + new["m2"] + step * step * old["count"] * new["count"] / count,
         "min": min(old["min"], new["min"]),
         "max": max(old["max"], new["max"]),
-        "late": old["late"] + new["late"],
-        "last": latest["last"],
-        **{k: latest[k] for k in order},
     }
 
 
@@ -142,7 +219,7 @@ def feed(
             sink.store(effects)
         due = number % merge_every == 0 or end in {total, reach.windows}
         if due and sink.marks.windows < end <= reach.windows:
-            sink.merge(project(state, sink.marks.windows, end, rules.window))
+            sink.merge(project(state, sink.marks.windows, end, rules))
 
 
 def vars_of(marks: Marks) -> tuple[int, int]:

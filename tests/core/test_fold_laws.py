@@ -80,18 +80,30 @@ def assert_same(expected: MemorySink, actual: MemorySink) -> None:
     for key, numbers in expected.anomalies.items():
         assert actual.anomalies[key] == pytest.approx(numbers, rel=1e-9)
     assert_same_windows(expected.window_rows(), actual.window_rows())
+    assert_same_windows(expected.factory_rows(), actual.factory_rows())
+    assert_same_cycles(expected.cycle_rows(), actual.cycle_rows())
 
 
 def assert_same_windows(expected: dict, actual: dict) -> None:
     assert actual.keys() == expected.keys()
     for key, row in expected.items():
+        assert_same_statistics(row, actual[key])
+
+
+def assert_same_statistics(row: dict, other: dict) -> None:
+    exact = row.keys() - {"mean", "sd"}
+    assert {k: other[k] for k in exact} == {k: row[k] for k in exact}
+    scale = max(abs(row["mean"]), row["sd"])
+    assert approximately(row["mean"], other["mean"], scale)
+    assert approximately(row["sd"], other["sd"], scale)
+
+
+def assert_same_cycles(expected: dict, actual: dict) -> None:
+    assert actual.keys() == expected.keys()
+    for key, row in expected.items():
         other = actual[key]
-        assert {k: other[k] for k in ("count", "min", "max", "last", "late")} == {
-            k: row[k] for k in ("count", "min", "max", "last", "late")
-        }
-        scale = max(abs(row["mean"]), row["sd"])
-        assert approximately(row["mean"], other["mean"], scale)
-        assert approximately(row["sd"], other["sd"], scale)
+        assert (other["ended"], other["messages"]) == (row["ended"], row["messages"])
+        assert_same_windows(row["readings"], other["readings"])
 
 
 def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemorySink:
@@ -111,6 +123,7 @@ def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) ->
 
     assert [(offset, machine) for (offset, _), (machine, _) in sink.events.items()] == plain.events
     assert_same_windows(plain.window_rows(), sink.window_rows())
+    assert_same_windows(plain.factory_rows(), sink.factory_rows())
     found = {(offset, sensor, kind): (expected, score) for offset, sensor, kind, expected, score in plain.anomalies}
     assert {(o, s, k) for o, _, s, k in sink.anomalies} == found.keys()
     for (offset, _, sensor, kind), (_, expected, score) in sink.anomalies.items():
@@ -186,7 +199,7 @@ def feed_stored(sink: MemorySink, events: list[StoredEvent], end: int, at: list[
     for first, last in pairwise(sorted({0, end, *(cut for cut in at if 0 < cut < end)})):
         some = [event for event in events if first <= event.offset < last]
         sink.store(fold(state, RecordBatch(SOURCE, "owner", first, last, StoredEvents.of(some)), RULES, sink.marks))
-        sink.merge(project(state, sink.marks.windows, last, RULES.window))
+        sink.merge(project(state, sink.marks.windows, last, RULES))
 
 
 def test_a_stored_event_that_a_control_record_names_is_set_aside_as_any_record_is() -> None:

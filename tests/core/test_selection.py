@@ -13,7 +13,8 @@ from pipeline.core.state import PartitionState
 from tests.core.sinks import SOURCE, record
 from tests.core.test_fold_laws import BASE_MS, RULES, streams
 
-MINUTE = 60_000
+WINDOW_MS = RULES.window.size_ms
+MINUTE_MS = 60_000
 ids = st.frozensets(st.sampled_from(["m0", "m1", "m2", "nobody"]), max_size=2)
 factories = st.frozensets(st.sampled_from(["aurora", "borealis"]), max_size=2)
 instants = st.one_of(st.none(), st.integers(0, 400).map(lambda s: BASE_MS + s * 1000))
@@ -24,14 +25,14 @@ def unit_of(messages: list[dict]) -> UnitOfWork:
     records = [record(i, m) for i, m in enumerate(messages)]
     state = PartitionState()
     effects = fold(state, RecordBatch(SOURCE, "me", 0, len(records), records), RULES, Marks())
-    return UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES.window))
+    return UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES))
 
 
 @given(streams, selections)
 def test_what_is_wanted_is_kept_as_it_is_and_nothing_else(messages: list[dict], selection: Selection) -> None:
     unit = unit_of(messages)
 
-    selected = selection.of(unit, MINUTE)
+    selected = selection.of(unit, WINDOW_MS)
 
     def is_in(first: int, last: int) -> bool:
         after = selection.since_ms is None or first >= selection.since_ms
@@ -65,20 +66,41 @@ def test_what_is_wanted_is_kept_as_it_is_and_nothing_else(messages: list[dict], 
     windows = [
         (start, machine, delta.tobytes())
         for start, machine, delta in zip(rows.starts_ms.tolist(), rows.machine_ids, rows.deltas, strict=True)
-        if is_in(start, start + MINUTE - 1) and is_of(machine)
+        if is_in(start, start + WINDOW_MS - 1) and is_of(machine)
     ]
     found = zip(kept.starts_ms.tolist(), kept.machine_ids, kept.deltas, strict=True)
     assert [(start, machine, delta.tobytes()) for start, machine, delta in found] == windows
     is_timed = selection.since_ms is not None or selection.until_ms is not None
     machines = [] if is_timed else [m for m in unit.projections.machines if is_of(m.machine_id)]
     assert selected.projections.machines == machines
+    of_factories, kept_factories = unit.projections.factories, selected.projections.factories
+    assert kept_factories.starts_ms.tolist() == [
+        start
+        for start in of_factories.starts_ms.tolist()
+        if not selection.machines and is_of("any") and is_in(start, start + MINUTE_MS - 1)
+    ]
+    cycles = [] if is_timed else [cycle for cycle in cycles_of(unit) if is_of(cycle[0])]
+    assert cycles_of(selected) == cycles
+
+
+def cycles_of(unit: UnitOfWork) -> list[tuple[str, int, list[tuple[str, float]]]]:
+    """Return machine, start and readings' means of each fragment."""
+    assert unit.projections is not None
+    rows = unit.projections.cycles
+    readings: dict[int, list[tuple[str, float]]] = {}
+    for of, sensor, mean in zip(
+        rows.closed.fragments.tolist(), rows.sensors, rows.closed.moments.mean.tolist(), strict=True
+    ):
+        readings.setdefault(of, []).append((sensor, mean))
+    starts_ms = rows.closed.started_ms.tolist()
+    return [(machine, at, readings[n]) for n, (machine, at) in enumerate(zip(rows.machine_ids, starts_ms, strict=True))]
 
 
 @given(streams, selections)
 def test_the_marks_move_past_what_is_left_out(messages: list[dict], selection: Selection) -> None:
     unit = unit_of(messages)
 
-    selected = selection.of(unit, MINUTE)
+    selected = selection.of(unit, WINDOW_MS)
 
     assert (selected.source, selected.owner, selected.expected, selected.next, selected.checksum) == (
         unit.source,
@@ -97,7 +119,7 @@ def test_the_marks_move_past_what_is_left_out(messages: list[dict], selection: S
 def test_without_limits_a_unit_of_work_is_the_one_that_came(messages: list[dict]) -> None:
     unit = unit_of(messages)
 
-    assert Selection().of(unit, MINUTE) is unit
+    assert Selection().of(unit, WINDOW_MS) is unit
     assert Selection.from_options({"cold": True}) == Selection()
 
 

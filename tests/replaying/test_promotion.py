@@ -28,7 +28,7 @@ from pipeline.store.fact_rows import IS_INGESTED
 from tables import snapshots
 from tests.core.raw_messages import maintenance, quality
 from tests.core.sinks import SOURCE, MemorySink, feed, record
-from tests.core.test_fold_laws import BASE_MS, assert_same_windows
+from tests.core.test_fold_laws import BASE_MS, assert_same_cycles, assert_same_windows
 from tests.store.database_sink import DatabaseSink, rows
 
 TOTAL = 400
@@ -125,6 +125,8 @@ class World:
         """Check every live table: windows and machines as folded by these rules, the rest as it was noted."""
         actual, expected = rows_that_count(self.admin), _fold(self.records[:to], windows)
         assert_same_windows(expected.window_rows(), actual["windows"])
+        assert_same_windows(expected.factory_rows(), actual["factories"])
+        assert_same_cycles(expected.cycle_rows(), actual["cycles"])
         assert actual["machines"] == expected.machines
         assert actual["anomalies"].keys() == self.anomalies.keys()
         for key, numbers in self.anomalies.items():

@@ -6,6 +6,7 @@ from tests.sabotage.bug import LOG, SIMULATION, SOME_SEEDS, Bug
 
 _LAWS = "tests/core/test_fold_laws.py::"
 _AGREES = _LAWS + "test_the_fold_agrees_with_the_rules_written_plainly"
+_CYCLES = "tests/core/test_cycles.py::"
 _RESTARTS = _LAWS + "test_law_3_a_restart_from_a_snapshot_gives_the_same_tables"
 
 CORE_BUGS = [
@@ -114,5 +115,26 @@ CORE_BUGS = [
         "    if (at_ms, offset, index) >= (entry.last_time_ms, entry.last_offset, entry.last_index):\n",
         "    if at_ms > 0:\n",
         _AGREES,
+    ),
+    Bug(
+        "a message from long before joins the present cycle",
+        "pipeline.core.cycles",
+        "time_ms < fragment.started_ms - gap_ms",
+        "time_ms < -1",
+        _CYCLES + "test_any_order_and_any_batches_give_the_cycles_of_a_sort_and_split",
+    ),
+    Bug(
+        "pieces of cycles from before the windows mark are stored again",
+        "pipeline.core.cycles",
+        "    if emits:\n        closed = memory.closed[at]\n",
+        "    if at >= 0:\n        closed = memory.closed[at]\n",
+        _CYCLES + "test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart",
+    ),
+    Bug(
+        "open cycles are not part of a snapshot",
+        "pipeline.core.cycles",
+        '        self.open.load(arrays["cycles"])\n',
+        '        self.open.load(arrays["cycles"])\n        self.open.rows["messages"] = 0\n',
+        _CYCLES + "test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart",
     ),
 ]

@@ -6,14 +6,14 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.marks import Gap, StoredMarks
 from pipeline.core.records import SourcePartition
-from tests.core.sinks import merged
+from tests.core.sinks import factory_deltas, fragments_of, merged
 from tests.simulation.trace import Trace
 
 
@@ -51,6 +51,8 @@ class Tables:
         default_factory=dict
     )
     windows: dict[tuple[str, str, int], dict[str, float]] = field(default_factory=dict)
+    factories: dict[tuple[SourcePartition, str, str, int], dict[str, float]] = field(default_factory=dict)
+    fragments: list[tuple[SourcePartition, str, dict[str, Any]]] = field(default_factory=list)
     machines: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def copy(self) -> Tables:
@@ -150,6 +152,10 @@ def _merge_projections(tables: Tables, unit: UnitOfWork) -> None:
     ):
         new, key = dict(zip(names, values, strict=True)), (machine, sensor, start_ms)
         tables.windows[key] = merged(tables.windows[key], new) if key in tables.windows else new
+    for of_factory, new in factory_deltas(unit.projections.factories).items():
+        place = (unit.source, *of_factory)
+        tables.factories[place] = merged(tables.factories[place], new) if place in tables.factories else new
+    tables.fragments.extend((unit.source, *each) for each in fragments_of(unit.projections.cycles))
     for m in unit.projections.machines:
         messages, duplicates, late = tables.machines.get(m.machine_id, (0, 0, 0))
         tables.machines[m.machine_id] = (messages + m.messages, duplicates + m.duplicates, late + m.late)

@@ -11,10 +11,13 @@ from typing import Any
 
 import orjson
 
-from pipeline.core.records import SourcePartition
+from pipeline.core.fold import Marks, fold, project
+from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
+from pipeline.core.windows import BASE_MS
 from tests.core.plain import Plain
-from tests.core.sinks import MemorySink
-from tests.core.test_fold_laws import assert_same_windows
+from tests.core.sinks import MemorySink, fragments_of, record
+from tests.core.test_fold_laws import assert_same_cycles, assert_same_windows
 from tests.simulation.broker import Broker, Log
 from tests.simulation.database import Database, Tables, Violation
 from tests.simulation.worker import RULES
@@ -86,6 +89,8 @@ def _check_all(broker: Broker, tables: Tables) -> None:
     _compare("dead letters", letters, {at: why if letters.get(at) is not None else None for at, why in stored.items()})
     _compare_anomalies(plains, tables)
     _compare_windows(plains, tables)
+    for source, plain in plains.items():
+        _compare_partition(source, broker.logs[source], plain, tables)
     duplicates: Counter[str] = Counter()
     for plain in plains.values():
         duplicates.update(plain.duplicates)
@@ -132,14 +137,29 @@ def _compare_windows(plains: dict[SourcePartition, Plain], tables: Tables) -> No
         raise Violation(f"windows: {error}") from error
 
 
+def _compare_partition(source: SourcePartition, log: Log, plain: Plain, tables: Tables) -> None:
+    """Compare windows of factories, and what was closed of cycles, with one fold of the whole log."""
+    sound = [record(offset, message) for offset, message in sorted(log.messages.items()) if not _is_dead(message)]
+    state, once, sink = PartitionState(), MemorySink(), MemorySink()
+    fold(state, RecordBatch(source, "", 0, log.reached, sound), RULES, Marks())
+    once.fragments = fragments_of(project(state, 0, log.reached, RULES).cycles)
+    sink.fragments = [tuple(each) for at, *each in tables.fragments if at == source]
+    sink.factories = {(*key,): row for (at, *key), row in tables.factories.items() if at == source}
+    try:
+        assert_same_cycles(once.cycle_rows(), sink.cycle_rows())
+        assert_same_windows(plain.factory_rows(), sink.factory_rows())
+    except AssertionError as error:
+        raise Violation(f"cycles and factories of {source}: {error}") from error
+
+
 def _check_survivors(source: SourcePartition, log: Log, tables: Tables) -> None:
-    for record in log.records:
-        stored = (source, record.offset, 0, record.value) in tables.events
-        letter = tables.dead_letters.get((source, record.offset, 0))
+    for each in log.records:
+        stored = (source, each.offset, 0, each.value) in tables.events
+        letter = tables.dead_letters.get((source, each.offset, 0))
         if not stored and letter is None:
-            raise Violation(f"{source} offset {record.offset} is in the log and in no table")
-        if stored == _is_dead(log.messages[record.offset]):
-            raise Violation(f"{source} offset {record.offset} is stored: {stored}, dead letter: {letter}")
+            raise Violation(f"{source} offset {each.offset} is in the log and in no table")
+        if stored == _is_dead(log.messages[each.offset]):
+            raise Violation(f"{source} offset {each.offset} is stored: {stored}, dead letter: {letter}")
 
 
 def _check_lost(source: SourcePartition, log: Log, tables: Tables, began: int) -> None:
@@ -155,7 +175,7 @@ def _check_lost(source: SourcePartition, log: Log, tables: Tables, began: int) -
 
 def _readings(messages: Iterator[dict[str, Any]]) -> Counter[tuple[str, str, int]]:
     return Counter(
-        (message["machine"], sensor, message["time_ms"] // 60_000 * 60_000)
+        (message["machine"], sensor, message["time_ms"] // BASE_MS * BASE_MS)
         for message in messages
         if not _is_dead(message)
         for sensor in message["readings"]
@@ -178,6 +198,6 @@ def _check_windows_count_events(tables: Tables) -> None:
     stored: Counter[tuple[str, str, int]] = Counter()
     for _, _, _, body in tables.events:
         message = orjson.loads(body)
-        start_ms = int(dt.datetime.fromisoformat(message["time"]).timestamp() * 1000) // 60_000 * 60_000
+        start_ms = int(dt.datetime.fromisoformat(message["time"]).timestamp() * 1000) // BASE_MS * BASE_MS
         stored.update((message["machine_id"], sensor, start_ms) for sensor in message["readings"])
     _compare("readings counted", dict(stored), {key: row["count"] for key, row in tables.windows.items()})

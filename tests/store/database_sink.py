@@ -111,11 +111,16 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     ).fetchall()
     derived = admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
     assert derived == (len(anomalies),)
-    windows = admin.execute(
-        "SELECT machine_id, sensor, extract(epoch FROM window_start)::bigint / 60, count, mean, m2, min, max, last,"
-        " late_count FROM reading_window"
+    windows, factories = (
+        admin.execute(
+            f"SELECT {key}, sensor, extract(epoch FROM window_start)::bigint / {length_s}, {_STATISTICS}, last, late_count,"
+            f" very_late_count FROM {table}"
+        ).fetchall()
+        for table, key, length_s in (("reading_window", "machine_id", 30), ("factory_window", "factory_id", 60))
+    )
+    machines = admin.execute(
+        "SELECT machine_id, messages, duplicates, late, very_late, unverified FROM machine_state"
     ).fetchall()
-    machines = admin.execute("SELECT machine_id, messages, duplicates, late, unverified FROM machine_state").fetchall()
     return {
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
         "anomalies": {tuple(row[:4]): tuple(row[4:]) for row in anomalies},
@@ -124,20 +129,40 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
             for o, i, reason in admin.execute("SELECT source_offset, source_index, reason FROM dead_letter")
         },
         "facts": {(fact.offset, fact.index): fact for fact in facts(admin)},
-        "windows": {
-            (machine, sensor, int(window)): {
-                "count": count,
-                "mean": mean,
-                "sd": math.sqrt(m2 / (count - 1)) if count > 1 else 0.0,
-                "min": low,
-                "max": high,
-                "last": last,
-                "late": late,
-            }
-            for machine, sensor, window, count, mean, m2, low, high, last, late in windows
-        },
+        "windows": {(machine, sensor, int(window)): window_row(row) for machine, sensor, window, *row in windows},
+        "factories": {(factory, sensor, int(window)): window_row(row) for factory, sensor, window, *row in factories},
+        "cycles": cycles(admin),
         "machines": {
-            machine: dict(zip(("messages", "duplicates", "late", "unverified"), counts, strict=True))
+            machine: dict(zip(("messages", "duplicates", "late", "very_late", "unverified"), counts, strict=True))
             for machine, *counts in machines
         },
     }
+
+
+_STATISTICS = "count, mean, m2, min, max"
+
+
+def window_row(row: list) -> dict:
+    return statistics(row[:5]) | dict(zip(("last", "late", "very_late"), row[5:], strict=True))
+
+
+def statistics(row: list) -> dict:
+    count, mean, m2, low, high = row
+    sd = math.sqrt(m2 / (count - 1)) if count > 1 else 0.0
+    return {"count": count, "mean": mean, "sd": sd, "min": low, "max": high}
+
+
+def cycles(admin: psycopg.Connection) -> dict[tuple[str, int], dict]:
+    """Return the cycles by machine and start, ms since the epoch."""
+    ms = "(extract(epoch FROM {}) * 1000)::bigint"
+    found = {
+        (machine, started): {"ended": ended, "messages": messages, "readings": {}}
+        for machine, started, ended, messages in admin.execute(
+            f"SELECT machine_id, {ms.format('started')}, {ms.format('ended')}, messages FROM operating_cycle"
+        )
+    }
+    for machine, started, sensor, last_time, *row in admin.execute(
+        f"SELECT machine_id, {ms.format('started')}, sensor, {ms.format('last_time')}, {_STATISTICS} FROM cycle_reading"
+    ):
+        found[machine, started]["readings"][sensor] = statistics(row) | {"last_time": last_time}
+    return found

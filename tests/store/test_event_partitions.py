@@ -416,13 +416,13 @@ def test_a_machines_events_of_some_time_are_found_by_the_index_in_the_partitions
     assert not any("event_default" in node or f"{day(TODAY)}_12" in node for node in two)
 
 
-def test_a_sensors_windows_of_a_day_are_found_by_their_key(explain) -> None:
+def test_a_sensors_windows_of_some_time_are_found_by_their_index(explain) -> None:
     nodes = explain(
         "SELECT * FROM dashboard.reading_window WHERE machine_id = 'm-7' AND sensor = 's-2' AND window_start >= %(begin)s"
-        " AND window_start < %(end)s"
+        " AND window_start < %(begin)s::timestamptz + interval '20 min'"
     )
 
-    assert any(node.endswith("Index Scan reading_window_pkey") for node in nodes), nodes
+    assert any(node.endswith("Index Scan reading_window_minute") for node in nodes), nodes
 
 
 def test_a_factorys_anomalies_of_some_time_are_found_without_the_others(explain) -> None:

@@ -10,6 +10,9 @@ from pipeline.store.connect import connect
 VIEWS = [
     "quality_report", "maintenance_record", "pump_state", "service_due",
     "freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event", "event_rate", "source_gap",
+    "freshness", "reading_window", "reading_window_30s", "reading_window_5min", "reading_hour", "reading_day",
+    "factory_window", "factory_hour", "factory_day", "operating_cycle", "cycle_rolling", "machine_state", "anomaly",
+    "dead_letter_summary", "event", "event_rate", "source_gap",
 ]  # fmt: skip
 
 

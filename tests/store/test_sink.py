@@ -117,7 +117,7 @@ def test_a_unit_that_does_not_begin_at_the_mark_is_refused(world: World) -> None
 def test_windows_are_refused_together_with_effects_when_their_mark_is_elsewhere(world: World) -> None:
     state = PartitionState()
     fold(state, batch(A, 0, 10), FoldRules(), Marks())
-    unit = replace(world.unit(A, 0, 10), projections=project(state, 3, 10, FoldRules().window))
+    unit = replace(world.unit(A, 0, 10), projections=project(state, 3, 10, FoldRules()))
 
     assert world.sink.store([unit]) == set()
     assert world.events() == {}
@@ -269,7 +269,7 @@ def test_windows_that_another_partition_has_already_are_merged_though_they_seem_
         marks = Marks(windows=0)
         fold(state, moved, FoldRules(), marks)
         mark = world.windows_mark(source)
-        due = project(state, mark, mark + 10, FoldRules().window)
+        due = project(state, mark, mark + 10, FoldRules())
         assert due.windows.first.all()
         unit = UnitOfWork(source, world.owners[source], 0, 0, [], due)
         assert world.sink.store([unit]) == {source}
@@ -283,7 +283,7 @@ def test_windows_of_several_partitions_in_one_transaction_are_merged_once_each(w
         units = []
         for source, state in states.items():
             fold(state, batch(source, start, start + 10), FoldRules(), Marks())
-            due = project(state, start, start + 10, FoldRules().window)
+            due = project(state, start, start + 10, FoldRules())
             units.append(UnitOfWork(source, world.owners[source], 0, 0, [], due))
         assert world.sink.store(units) == {A, B}
 

@@ -14,12 +14,16 @@ from pipeline.core.state import PartitionState
 from pipeline.store.connect import connect
 from tables import snapshots
 from tests.core.sinks import MemorySink, feed, record
-from tests.core.test_fold_laws import RULES, approximately, assert_same_windows, cuts, streams
-from tests.store.database_sink import DatabaseSink, rows
+from tests.core.test_cycles import CLOSING, plainly, shifts
+from tests.core.test_cycles import RULES as CYCLE_RULES
+from tests.core.test_fold_laws import RULES, approximately, assert_same_cycles, assert_same_windows, cuts, streams
+from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (
     "event, reading_window, anomaly, machine_state, dead_letter, source_progress, partition_snapshot, source_gap,"
     " control_record, control_effect, quality_report, maintenance_record"
+    "event, reading_window, factory_window, operating_cycle, cycle_reading, anomaly, machine_state, dead_letter,"
+    " source_progress, partition_snapshot, source_gap, control_record, control_effect"
 )
 on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -53,6 +57,8 @@ def assert_stored(expected: MemorySink, actual: dict[str, dict]) -> None:
         for wanted, got in zip(numbers, actual["anomalies"][key], strict=True):
             assert approximately(wanted, got, abs(wanted))
     assert_same_windows(expected.window_rows(), actual["windows"])
+    assert_same_windows(expected.factory_rows(), actual["factories"])
+    assert_same_cycles(expected.cycle_rows(), actual["cycles"])
 
 
 def in_memory(messages: list[dict]) -> MemorySink:
@@ -91,3 +97,14 @@ def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
     feed(sink, snapshots.decode(taken.snapshot[1]), records, at, RULES, start=s)
 
     assert_stored(in_memory(messages), rows(admin))
+
+
+@on_services
+@given(shifts(), cuts, st.integers(1, 4))
+def test_any_order_and_any_batches_give_the_cycles_of_a_sort_and_split(sink, admin, messages, at, merge_every) -> None:
+    begin(sink, admin)
+    records = [record(i, m) for i, m in enumerate([*messages, CLOSING])]
+
+    feed(sink, PartitionState(), records, at, CYCLE_RULES, merge_every=merge_every)
+
+    assert_same_cycles(plainly(messages), cycles(admin))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psycopg
 
 # The definition of the spike detector once more, as an aggregate: (mean, variance, seen, streak, score, expected)
@@ -28,7 +30,7 @@ CREATE AGGREGATE pg_temp.spike(float8) (SFUNC = pg_temp.spike_step, STYPE = floa
 
 READINGS = """
 CREATE TEMPORARY TABLE reading AS
-SELECT machine_id, source_topic, source_partition, source_offset, source_index, event_time, r.key AS sensor,
+SELECT machine_id, factory_id, source_topic, source_partition, source_offset, source_index, event_time, r.key AS sensor,
        r.value::text::float8 AS value
 FROM event,
      LATERAL json_each(CASE WHEN body -> 'readings' IS NOT NULL THEN body -> 'readings' ELSE json_build_object(
@@ -58,7 +60,7 @@ FULL JOIN anomaly AS a USING (machine_id, source_topic, source_partition, source
 
 WRONG_WINDOWS = """
 WITH wanted AS (
-    SELECT machine_id, sensor, date_trunc('minute', event_time) AS window_start, count(*), avg(value) AS mean,
+    SELECT {key}, sensor, date_bin('{length}', event_time, '2000-01-01Z') AS window_start, count(*), avg(value) AS mean,
            coalesce(stddev_samp(value), 0) AS sd, min(value), max(value),
            (array_agg(value ORDER BY event_time DESC, source_offset DESC, source_index DESC))[1] AS last
     FROM reading GROUP BY 1, 2, 3
@@ -68,16 +70,30 @@ SELECT count(*) FILTER (
               OR abs(t.mean - w.mean) > 1e-9 * greatest(abs(w.mean), w.sd)
               OR abs(sqrt(t.m2 / greatest(t.count - 1, 1)) - w.sd) > 1e-9 * greatest(abs(w.mean), w.sd)),
        count(*)
-FROM wanted AS w FULL JOIN reading_window AS t USING (machine_id, sensor, window_start)
+FROM wanted AS w FULL JOIN {table} AS t USING ({key}, sensor, window_start)
 """
+WRONG_READING_WINDOWS = WRONG_WINDOWS.format(key="machine_id", length="30 s", table="reading_window")
+# Of several source partitions
+WRONG_FACTORY_WINDOWS = WRONG_WINDOWS.format(
+    key="factory_id",
+    length="1 min",
+    table="(SELECT *, stddev * stddev * (count - 1) AS m2 FROM dashboard.factory_window)",
+)
 
 
 def compare(connection: psycopg.Connection) -> dict[str, tuple[int, int]]:
-    """Return (rows that differ, rows) of the windows and the anomalies."""
+    """Return (rows that differ, rows) of the windows, of machines and of factories, and the anomalies."""
     connection.execute("SET max_parallel_workers_per_gather = 0")
     connection.execute(READINGS)
     connection.execute(DETECTOR)
     return {
-        "windows": connection.execute(WRONG_WINDOWS).fetchone(),
+        "windows": _both(
+            connection.execute(query).fetchone() for query in (WRONG_READING_WINDOWS, WRONG_FACTORY_WINDOWS)
+        ),
         "anomalies": connection.execute(WRONG_ANOMALIES).fetchone(),
     }
+
+
+def _both(found: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    wrong, rows = zip(*found, strict=True)
+    return sum(wrong), sum(rows)

@@ -43,13 +43,13 @@ def fold_some(state: PartitionState, records: list[Record], first: int, end: int
 
 
 def merge(state: PartitionState, sink: MemorySink, end: int) -> None:
-    sink.merge(project(state, sink.marks.windows, end, RULES.window))
+    sink.merge(project(state, sink.marks.windows, end, RULES))
 
 
 def snapshot_at(records: list[Record], offset: int) -> bytes:
     state = PartitionState()
     fold_some(state, records, 0, offset, MemorySink())
-    project(state, 0, offset, RULES.window)
+    project(state, 0, offset, RULES)
     return snapshots.encode(state.to_arrays())[0]
 
 

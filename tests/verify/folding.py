@@ -27,7 +27,7 @@ def fold_and_store(dsn: str, records: list[Sent]) -> None:
     marks, cuts = 0, [*range(0, len(raw), 97), len(raw)]
     for start, end in itertools.pairwise(cuts):
         effects = fold(state, RecordBatch(source, owner, start, end, raw[start:end]), rules, Marks())
-        due = project(state, marks, end, rules.window)
+        due = project(state, marks, end, rules)
         assert sink.store([UnitOfWork(source, owner, start, end, [effects], due)]) == {source}
         marks = end
     sink.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from pipeline.core.banks import MEMORY
+from pipeline.core.windows import BASE_MS
 from pipeline.store.connect import connect
 from pipeline.verify import Verification, verify
 from simulator import ledger as ledgers
@@ -37,7 +38,10 @@ class Tables:
     def __init__(self, admin_dsn: str, dsn: str, folder: Path) -> None:
         self.dsn, self.ledger = dsn, folder / "ledger.csv"
         self.admin = connect(admin_dsn, autocommit=True)
-        self.admin.execute("TRUNCATE event, dead_letter, reading_window, anomaly, source_progress, machine_state")
+        self.admin.execute(
+            "TRUNCATE event, dead_letter, reading_window, factory_window, operating_cycle, cycle_reading, anomaly,"
+            " source_progress, machine_state"
+        )
 
     def send(self, records: list[Sent], partitions: int = 2) -> list[LedgerRow]:
         """Note records in the ledger, a machine always in the same partition; return its rows."""
@@ -60,7 +64,7 @@ class Tables:
         for row in sorted(accepted(rows), key=lambda r: (r.event_time_ms, r.offset, r.index)):
             self.store_event(row)
             for sensor, value in orjson.loads(row.readings).items():
-                readings[row.machine_id, sensor, row.event_time_ms // 60_000].append(value)
+                readings[row.machine_id, sensor, row.event_time_ms // BASE_MS].append(value)
             for odd in orjson.loads(row.anomalies):
                 self.store_anomaly(row, odd["sensor"], odd["kind"])
         for key, values in readings.items():
@@ -125,7 +129,7 @@ class Tables:
         self._insert("anomaly", columns | dict.fromkeys(("value", "expected", "score", "detector_version"), 1))
 
     def store_window(self, machine_id: str, sensor: str, window: int, values: list[float]) -> None:
-        start = dt.datetime.fromtimestamp(window * 60, dt.UTC)
+        start = dt.datetime.fromtimestamp(window * BASE_MS / 1000, dt.UTC)
         columns = {
             "machine_id": machine_id,
             "sensor": sensor,
@@ -138,6 +142,7 @@ class Tables:
             "max": max(values),
             "last": values[-1],
             "last_time": start,
+            "length_s": BASE_MS // 1000,
         }
         numbers = dict.fromkeys(("last_source", "last_offset", "last_index", "late_count", "source_id"), 0)
         self._insert("reading_window", columns | numbers)

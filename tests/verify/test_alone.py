@@ -338,7 +338,7 @@ def test_bounds_leave_everything_else_out(tables: Tables, folded: list[LedgerRow
     by_factory = [alone(tables, bounds=Bounds(factory=each)) for each in others]
     assert [found.holds for found in by_factory] == [each != spoilt.factory_id for each in others]
     assert sum(found.stored for found in by_factory) == len(accepted(folded))
-    narrow = alone(tables, bounds=Bounds(since=first + dt.timedelta(seconds=1), until=first + dt.timedelta(seconds=90)))
+    narrow = alone(tables, bounds=Bounds(since=first + dt.timedelta(seconds=1), until=first + dt.timedelta(seconds=45)))
     assert (narrow.windows, narrow.windows_wrong) == (0, 0)
     assert (narrow.late, narrow.unaccounted, narrow.states_wrong) == (None, None, None)
 
@@ -352,6 +352,34 @@ def test_parts_of_the_range_add_up_to_the_whole(tables: Tables, folded: list[Led
     assert all(part.holds for part in parts)
     assert sum(part.stored for part in parts) == len(accepted(folded))
     assert sum(part.windows for part in parts) == alone(tables).windows
+
+
+WHOLE_MINUTES = """
+CREATE TEMPORARY TABLE minute AS SELECT * FROM dashboard.reading_window WHERE machine_id = %s;
+DELETE FROM reading_window WHERE machine_id = %s;
+INSERT INTO reading_window (machine_id, sensor, window_start, factory_id, count, mean, m2, min, max, last, last_time,
+                            last_source, last_offset, last_index, late_count, source_id, length_s)
+SELECT machine_id, sensor, window_start, factory_id, count, mean, stddev * stddev * (count - 1), min, max, last, last_time,
+       0, 0, 0, late_count, (SELECT min(source_id) FROM source_progress), 60
+FROM minute
+"""
+
+
+@pytest.mark.parametrize(("change", "wrong"), [("mean = mean", 0), ("mean = mean + 1", 1), ("count = count + 1", 1)])
+def test_windows_that_a_version_before_kept_as_whole_minutes_are_judged_as_such(
+    tables: Tables, folded: list[LedgerRow], change: str, wrong: int
+) -> None:
+    machine_id = sound(folded).machine_id
+    before = alone(tables)
+    for statement in WHOLE_MINUTES.split(";"):
+        tables.admin.execute(statement, [machine_id] if "%s" in statement else None)
+    one = "SELECT ctid FROM reading_window WHERE machine_id = %s LIMIT 1"
+    tables.admin.execute(f"UPDATE reading_window SET {change} WHERE ctid = ({one})", [machine_id])
+
+    found = alone(tables)
+
+    assert before.windows_wrong == 0
+    assert found.windows_wrong == wrong
 
 
 def test_nothing_within_the_bounds_is_one_line(tables: Tables, folded: list[LedgerRow]) -> None:

@@ -145,7 +145,7 @@ def test_windows_are_what_plain_python_makes_of_the_readings(told) -> None:
 def test_of_compared_windows_those_that_differ_are_absent_or_too_many_are_wrong(keys, data) -> None:
     both = np.zeros(len(keys), WINDOW)
     for n, (machine, sensor, minute) in enumerate(keys):
-        both[n] = (machine, sensor, minute * 60_000, 3, 5.0, 2.0, 4.0, 6.0, 5.5)
+        both[n] = (machine, sensor, minute * 60_000, 3, 5.0, 2.0, 4.0, 6.0, 5.5, 60_000)
     side = st.sampled_from(["both", "expected", "actual", "count", "mean", "m2", "min", "max", "last"])
     fates = data.draw(st.lists(side, min_size=len(keys), max_size=len(keys)))
     expected, actual = both[[f != "actual" for f in fates]], both.copy()

@@ -66,7 +66,7 @@ class World:
 
 def _feed_sparse(sink: DatabaseSink, state: PartitionState, records: list[Record]) -> None:
     sink.store(fold(state, RecordBatch(SOURCE, "owner", 0, TOTAL, records), RULES, Marks()))
-    sink.merge(project(state, 0, TOTAL, RULES.window))
+    sink.merge(project(state, 0, TOTAL, RULES))
 
 
 @pytest.fixture
