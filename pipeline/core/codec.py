@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Elements, Refusal, split
 from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
-from pipeline.core.records import Shape, SourceRecord
+from pipeline.core.records import Shape, SourceRecord, are_stored
 from pipeline.core.source_properties import UNREADABLE, read_properties
 from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS, parse_times
 
@@ -78,6 +78,7 @@ def decode(
     rules: CodecRules,
     skip: Mapping[int, tuple[Reason, str]],
     known: Mapping[Shape, int] = _NOTHING_KNOWN,
+    refuse: Callable[[Columns], Mapping[int, Refused]] | None = None,
 ) -> tuple[Columns, list[DeadLetter]]:
     """Return a batch's accepted messages and its dead letters; never raises, whatever the records hold.
 
@@ -89,6 +90,8 @@ def decode(
         Offsets that become dead letters unseen, with reason and detail.
     known
         Numbers of the shapes of messages that were accepted under these rules before: their names are not looked at again.
+    refuse
+        Says which messages are not accepted because of who sent them. It is not asked about what was accepted before.
 
     Examples
     --------
@@ -109,6 +112,8 @@ def decode(
     _check_devices(columns, elements, properties.devices, rules, wrong)
     _check_times(columns, messages, rules, wrong)
     _check_names(columns, messages, rules, wrong)
+    if refuse is not None and not are_stored(records):
+        wrong = {**refuse(columns), **wrong}
     if wrong:
         for i, refused in wrong.items():
             place = int(elements.records[i]), int(elements.indexes[i])

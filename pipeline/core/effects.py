@@ -9,6 +9,7 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.records import SourcePartition
 
@@ -56,6 +57,12 @@ class Events:
         )
 
 
+NO_EVENTS = Events(
+    np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), [], [], []
+)
+"""What a batch without an accepted message has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Anomaly:
     """One reading that was not expected.
@@ -97,6 +104,8 @@ class Effects:
         Position after the batch.
     checksum
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
+    controls
+        Control records that the partition applied at ``next``, in this order.
     """
 
     next: int
@@ -104,11 +113,17 @@ class Effects:
     anomalies: list[Anomaly] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checksum: tuple[int, int] | None = None
+    controls: tuple[PlacedControl, ...] = ()
+
+    @classmethod
+    def of_controls(cls, position: int, controls: tuple[PlacedControl, ...]) -> Effects:
+        """Return what is to be stored of control records that were applied at a position."""
+        return cls(position, NO_EVENTS, controls=controls)
 
     @property
     def rows(self) -> int:
         """How many rows this is in the sink."""
-        return len(self.events) + len(self.anomalies) + len(self.dead_letters)
+        return len(self.events) + len(self.anomalies) + len(self.dead_letters) + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
@@ -117,12 +132,13 @@ class Effects:
         return max(self.rows, held // 4096)
 
     def between(self, first: int, last: int) -> Effects:
-        """Return the effects of the offsets from ``first`` to ``last``, both included."""
+        """Return the effects of the records from offset ``first`` to ``last``, both included."""
         return replace(
             self,
             events=self.events.where((first <= self.events.offsets) & (self.events.offsets <= last)),
             anomalies=[anomaly for anomaly in self.anomalies if first <= anomaly.offset <= last],
             dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
+            controls=(),
         )
 
 
@@ -214,6 +230,8 @@ class UnitOfWork:
     ----------
     expected, next
         The effects mark before and after.
+    controls
+        How many control records the partition had applied before.
     """
 
     source: SourcePartition
@@ -222,6 +240,12 @@ class UnitOfWork:
     next: int
     effects: list[Effects]
     projections: Projections | None = None
+    controls: int = 0
+
+    @property
+    def controls_next(self) -> int:
+        """How many control records the partition has applied afterwards."""
+        return self.controls + sum(len(effects.controls) for effects in self.effects)
 
     @property
     def checksum(self) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.admission import refused_machines
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
@@ -22,7 +23,7 @@ from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Raised whenever the same records give other effects than before."""
 
 
@@ -87,7 +88,13 @@ def fold(
     skip
         Offsets that a control record turned into dead letters, with reason and detail.
     """
-    columns, dead_letters = decode(batch.records, rules.codec, skip or {}, state.layouts)
+    columns, dead_letters = decode(
+        batch.records,
+        rules.codec,
+        skip or {},
+        state.layouts,
+        lambda columns: refused_machines(columns.machine_ids, state.registry),
+    )
     kept, found = _fold_columns(state, columns, rules, marks)
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None

@@ -11,17 +11,18 @@ import numpy.typing as npt
 from pipeline.core import banks
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
+from pipeline.core.registry import Registry
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
-STATE_VERSION = 1
-"""Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
+STATE_VERSION = 2
+"""Version of the plain arrays; one that this program does not know is not loaded but folded anew. Version 1 has no registry."""
 
 _SHAPES_PER_MACHINE = 8
 
 
 class PartitionState:
-    """Machines, sensors, window deltas and watermark of one partition.
+    """Machines, sensors, window deltas and watermark of one partition, and what it knows of the plant.
 
     Rows are handed out in order of first sight. A *layout* stands for one shape of message (:data:`Shape`) and says which
     machine row and sensor slots it means, so that a message costs one look-up. Layouts are a cache: when devices send ever
@@ -30,6 +31,7 @@ class PartitionState:
 
     def __init__(self) -> None:
         self.watermark_ms = BEGINNING_MS
+        self.registry = Registry()
         self.machine_ids: list[str] = []
         self.factory_ids: list[str] = []
         self.machine_types: list[str] = []
@@ -161,6 +163,8 @@ class PartitionState:
             "machines": self.machines.copy(),
             "sent": self.sent.copy(),
             "sensors": self.sensors.copy(),
+            "controls": self.registry.applied,
+            "registry": self.registry.to_plain(),
         }
 
     @classmethod
@@ -172,11 +176,12 @@ class PartitionState:
         ValueError
             If the arrays are of another version.
         """
-        if arrays["version"] != STATE_VERSION:
-            msg = f"state version {arrays['version']} is not {STATE_VERSION}"
+        if not 1 <= arrays["version"] <= STATE_VERSION:
+            msg = f"state version {arrays['version']} is none from 1 to {STATE_VERSION}"
             raise ValueError(msg)
         state = cls()
         state.watermark_ms = arrays["watermark_ms"]
+        state.registry = Registry.from_plain(arrays.get("controls", 0), arrays.get("registry", ()))
         state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
         state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
         state.machines.load(arrays["machines"])

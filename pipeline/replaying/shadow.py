@@ -76,6 +76,27 @@ WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'ski
   AND (p.log_since IS NULL OR c.created_at >= p.log_since)
 """
 
+# What is meant for every partition takes effect where it did in the live run, and nowhere else: a place in a log that was lost
+# is none in the present one
+_PLACED = """
+INSERT INTO {shadow}.control_record OVERRIDING SYSTEM VALUE
+SELECT c.* FROM {live}.control_record AS c
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+  AND c.id NOT IN (SELECT id FROM {shadow}.control_record);
+INSERT INTO {shadow}.control_effect
+SELECT e.* FROM {live}.control_effect AS e
+JOIN {live}.control_record AS c ON c.id = e.control_id AND c.topic IS NULL
+JOIN {live}.source_progress AS p
+  ON (p.cluster, p.consumer_group, p.topic, p.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
+JOIN {shadow}.source_progress AS s ON (s.topic, s.partition) = (e.topic, e.partition)
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+ON CONFLICT DO NOTHING;
+UPDATE {shadow}.source_progress AS s SET controls_next = (
+    SELECT count(*) FROM {shadow}.control_effect AS e
+    WHERE (e.topic, e.partition) = (s.topic, s.partition) AND e.ordinal IS NOT NULL
+)
+"""
+
 
 def create(connection: Connection, schema: str, progress: Progress) -> None:
     """Make a shadow with the live control records, in the caller's transaction.
@@ -114,6 +135,19 @@ def begin(
     cursor.execute(sql.SQL(_BEGIN).format(**names), progress.key(source) | begins)
     if at["state_at"]:
         cursor.execute(sql.SQL(_STATE).format(**names), progress.key(source) | begins)
+
+
+def place_controls(connection: Connection, schema: str, progress: Progress) -> None:
+    """Let a shadow know the control records for every partition, and where the live run has applied them by now.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, after the shadow's partitions were begun, and while nobody works on it.
+    """
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    for statement in _PLACED.split(";\n"):
+        connection.execute(sql.SQL(statement).format(**names), progress.of_all() if "%(" in statement else None)
 
 
 def drop(connection: Connection, schema: str) -> None:

@@ -24,7 +24,7 @@ from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineErr
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import merges, rows
+from pipeline.store import controls, merges, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -184,6 +184,8 @@ class Sink:
             for effects in unit.effects:
                 if any(letter.reason in _BY_CONTROL for letter in effects.dead_letters):
                     merges.note_skips(cursor, self._progress.key(unit.source), effects)
+                if effects.controls:
+                    controls.note(cursor, unit.source, effects.controls)
 
     def _unstorable(self, connection: Connection, units: Sequence[UnitOfWork], error: psycopg.Error) -> PipelineError:
         """Return the error that says which record it was."""
@@ -217,6 +219,8 @@ def _move(unit: UnitOfWork) -> dict[str, Any]:
         "windows_next": projections.next if projections else None,
         "watermark": _timestamp(projections.watermark_ms) if projections else None,
         "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
+        "controls": unit.controls,
+        "controls_next": unit.controls_next,
     }
 
 
