@@ -126,7 +126,7 @@ _OUTCOMES: dict[type[PipelineError], str] = {
 
 
 def _fresher(before: Freshness, unit: UnitOfWork) -> Freshness:
-    times = [int(effects.events.times_ms.max()) for effects in unit.effects if len(effects.events)]
+    times = [latest for effects in unit.effects if (latest := effects.latest_ms) is not None]
     effects_ms = max([*times, *([before.effects_ms] if before.effects_ms is not None else [])], default=None)
     projections = unit.projections
     return Freshness(effects_ms, projections.watermark_ms if projections is not None else before.windows_ms)

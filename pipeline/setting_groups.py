@@ -127,6 +127,12 @@ class Retention(Group):
     reading_window_days: int = Field(
         400, ge=0, le=36_500, description="Days of `reading_window` kept, by event time; 0: for ever"
     )
+    quality_days: int = Field(
+        0, ge=0, le=36_500, description="Days of `quality_report` kept, by the period's end; 0: for ever"
+    )
+    maintenance_days: int = Field(
+        0, ge=0, le=36_500, description="Days of `maintenance_record` kept, by event time; 0: for ever"
+    )
     snapshot_history_days: int = Field(
         30, ge=0, le=36_500, description="Days that a state is kept for replays that begin at it; 0: for ever"
     )

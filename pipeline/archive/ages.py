@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 
 Connection = psycopg.Connection[Any]
 
+
+class Age(NamedTuple):
+    """The column that says how old a row of a table is, and the setting of the group ``retention`` for how long it is kept."""
+
+    column: str
+    setting: str
+
+
 AGES = {
-    "dead_letter": "stored_time",
-    "anomaly": "event_time",
-    "reading_window": "window_start",
-    "snapshot_history": "taken_at",
+    "dead_letter": Age("stored_time", "dead_letter_days"),
+    "anomaly": Age("event_time", "anomaly_days"),
+    "reading_window": Age("window_start", "reading_window_days"),
+    "quality_report": Age("period_end", "quality_days"),
+    "maintenance_record": Age("event_time", "maintenance_days"),
+    "snapshot_history": Age("taken_at", "snapshot_history_days"),
 }
-"""Tables, and the column that says how old a row is."""
+"""By table."""
 
 _PAGES_AT_ONCE = 500
 

@@ -19,10 +19,11 @@ from pipeline.archive.manifests import DataFile, Manifest
 from pipeline.archive.place import Place
 from pipeline.archive.superseded import Superseded
 from pipeline.core.errors import ArchiveDamaged
+from pipeline.core.facts import INGESTED, TELEMETRY_INGEST
 from pipeline.core.records import SourcePartition, StoredEvent
 
 _EVENTS_AT_ONCE = 10_000
-_TYPE = "Telemetry Ingest"
+_TYPES = pa.array(INGESTED)
 _PLAIN = ["event_type", "source_offset", "source_index", "ingest_time", "body"]
 _WHOLE = [*_PLAIN, "event_id", "entity_id", "event_time", "stored_time"]
 
@@ -39,12 +40,15 @@ class EventColumns:
         The broker's time, ms since the epoch, UTC; shape (n,).
     bodies
         n JSON objects, as they were stored.
+    types
+        Event types, n of them.
     """
 
     offsets: npt.NDArray[np.int64]
     places: npt.NDArray[np.int32]
     ingest_ms: npt.NDArray[np.int64]
     bodies: list[bytes]
+    types: list[str]
 
     def __len__(self) -> int:
         return len(self.bodies)
@@ -52,7 +56,8 @@ class EventColumns:
     def events(self, begin: int = 0, end: int | None = None) -> list[StoredEvent]:
         """Return those of some rows one by one."""
         numbers = (column[begin:end].tolist() for column in (self.offsets, self.places, self.ingest_ms))
-        return list(map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies[begin:end], strict=True)))
+        texts: tuple[list[bytes], list[str]] = (self.bodies[begin:end], self.types[begin:end])
+        return list(map(tuple.__new__, repeat(StoredEvent), zip(*numbers, *texts, strict=True)))
 
 
 class Archive:
@@ -158,7 +163,7 @@ class Archive:
     def _table(self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool) -> pa.Table:
         """Return the accepted messages in a file that are of this log."""
         table = files.read(self._place, file, _PLAIN if plain else _WHOLE)
-        of_type = pc.equal(table["event_type"], _TYPE)
+        of_type = pc.is_in(table["event_type"], _TYPES)
         if not pc.all(of_type).as_py():
             table = table.filter(of_type)
         if manifest.is_slice and manifest.log == log:
@@ -183,6 +188,8 @@ def _columns(
     if not first.all():
         chosen, offsets, places = chosen[first], offsets[first], places[first]
     if len(chosen) < len(table) or not in_order:
-        table = table.select(["ingest_time", "body"]).take(chosen)
+        table = table.select(["ingest_time", "event_type", "body"]).take(chosen)
     bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy().tolist()
-    return EventColumns(offsets, places, rows.micros(table, "ingest_time") // 1000, bodies)
+    is_telemetry = pc.all(pc.equal(table["event_type"], TELEMETRY_INGEST)).as_py()
+    types = [TELEMETRY_INGEST] * len(table) if is_telemetry else table["event_type"].to_pylist()
+    return EventColumns(offsets, places, rows.micros(table, "ingest_time") // 1000, bodies, types)

@@ -113,8 +113,8 @@ def retain(
 
 
 def _by_age(settings: Settings, connection: Connection, *, dry_run: bool) -> Iterator[Verdict]:
-    for table, column in AGES.items():
-        days = getattr(settings.retention, f"{table}_days")
+    for table, (column, setting) in AGES.items():
+        days = getattr(settings.retention, setting)
         if days:
             before = _days_ago(connection, days, whole=False)
             count = 0

@@ -9,22 +9,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.checks import Refused, shown
+from pipeline.core.admission import refused_device, refused_name, refused_sensors, refused_time
+from pipeline.core.checks import Refused
 from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Elements, Refusal, split
+from pipeline.core.fact_messages import Draft, FactMessage, accept
+from pipeline.core.facts import Fact
 from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
 from pipeline.core.records import Shape, SourceRecord, are_stored
-from pipeline.core.source_properties import UNREADABLE, read_properties
-from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS, parse_times
+from pipeline.core.source_properties import read_properties
+from pipeline.core.times import END_MS, parse_times
 
 __all__ = ["CodecRules", "Columns", "decode"]
 
@@ -33,7 +36,7 @@ _NOTHING_KNOWN: Mapping[Shape, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Accepted messages, column by column, in (offset, index) order; all of length n but ``values``.
+    """Accepted messages, column by column, in (offset, index) order; all of length n but ``values`` and ``facts``.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ class Columns:
         Where each message's readings end in ``values``.
     bodies
         n raw JSON objects.
+    facts
+        The accepted messages that are no telemetry, in the same order.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -71,6 +76,7 @@ class Columns:
     values: npt.NDArray[np.float64]
     ends: npt.NDArray[np.int64]
     bodies: list[bytes]
+    facts: list[Fact] = field(default_factory=list)
 
 
 def decode(
@@ -106,8 +112,9 @@ def decode(
     """
     properties = read_properties(records)
     elements, refusals = split(records, rules, skip)
-    elements, messages = _read(elements, properties.types, rules, refusals)
+    elements, messages, drafts = _read(records, elements, properties.types, rules, refusals)
     columns = _columns(records, elements, properties.ingest_ms, messages, known)
+    columns.facts.extend(accept(records, drafts, properties, rules, refusals))
     wrong: dict[int, Refused] = {}
     _check_devices(columns, elements, properties.devices, rules, wrong)
     _check_times(columns, messages, rules, wrong)
@@ -123,9 +130,13 @@ def decode(
 
 
 def _read(
-    elements: Elements, types: list[str | None], rules: CodecRules, refusals: list[Refusal]
-) -> tuple[Elements, list[Telemetry]]:
-    """Return the elements that are accepted messages, and those messages; add the others to ``refusals``."""
+    records: Sequence[SourceRecord],
+    elements: Elements,
+    types: list[str | None],
+    rules: CodecRules,
+    refusals: list[Refusal],
+) -> tuple[Elements, list[Telemetry], list[Draft]]:
+    """Return the elements that are telemetry, their messages, and the facts'; add what is refused to ``refusals``."""
     bodies = elements.bodies
     if b"\\" in b"".join(bodies):
         bodies = [b"" if b"\\" in body else body for body in bodies]
@@ -135,17 +146,36 @@ def _read(
     found = decode_exact(bodies)
     messages = [message for message in found if message is not None]
     if len(messages) == len(found):
-        return elements, messages
+        return elements, messages, []
+    drafts: list[Draft] = []
+    was_accepted = are_stored(records)
     for i, message in enumerate(found):
         if message is None:
-            record, body = int(elements.records[i]), elements.bodies[i]
+            record, index, body = int(elements.records[i]), int(elements.indexes[i]), elements.bodies[i]
             try:
-                found[i] = read_message(body, types[record] if types else None, rules.max_depth)
+                read = _read_plainly(body, types[record] if types else None, rules, was_accepted=was_accepted)
             except Refused as refused:
-                refusals.append(Refusal(record, int(elements.indexes[i]), refused.reason, refused.detail, body))
+                refusals.append(Refusal(record, index, refused.reason, refused.detail, body))
+                continue
+            if isinstance(read, FactMessage):
+                drafts.append(Draft(record, index, read, body))
+            else:
+                found[i] = read
     kept = np.array([message is not None for message in found])
     elements = Elements(list(compress(elements.bodies, kept)), elements.records[kept], elements.indexes[kept])
-    return elements, [message for message in found if message is not None]
+    return elements, [message for message in found if message is not None], drafts
+
+
+def _read_plainly(
+    body: bytes, header_type: str | None, rules: CodecRules, *, was_accepted: bool
+) -> Telemetry | FactMessage:
+    try:
+        return read_message(body, header_type, rules.max_depth)
+    except Refused:
+        if not was_accepted or header_type is not None:
+            raise
+    # Telemetry whose headers are not stored: they said that it was a pump's
+    return read_message(body, "pump", rules.max_depth)
 
 
 def _columns(
@@ -188,32 +218,17 @@ def _check_devices(
     if set(devices) <= {None}:
         return
     for i, record in enumerate(elements.records.tolist()):
-        device = devices[record]
-        if device is None or device == columns.machine_ids[i] or device in rules.gateways:
-            continue
-        who = "a device whose name cannot be read" if device == UNREADABLE else shown(device)
-        detail = f"machine_id is {shown(columns.machine_ids[i])}, sent by {who}; register the device as a gateway"
-        wrong[i] = Refused(Reason.DEVICE_MISMATCH, detail)
+        if (refused := refused_device(columns.machine_ids[i], devices[record], rules)) is not None:
+            wrong[i] = refused
 
 
 def _check_times(columns: Columns, messages: Sequence[Telemetry], rules: CodecRules, wrong: dict[int, Refused]) -> None:
     times, ingest = columns.times_ms, columns.ingest_ms
     outside = (times < 0) | (times >= END_MS) | (ingest < 0) | (ingest >= END_MS)
     for i in np.flatnonzero(outside | (times > ingest + rules.max_future_ms)).tolist():
-        key, sent = keys_of(messages[i]).time, shown(messages[i].time)
-        if times[i] == NO_ZONE_MS:
-            refused = Refused(Reason.TIME_WITHOUT_ZONE, f"{key} is {sent}; say its zone, Z or such as +01:00")
-        elif times[i] == MALFORMED_MS:
-            refused = Refused(Reason.WRONG_SHAPE, f"{key} is {sent}; send ISO 8601, such as 2026-11-21T22:00:00.123Z")
-        elif not 0 <= times[i] < END_MS:
-            refused = Refused(Reason.TIME_OUT_OF_RANGE, f"{key} is {sent}; set the clock: taken is 1970 to 2199")
-        elif not 0 <= ingest[i] < END_MS:
-            detail = f"the record's own timestamp is {ingest[i]} ms; have the topic or the producer set it"
-            refused = Refused(Reason.TIME_OUT_OF_RANGE, detail)
-        else:
-            ahead = f"{(times[i] - ingest[i]) / 1000:.0f} s ahead of the broker's time"
-            refused = Refused(Reason.TIME_IN_FUTURE, f"{key} is {sent}, {ahead}; set the device's clock")
-        wrong.setdefault(i, refused)
+        refused = refused_time(keys_of(messages[i]).time, messages[i].time, int(times[i]), int(ingest[i]), rules)
+        if refused is not None:
+            wrong.setdefault(i, refused)
 
 
 def _check_names(
@@ -222,32 +237,16 @@ def _check_names(
     rules: CodecRules,
     wrong: dict[int, Refused],
 ) -> None:
-    limit = rules.max_identifier_length
     checked: dict[tuple[str, ...], Refused | None] = {}
     for i in np.flatnonzero(columns.numbers < 0).tolist():
         machine_id, factory_id, machine_type, names = columns.shapes[i]
         if names not in checked:
-            checked[names] = _check_sensors(names, rules)
+            checked[names] = refused_sensors(names, rules)
         if (refused := checked[names]) is not None:
             wrong.setdefault(i, refused)
         for key, text in zip(keys_of(messages[i]), (factory_id, machine_id, machine_type), strict=False):
-            if len(text) > limit:
-                detail = f"{key} has {len(text)} characters: {shown(text)}; at most {limit} are taken"
-                wrong.setdefault(i, Refused(Reason.IDENTIFIER_TOO_LONG, detail))
-
-
-def _check_sensors(names: tuple[str, ...], rules: CodecRules) -> Refused | None:
-    if len(names) > rules.max_readings:
-        return Refused(Reason.WRONG_SHAPE, f"readings has {len(names)} sensors; send at most {rules.max_readings}")
-    if not names:
-        return Refused(Reason.WRONG_SHAPE, "readings is empty; send at least one reading")
-    if not all(names):
-        return Refused(Reason.WRONG_SHAPE, "readings has a sensor without a name; name it")
-    longest = max(names, key=len)
-    if len(longest) <= rules.max_identifier_length:
-        return None
-    detail = f"sensor {shown(longest)} has {len(longest)} characters; at most {rules.max_identifier_length} are taken"
-    return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
+            if (refused := refused_name(key, text, rules)) is not None:
+                wrong.setdefault(i, refused)
 
 
 def _without(columns: Columns, refused: Sequence[int]) -> Columns:
@@ -270,6 +269,7 @@ def _without(columns: Columns, refused: Sequence[int]) -> Columns:
         values=columns.values[np.repeat(kept, counts)],
         ends=np.cumsum(counts[kept]),
         bodies=list(compress(columns.bodies, which)),
+        facts=columns.facts,
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
+from pipeline.core.facts import Fact
 from pipeline.core.records import SourcePartition
 
 
@@ -102,6 +103,10 @@ class Effects:
     ----------
     next
         Position after the batch.
+    events
+        Accepted telemetry.
+    facts
+        Accepted messages that are no telemetry, in (offset, index) order.
     checksum
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
     controls
@@ -113,6 +118,7 @@ class Effects:
     anomalies: list[Anomaly] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checksum: tuple[int, int] | None = None
+    facts: list[Fact] = field(default_factory=list)
     controls: tuple[PlacedControl, ...] = ()
 
     @classmethod
@@ -121,14 +127,22 @@ class Effects:
         return cls(position, NO_EVENTS, controls=controls)
 
     @property
+    def latest_ms(self) -> int | None:
+        """Latest event time of what was accepted, ms since the epoch, UTC; ``None``: nothing was."""
+        newest = [int(self.events.times_ms.max())] if len(self.events) else []
+        return max([*newest, *(fact.time_ms for fact in self.facts)], default=None)
+
+    @property
     def rows(self) -> int:
         """How many rows this is in the sink."""
-        return len(self.events) + len(self.anomalies) + len(self.dead_letters) + len(self.controls)
+        records = len(self.events) + len(self.facts) + len(self.dead_letters)
+        return records + len(self.anomalies) + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
         """How many rows this counts as where memory and transactions are bounded: a large body counts as several."""
-        held = sum(map(len, self.events.bodies)) + sum(len(letter.body or b"") for letter in self.dead_letters)
+        held = sum(map(len, self.events.bodies)) + sum(len(fact.body) for fact in self.facts)
+        held += sum(len(letter.body or b"") for letter in self.dead_letters)
         return max(self.rows, held // 4096)
 
     def between(self, first: int, last: int) -> Effects:
@@ -138,6 +152,7 @@ class Effects:
             events=self.events.where((first <= self.events.offsets) & (self.events.offsets <= last)),
             anomalies=[anomaly for anomaly in self.anomalies if first <= anomaly.offset <= last],
             dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
+            facts=[fact for fact in self.facts if first <= fact.offset <= last],
             controls=(),
         )
 

@@ -59,7 +59,7 @@ class Marks:
     Parameters
     ----------
     effects
-        First offset whose events, anomalies and dead letters are wanted.
+        First offset whose events, facts, anomalies and dead letters are wanted.
     windows
         First offset that counts into window and machine deltas.
     """
@@ -111,6 +111,7 @@ def fold(
         ).where(fresh),
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
+        facts=[fact for fact in columns.facts if fact.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
     )

@@ -1,7 +1,7 @@
-"""The accepted messages: canonical telemetry and the reference lab's, as types that check while they decode.
+"""The accepted messages: canonical telemetry, the pumps' and the reference lab's, as types that check while they decode.
 
 What the types do not take is read once more in plain Python (:func:`read_message`), which says what is wrong with it, or
-accepts it after all: fields that nobody reads are allowed, but have to be proven storable too.
+accepts it after all: fields that nobody reads are allowed, but have to be proven storable too. Facts are read there only.
 """
 
 from __future__ import annotations
@@ -13,15 +13,30 @@ import msgspec
 
 from pipeline.core.checks import Refused, read_json, shown
 from pipeline.core.dead_letters import DeadLetterReason as Reason
+from pipeline.core.fact_messages import FactMessage, read_maintenance, read_quality
+from pipeline.core.fields import (
+    MAX_INTEGER,
+    MAX_VALUE,
+    kind_of,
+    members,
+    number_or_text,
+    present,
+    reading,
+    sequence_number,
+    text,
+)
 
-MAX_VALUE = 1e140
-"""Largest reading of either sign: no float holds the sum of squares of larger ones."""
+TYPES = ("machine", "pump", "quality", "maintenance")
+"""What a message may say as its ``type``."""
 
-_MAX_INTEGER = 2**63 - 1
+PUMP_TYPE = "hvac_pump"
+"""Machine type of a pump that names none."""
+
+PUMP_SENSORS = ("power", "temperature", "suction_pressure", "discharge_pressure", "vibration")
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Value = Annotated[float, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
-Number = Annotated[int, msgspec.Meta(ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
+Number = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class Telemetry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -40,8 +55,26 @@ class Telemetry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     machine_type: Name
     time: str
     readings: dict[str, Value]
-    seq: Annotated[int, msgspec.Meta(ge=0, le=_MAX_INTEGER)] = -1
-    type: Literal["machine"] = "machine"
+    seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] = -1
+    type: Literal["machine", "pump"] = "machine"
+
+
+class PumpTelemetry(Telemetry, gc=False):
+    """Telemetry in the pumps' flat form."""
+
+
+class _Pump(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    type: Literal["pump"]
+    factory_id: Name
+    pump_id: Name
+    time: str
+    machine_type: Name = PUMP_TYPE
+    seq: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] = -1
+    power: Value | msgspec.UnsetType = msgspec.UNSET
+    temperature: Value | msgspec.UnsetType = msgspec.UNSET
+    suction_pressure: Value | msgspec.UnsetType = msgspec.UNSET
+    discharge_pressure: Value | msgspec.UnsetType = msgspec.UNSET
+    vibration: Value | msgspec.UnsetType = msgspec.UNSET
 
 
 class _LabMachine(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
@@ -66,10 +99,12 @@ class _Lab(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename="camel")
 
 _decode_telemetry = msgspec.json.Decoder(Telemetry).decode
 _decode_lab = msgspec.json.Decoder(_Lab).decode
+_decode_pump = msgspec.json.Decoder(_Pump).decode
 _FAILURES = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _LAB_TIME = "timeCreated"
 _LAB_MARK = f'"{_LAB_TIME}"'.encode()
+_PUMP_MARK = b'"pump_id"'
 
 
 def decode_exact(bodies: Sequence[bytes]) -> list[Telemetry | None]:
@@ -85,17 +120,30 @@ def decode_exact(bodies: Sequence[bytes]) -> list[Telemetry | None]:
             found.extend(map(_decode_telemetry, remaining))
         except _FAILURES:
             # What came before the failure is in the list already
-            found.append(_exact_lab(bodies[len(found)]))
+            found.append(_exact_other(bodies[len(found)]))
     return found
 
 
-def _exact_lab(body: bytes) -> Telemetry | None:
-    if _LAB_MARK not in body:
-        return None
+def _exact_other(body: bytes) -> Telemetry | None:
     try:
-        lab = _decode_lab(body)
+        if _PUMP_MARK in body:
+            return _exact_pump(_decode_pump(body))
+        if _LAB_MARK in body:
+            return _exact_lab(_decode_lab(body))
     except _FAILURES:
+        pass
+    return None
+
+
+def _exact_pump(pump: _Pump) -> Telemetry | None:
+    values = [(name, getattr(pump, name)) for name in PUMP_SENSORS]
+    readings = {name: value for name, value in values if value is not msgspec.UNSET}
+    if not readings:
         return None
+    return PumpTelemetry(pump.factory_id, pump.pump_id, pump.machine_type, pump.time, readings, pump.seq, "pump")
+
+
+def _exact_lab(lab: _Lab) -> Telemetry:
     machine, ambient = lab.machine, lab.ambient
     readings = {
         "temperature": machine.temperature,
@@ -110,7 +158,7 @@ def _exact_lab(body: bytes) -> Telemetry | None:
     return Telemetry(str(lab.factory_id), str(machine.machine_id), "", lab.time_created, readings)
 
 
-def read_message(body: bytes, header_type: str | None, max_depth: int) -> Telemetry:
+def read_message(body: bytes, header_type: str | None, max_depth: int) -> Telemetry | FactMessage:
     """Return the message of a body, whatever else is in it.
 
     Parameters
@@ -125,14 +173,28 @@ def read_message(body: bytes, header_type: str | None, max_depth: int) -> Teleme
 
     Examples
     --------
-    >>> read_message(b'{"factoryId": 1, "machine": {"machineId": 7}}', header_type="pump", max_depth=64)
+    >>> read_message(b'{"factoryId": 1, "machine": {"machineId": 7}}', header_type="valve", max_depth=64)
     Traceback (most recent call last):
-    pipeline.core.checks.Refused: type is 'pump'; this version reads 'machine'
+    pipeline.core.checks.Refused: type is 'valve'; this version reads machine, pump, quality, maintenance
     """
     message = read_json(body, max_depth)
     if not isinstance(message, dict):
-        raise Refused(Reason.WRONG_SHAPE, f"the message is {_kind(message)}; send an object")
-    _check_type(message.get("type", header_type) if header_type is not None else message.get("type", "machine"))
+        raise Refused(Reason.WRONG_SHAPE, f"the message is {kind_of(message)}; send an object")
+    said = message.get("type", "machine" if header_type is None else header_type)
+    if not isinstance(said, str):
+        raise Refused(Reason.WRONG_SHAPE, f"type is {kind_of(said)}; send text")
+    if said == "quality":
+        return read_quality(message)
+    if said == "maintenance":
+        return read_maintenance(message)
+    return _telemetry(message, said)
+
+
+def _telemetry(message: Mapping[str, Any], said: str) -> Telemetry:
+    if said == "pump":
+        return _canonical(message, PUMP_TYPE) if "readings" in message or "machine_id" in message else _pump(message)
+    if said != "machine":
+        raise Refused(Reason.UNKNOWN_TYPE, f"type is {shown(said)}; this version reads {', '.join(TYPES)}")
     if "readings" in message or "machine_id" in message or "factory_id" in message:
         return _canonical(message)
     if "machine" in message or "factoryId" in message or _LAB_TIME in message:
@@ -150,101 +212,56 @@ class Keys(NamedTuple):
 
 
 _CANONICAL_KEYS = Keys("factory_id", "machine_id", "machine_type", "time")
+_PUMP_KEYS = Keys("factory_id", "pump_id", "machine_type", "time")
 _LAB_KEYS = Keys("factoryId", "machine.machineId", "", _LAB_TIME)
 
 
 def keys_of(message: Telemetry) -> Keys:
     """Return what the sender of a message calls its parts."""
+    if isinstance(message, PumpTelemetry):
+        return _PUMP_KEYS
     return _CANONICAL_KEYS if message.machine_type else _LAB_KEYS
 
 
-def _check_type(found: object) -> None:
-    if not isinstance(found, str):
-        raise Refused(Reason.WRONG_SHAPE, f"type is {_kind(found)}; send text")
-    if found != "machine":
-        raise Refused(Reason.UNKNOWN_TYPE, f"type is {shown(found)}; this version reads 'machine'")
-
-
-def _canonical(message: Mapping[str, Any]) -> Telemetry:
-    found = _object(message, "readings")
+def _canonical(message: Mapping[str, Any], default_type: str = "") -> Telemetry:
+    found = members(message, "readings")
     if not found:
         raise Refused(Reason.WRONG_SHAPE, "readings is empty; send at least one reading")
     if not set(map(type, found.values())) <= {int, float} or max(map(abs, found.values())) > MAX_VALUE:
         for name, value in found.items():
-            _value(value, f"readings.{name}")
+            reading(value, f"readings.{name}")
     return Telemetry(
-        _text(message, "factory_id"),
-        _text(message, "machine_id"),
-        _text(message, "machine_type"),
-        _text(message, "time"),
+        text(message, "factory_id"),
+        text(message, "machine_id"),
+        text(message, "machine_type") if "machine_type" in message or not default_type else default_type,
+        text(message, "time"),
         found,
-        _seq(message["seq"]) if "seq" in message else -1,
+        sequence_number(message["seq"]) if "seq" in message else -1,
     )
 
 
+def _pump(message: Mapping[str, Any]) -> Telemetry:
+    factory_id, pump_id, time = (text(message, key) for key in ("factory_id", "pump_id", "time"))
+    readings = {key: reading(message[key], key) for key in PUMP_SENSORS if key in message}
+    if not readings:
+        raise Refused(Reason.WRONG_SHAPE, f"none of {', '.join(PUMP_SENSORS)} is there; send at least one reading")
+    machine_type = text(message, "machine_type") if "machine_type" in message else PUMP_TYPE
+    seq = sequence_number(message["seq"]) if "seq" in message else -1
+    return PumpTelemetry(factory_id, pump_id, machine_type, time, readings, seq, "pump")
+
+
 def _lab(message: Mapping[str, Any]) -> Telemetry:
-    machine = _object(message, "machine")
-    ambient = _object(message, "ambient") if "ambient" in message else {}
+    machine = members(message, "machine")
+    ambient = members(message, "ambient") if "ambient" in message else {}
     readings = {
-        "temperature": _value(_present(machine, "temperature", "machine."), "machine.temperature"),
-        "pressure": _value(_present(machine, "pressure", "machine."), "machine.pressure"),
-        "electricity": _value(
-            _present(machine, "electricityUtilization", "machine."), "machine.electricityUtilization"
+        "temperature": reading(present(machine, "temperature", "machine."), "machine.temperature"),
+        "pressure": reading(present(machine, "pressure", "machine."), "machine.pressure"),
+        "electricity": reading(
+            present(machine, "electricityUtilization", "machine."), "machine.electricityUtilization"
         ),
     }
     for key, name in (("temperature", "ambient_temperature"), ("humidity", "humidity")):
         if key in ambient:
-            readings[name] = _value(ambient[key], f"ambient.{key}")
-    factory_id, machine_id = _number_or_text(message, "factoryId"), _number_or_text(machine, "machineId", "machine.")
-    return Telemetry(factory_id, machine_id, "", _text(message, _LAB_TIME), readings)
-
-
-def _present(message: Mapping[str, Any], key: str, where: str = "") -> Any:
-    if key not in message:
-        raise Refused(Reason.WRONG_SHAPE, f"{where}{key} is missing; send it")
-    return message[key]
-
-
-def _object(message: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = _present(message, key)
-    if not isinstance(found, dict):
-        raise Refused(Reason.WRONG_SHAPE, f"{key} is {_kind(found)}; send an object")
-    return found
-
-
-def _text(message: Mapping[str, Any], key: str, where: str = "") -> str:
-    found = _present(message, key, where)
-    if not isinstance(found, str) or not found:
-        raise Refused(Reason.WRONG_SHAPE, f"{where}{key} is {_kind(found)}; send text that is not empty")
-    return found
-
-
-def _number_or_text(message: Mapping[str, Any], key: str, where: str = "") -> str:
-    found = _present(message, key, where)
-    if isinstance(found, int) and not isinstance(found, bool) and abs(found) <= _MAX_INTEGER:
-        return str(found)
-    return _text(message, key, where)
-
-
-def _seq(found: object) -> int:
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MAX_INTEGER:
-        what = shown(found) if isinstance(found, int | float) else _kind(found)
-        raise Refused(Reason.WRONG_SHAPE, f"seq is {what}; send a whole number from 0 to 2**63 - 1, or leave it out")
-    return found
-
-
-def _value(found: object, key: str) -> float:
-    if not isinstance(found, int | float) or isinstance(found, bool):
-        raise Refused(Reason.WRONG_SHAPE, f"{shown(key)} is {_kind(found)}; send a number, or leave it out")
-    if abs(found) > MAX_VALUE:
-        raise Refused(Reason.VALUE_OUT_OF_RANGE, f"{shown(key)} is {found!r}; send a number within ±{MAX_VALUE:g}")
-    return float(found)
-
-
-_KINDS: dict[type, str] = {dict: "an object", list: "an array", bool: "true or false", type(None): "null"}
-
-
-def _kind(found: object) -> str:
-    if isinstance(found, str):
-        return f"the text {shown(found)}" if found else "empty"
-    return _KINDS.get(type(found), "a number")
+            readings[name] = reading(ambient[key], f"ambient.{key}")
+    factory_id, machine_id = number_or_text(message, "factoryId"), number_or_text(machine, "machineId", "machine.")
+    return Telemetry(factory_id, machine_id, "", text(message, _LAB_TIME), readings)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeGuard
 
+from pipeline.core.facts import MESSAGE_TYPES, TELEMETRY_INGEST
+
 
 class SourcePartition(NamedTuple):
     """One partition of one source topic; the unit of ownership, state and progress."""
@@ -72,12 +74,15 @@ class StoredEvent(NamedTuple):
         The broker's time, ms since the epoch, UTC.
     value
         Its own JSON, also if it was one of an array.
+    event_type
+        As what it was stored.
     """
 
     offset: int
     place: int
     timestamp: int
     value: bytes
+    event_type: str = TELEMETRY_INGEST
 
     @property
     def key(self) -> bytes | None:
@@ -86,8 +91,9 @@ class StoredEvent(NamedTuple):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Not stored."""
-        return ()
+        """Not stored, but for what they had to say about the type of a fact."""
+        said = MESSAGE_TYPES.get(self.event_type)
+        return () if said is None else (("type", said.encode()),)
 
 
 def are_stored(records: Sequence[SourceRecord]) -> TypeGuard[Sequence[StoredEvent]]:

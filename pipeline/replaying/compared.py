@@ -59,6 +59,9 @@ class Compared:
 
 
 _SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
+_OF_CLUSTER: LiteralString = (
+    "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects"
+)
 _BY_SOURCE: LiteralString = "r.source_topic = c.topic AND r.source_partition = c.partition"
 
 TABLES = (
@@ -91,7 +94,26 @@ TABLES = (
         ("factory_id", "event_time", "value", "detector", "detector_version", "event_id", "message_id"),
         (Close("expected", "r.expected", "abs(r.expected)"), Close("score", "r.score", "abs(r.score)")),
         _BY_SOURCE,
-        "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects",
+        _OF_CLUSTER,
+        "r.event_time",
+    ),
+    Compared(
+        "quality_report",
+        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index"),
+        ("factory_id", "line_id", "sku", "period_start", "period_end", "good", "snag", "reject", "planned_s", "run_s",
+         "ideal_cycle_s", "reported_at", "event_id"),
+        (),
+        _BY_SOURCE,
+        _OF_CLUSTER,
+        "r.period_end",
+    ),
+    Compared(
+        "maintenance_record",
+        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index"),
+        ("factory_id", "kind", "component", "note", "event_time", "ingest_time", "event_id"),
+        (),
+        _BY_SOURCE,
+        _OF_CLUSTER,
         "r.event_time",
     ),
     Compared(
@@ -115,6 +137,8 @@ TABLES = (
         "r.record_time",
     ),
 )  # fmt: skip
+
+_TOLD_BY_EVENTS = {"anomaly", "quality_report", "maintenance_record"}
 
 _EXPRESSIONS: Mapping[tuple[str, str], LiteralString] = {
     # json has no equality of its own; the text is what was sent
@@ -160,9 +184,9 @@ def side(
         progress=progress,
         join=sql.SQL(table.join),
         scope=sql.SQL(table.scope if scope is None else scope).format(schema=schema),
-        # An anomaly is taken over together with the event that tells of it
+        # These are taken over together with the event that tells of them
         wanted=sql.SQL("{} AND {}").format(
-            _since("r.event_time", "event") if table.name == "anomaly" else EVERY_ROW, wanted
+            _since(table.time, "event") if table.time and table.name in _TOLD_BY_EVENTS else EVERY_ROW, wanted
         ),
         is_young=_since_mark(table),
     )

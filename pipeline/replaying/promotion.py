@@ -1,10 +1,10 @@
 """Taking a replay's rows over as the live ones, and turning that back: one transaction each, while workers run.
 
-A replay holds everything before its *cut*, one offset per partition. Promoted, its windows, machine states, anomalies and dead
-letters replace the live ones of the same partitions, and its state becomes the snapshot. The live effects mark stays, so what
-workers found from the cut on stays too; the windows mark goes back to the cut, so that they count what came after it once
-more, on the replay's windows. The owners are renewed: whoever holds a partition misses its next flush, acquires it anew and
-folds from there. Undo is the same with the rows, marks and snapshots that were live before.
+A replay holds everything before its *cut*, one offset per partition. Promoted, its windows, machine states, anomalies, facts
+and dead letters replace the live ones of the same partitions, and its state becomes the snapshot. The live effects mark stays,
+so what workers found from the cut on stays too; the windows mark goes back to the cut, so that they count what came after it
+once more, on the replay's windows. The owners are renewed: whoever holds a partition misses its next flush, acquires it anew
+and folds from there. Undo is the same with the rows, marks and snapshots that were live before.
 
 Events are only added to: one that the replay has otherwise, or not, is superseded, which is a row elsewhere.
 """
@@ -35,6 +35,7 @@ from pipeline.replaying.exchange import (
     stage_changed,
 )
 from pipeline.replaying.replays import Replay, ReplayState
+from pipeline.store.fact_rows import IS_INGESTED
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -88,13 +89,14 @@ _BY_NAME = {table.name: table for table in TABLES}
 _EVENT = _BY_NAME["event"]
 _WINDOW, _MACHINE = _BY_NAME["reading_window"], _BY_NAME["machine_state"]
 _ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
+_FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"])
 _PLANS = {
-    None: _Plan((_ANOMALY, _LETTER), (_WINDOW, _MACHINE), True),
+    None: _Plan((_ANOMALY, *_FACTS, _LETTER), (_WINDOW, _MACHINE), True),
     Projection.WINDOWS: _Plan((), (_WINDOW, _MACHINE), False),
     Projection.ANOMALIES: _Plan((_ANOMALY,), (), True),
 }
 _EVERY_ROW: LiteralString = "true"
-_DERIVED: LiteralString = " AND r.event_type <> 'Telemetry Ingest'"
+_DERIVED: LiteralString = f" AND NOT r.{IS_INGESTED}"
 _PROMOTE = ("", "staged_", "replaced_")
 _UNDO = ("before_", "unstaged_", "undone_")
 

@@ -38,6 +38,7 @@ def _offsets(effects: Sequence[Effects]) -> list[int]:
     offsets: set[int] = set()
     for part in effects:
         offsets.update(part.events.offsets.tolist())
+        offsets.update(fact.offset for fact in part.facts)
         offsets.update(anomaly.offset for anomaly in part.anomalies)
         offsets.update(letter.offset for letter in part.dead_letters)
     return sorted(offsets)

@@ -13,6 +13,7 @@ from psycopg import sql
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.core.selection import Selection
 from pipeline.store.connect import SCHEMA
+from pipeline.store.fact_rows import IS_INGESTED
 from pipeline.store.identity import event_ids, seed
 from pipeline.store.progress import KEY, Progress
 
@@ -21,10 +22,10 @@ _ROWS = 200
 
 _EVENTS = f"""
 SELECT source_offset, source_index, (extract(epoch FROM ingest_time) * 1000)::bigint, convert_to(body::text, 'UTF8'),
-       uuid_send(event_id)
+       event_type, uuid_send(event_id)
 FROM event
 WHERE source_topic = %(topic)s AND source_partition = %(partition)s
-  AND source_offset >= %(first)s AND source_offset < %(end)s AND event_type = 'Telemetry Ingest'
+  AND source_offset >= %(first)s AND source_offset < %(end)s AND {IS_INGESTED}
   AND stored_time >= COALESCE((SELECT log_since FROM source_progress WHERE {KEY}), '-infinity')
   AND NOT EXISTS (
       SELECT FROM superseded_event AS s
@@ -50,7 +51,7 @@ WHERE l.cluster = %(cluster)s AND l.consumer_group = %(group)s AND l.source_topi
 ON CONFLICT DO NOTHING
 """
 
-Row = tuple[int, int, int, bytes, bytes]
+Row = tuple[int, int, int, bytes, str, bytes]
 
 
 def stored_events(
@@ -74,7 +75,7 @@ def stored_events(
             events = []
             for row in _of_seed(own, rows):
                 if row[:2] != last:
-                    events.append(StoredEvent(*row[:4]))
+                    events.append(StoredEvent(*row[:5]))
                 last = row[:2]
             yield events
 
@@ -89,7 +90,7 @@ def log_since(connection: psycopg.Connection[Any], progress: Progress, source: S
 
 def _of_seed(own: np.ndarray[Any, np.dtype[np.uint64]], rows: list[Row]) -> list[Row]:
     """Return the rows whose ids come from a seed."""
-    ids = np.frombuffer(b"".join(row[4] for row in rows), ">u8").reshape(-1, 2)
+    ids = np.frombuffer(b"".join(row[5] for row in rows), ">u8").reshape(-1, 2)
     times_ms = (ids[:, 0] >> np.uint64(16)).astype(np.int64)
     offsets = np.array([row[0] for row in rows], np.int64)
     wanted = event_ids(own, times_ms, offsets, np.array([row[1] for row in rows], np.int32))

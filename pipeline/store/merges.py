@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
 
 from pipeline.core.effects import Effects
+from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import copy_binary, rows
+from pipeline.store import copy_binary, fact_rows, rows
 
 Cursor = psycopg.Cursor[Any]
 
@@ -85,7 +86,7 @@ MACHINE_STATE = Merge(
     + _replace_by("excluded.last_seen >= old.last_seen", "factory_id, machine_type, last_seen, last_offset, source_id"),
 )
 
-# Both keys say where in the log a row came from: they are there already only when a topic was recreated and its offsets
+# These keys say where in the log a row came from: they are there already only when a topic was recreated and its offsets
 # began anew, and then the newer row is the one that is asked for
 ANOMALY = Merge(
     "anomaly",
@@ -104,7 +105,29 @@ DEAD_LETTER = Merge(
     _replace_by("true", "reason, detail, key, body, headers, record_time") + ", requeued_at = NULL",
 )
 
-_ALL = (READING_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER)
+_BY_SOURCE = "machine_id, cluster, source_topic, source_partition, source_offset, source_index"
+
+FACTS: Mapping[type[Fact], Merge] = {
+    QualityReport: Merge(
+        "quality_report",
+        fact_rows.QUALITY_REPORT,
+        _BY_SOURCE,
+        _replace_by(
+            "true",
+            "factory_id, line_id, sku, period_start, period_end, good, snag, reject, planned_s, run_s, ideal_cycle_s,"
+            " reported_at, event_id",
+        ),
+    ),
+    MaintenanceRecord: Merge(
+        "maintenance_record",
+        fact_rows.MAINTENANCE_RECORD,
+        _BY_SOURCE,
+        _replace_by("true", "factory_id, kind, component, note, event_time, ingest_time, event_id"),
+    ),
+}
+"""By the kind of facts."""
+
+_ALL = (READING_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER, *FACTS.values())
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:

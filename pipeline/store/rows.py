@@ -12,6 +12,7 @@ import orjson
 
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.effects import Anomaly, Events, MachineRow, WindowRows
+from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
@@ -46,7 +47,6 @@ DEAD_LETTER = (
     " headers, record_time"
 )
 
-TELEMETRY_INGEST = b"Telemetry Ingest"
 _JSONB_VERSION = b"\x01"
 
 
@@ -63,7 +63,7 @@ def telemetry(cluster: str, source: SourcePartition, events: Events) -> bytes:
     return copy.rows(
         [
             ids,
-            copy.constant(TELEMETRY_INGEST, n),
+            copy.constant(TELEMETRY_INGEST.encode(), n),
             copy.constant(b"machine", n),
             ids,
             copy.timestamps(events.times_ms),

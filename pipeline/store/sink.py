@@ -3,7 +3,7 @@
 In order, inside one transaction:
 
 1. compare-and-set the marks of every partition, in (topic, partition) order; a partition that is not hit is left out,
-2. COPY events and what is to be published, and merge anomalies and dead letters, of the partitions that were hit,
+2. COPY events and what is to be published, and merge anomalies, facts and dead letters, of the partitions that were hit,
 3. merge window deltas and machine states of those that bring them,
 4. COMMIT.
 
@@ -21,10 +21,11 @@ import psycopg
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
+from pipeline.core.facts import Fact
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import controls, merges, rows
+from pipeline.store import controls, fact_rows, merges, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -162,9 +163,13 @@ class Sink:
         """Write what the effects mark stands for."""
         subscriber = self._progress.subscriber
         events, anomalies, alerts, letters = [], [], [], []
+        facts: dict[type[Fact], list[bytes]] = {kind: [] for kind in merges.FACTS}
         for unit in units:
             for effects in unit.effects:
                 events.append(rows.telemetry(subscriber.cluster, unit.source, effects.events))
+                for told in fact_rows.by_kind(subscriber.cluster, unit.source, effects.facts):
+                    events.append(told.events())
+                    facts[told.kind].append(told.rows())
                 if effects.anomalies:
                     found = rows.AnomalyRows(subscriber, unit.source, effects.anomalies)
                     events.append(found.events())
@@ -177,9 +182,14 @@ class Sink:
             reached(CrashPoint.BEFORE_EVENTS)
             merges.copy_in(cursor, "event", rows.EVENT, events)
         merges.merge(cursor, merges.ANOMALY, [b"".join(anomalies)])
+        for kind, parts in facts.items():
+            merges.merge(cursor, merges.FACTS[kind], [b"".join(parts)])
         if self._alerts is not None and alerts:
             merges.copy_in(cursor, "outbox", rows.outbox_columns(self._alerts), alerts)
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
+        self._note_skips(cursor, units)
+
+    def _note_skips(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         for unit in units:
             for effects in unit.effects:
                 if any(letter.reason in _BY_CONTROL for letter in effects.dead_letters):
@@ -207,7 +217,7 @@ _BY_CONTROL = frozenset({DeadLetterReason.FOLD_FAILED, DeadLetterReason.UNSTORAB
 
 def _move(unit: UnitOfWork) -> dict[str, Any]:
     projections, checksum = unit.projections, unit.checksum
-    latest = max((int(e.events.times_ms.max()) for e in unit.effects if len(e.events)), default=None)
+    latest = max((at_ms for e in unit.effects if (at_ms := e.latest_ms) is not None), default=None)
     return {
         "owner": unit.owner,
         "expected": unit.expected,

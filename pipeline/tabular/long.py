@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.core.checks import shown
 from pipeline.core.codec_rules import CodecRules
-from pipeline.core.messages import MAX_VALUE
+from pipeline.core.fields import MAX_VALUE
 from pipeline.tabular.candidates import NO_READING, UNWRITABLE, Candidates, HeadReader, Row, written
 from pipeline.tabular.cells import Bad, NumberReader, text
 from pipeline.tabular.mapping import Long, Mapping

@@ -31,6 +31,56 @@ def canonical(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in message.items() if value is not ...}
 
 
+def quality(**changes: Any) -> dict[str, Any]:
+    """An MES's report with some fields changed; ``...`` leaves one out."""
+    message = {
+        "type": "quality",
+        "factory_id": "aurora",
+        "machine_id": "press-00042",
+        "sku": "A-10001",
+        "period_start": "2026-11-21T21:45:00Z",
+        "period_end": "2026-11-21T22:00:00Z",
+        "good": 170,
+        "snag": 6,
+        "reject": 4,
+        "planned_s": 900,
+        "run_s": 812.5,
+        "ideal_cycle_s": 4,
+    } | changes
+    return {key: value for key, value in message.items() if value is not ...}
+
+
+def maintenance(**changes: Any) -> dict[str, Any]:
+    """A maintenance record with some fields changed; ``...`` leaves one out."""
+    message = {
+        "type": "maintenance",
+        "factory_id": "aurora",
+        "machine_id": "press-00042",
+        "kind": "planned",
+        "component": "spindle",
+        "time": "2026-11-21T21:10:00+01:00",
+        "note": "grease",
+    } | changes
+    return {key: value for key, value in message.items() if value is not ...}
+
+
+def pump(**changes: Any) -> dict[str, Any]:
+    """A pump's message in the flat form with some fields changed; ``...`` leaves one out."""
+    message = {
+        "type": "pump",
+        "factory_id": "aurora",
+        "pump_id": "pump-00007",
+        "time": "2026-11-21T22:00:00.123Z",
+        "seq": 3,
+        "power": 11.5,
+        "temperature": 41,
+        "suction_pressure": 1.2,
+        "discharge_pressure": 3.9,
+        "vibration": 0.8,
+    } | changes
+    return {key: value for key, value in message.items() if value is not ...}
+
+
 def raw(message: object) -> bytes:
     return message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False).encode()
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import orjson
 
 from pipeline.core.effects import Effects, Projections
+from pipeline.core.facts import Fact
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -24,6 +25,7 @@ class MemorySink:
         self.events: dict[tuple[int, int], tuple[str, bytes]] = {}
         self.anomalies: dict[tuple[int, int, str, str], tuple[float, float, float]] = {}
         self.dead_letters: dict[tuple[int, int], str] = {}
+        self.facts: dict[tuple[int, int], Fact] = {}
         self.windows: dict[tuple[str, str, int], dict[str, float]] = {}
         self.machines: dict[str, dict[str, float]] = {}
         self.marks = Marks()
@@ -39,6 +41,9 @@ class MemorySink:
             key = (a.offset, a.index, a.sensor, a.kind)
             assert key not in self.anomalies, "stored twice"
             self.anomalies[key] = (a.value, a.expected, a.score)
+        for fact in effects.facts:
+            assert (fact.offset, fact.index) not in self.facts, "stored twice"
+            self.facts[fact.offset, fact.index] = fact
         for letter in effects.dead_letters:
             assert (letter.offset, letter.index) not in self.dead_letters, "stored twice"
             self.dead_letters[letter.offset, letter.index] = str(letter.reason)
@@ -95,7 +100,9 @@ def merged(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
 
 
 def record(offset: int, message: dict) -> Record:
-    """Return a message of the plain model as a record; one without ``machine`` is garbage."""
+    """Return a message of the plain model as a record; one without ``machine`` is a fact, or garbage."""
+    if "fact" in message:
+        return Record(offset, message["ingest_ms"], orjson.dumps(message["fact"]))
     if "machine" not in message:
         return Record(offset, message["ingest_ms"], message["garbage"])
     seconds, ms = divmod(message["time_ms"], 1000)

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetter, DeadLetterReason
+from pipeline.core.facts import Fact, QualityReport
+from pipeline.core.messages import PUMP_SENSORS
 from pipeline.core.records import Record
+from tests.core import raw_messages
 
 NOW_MS = 1_795_298_400_000
 RULES = CodecRules(gateways=frozenset({"edge"}))
+COUNTS, SECONDS = ("good", "snag", "reject"), ("planned_s", "run_s", "ideal_cycle_s")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 names = st.sampled_from(["temperature", "pressure", "ü", "a b", "x" * 128, "x" * 129, ""]) | st.text(max_size=5)
@@ -82,7 +86,27 @@ def raw(message: object) -> bytes:
     return json.dumps(message, ensure_ascii=len(repr(message)) % 2 == 0).encode(errors="surrogatepass")
 
 
-messages = st.one_of(good, with_more, doubtful, lab).map(raw)
+facts = st.one_of(
+    st.builds(
+        lambda key, value: raw_messages.quality(**{key: value}), st.sampled_from(list(raw_messages.quality())), anything
+    ),
+    st.builds(
+        lambda key, value: raw_messages.maintenance(**{key: value}),
+        st.sampled_from(list(raw_messages.maintenance())),
+        anything,
+    ),
+    st.builds(lambda start, end: raw_messages.quality(period_start=start, period_end=end), times, times),
+    st.builds(
+        lambda numbers: raw_messages.quality(**numbers), st.dictionaries(st.sampled_from(COUNTS + SECONDS), numbers)
+    ),
+)
+pumps = st.builds(
+    lambda sent, key, value: raw_messages.pump(time=sent, **{key: value}),
+    times,
+    st.sampled_from([key for key in raw_messages.pump() if key != "time"]),
+    anything | st.just(...),
+)
+messages = st.one_of(good, with_more, doubtful, lab, facts, pumps).map(raw)
 
 
 @st.composite
@@ -160,7 +184,11 @@ def rows_of(columns: Columns) -> list[tuple[Any, ...]]:
 
 
 def assert_accounted(records: list[Record], columns: Columns, letters: list[DeadLetter]) -> None:
+    told = [(fact.offset, fact.index) for fact in columns.facts]
+    assert told == sorted(set(told))
     rows = list(zip(columns.offsets.tolist(), columns.indexes.tolist(), strict=True))
+    assert not set(rows) & set(told)
+    rows = sorted(rows + told) if rows == sorted(rows) else rows
     refused = [(letter.offset, letter.index) for letter in letters]
     assert rows == sorted(set(rows))
     assert refused == sorted(set(refused))
@@ -193,6 +221,7 @@ def test_a_record_is_decoded_the_same_whatever_is_in_its_batch(records: list[Rec
     alone = [decode([record], RULES, {}) for record in records]
 
     assert rows_of(columns) == [row for one, _ in alone for row in rows_of(one)]
+    assert columns.facts == [fact for one, _ in alone for fact in one.facts]
     assert letters == [letter for _, some in alone for letter in some]
 
 
@@ -242,10 +271,32 @@ def assert_can_be_stored(row: tuple[Any, ...]) -> None:
     assert 0 <= time_ms <= min(ingest_ms + 3_600_000, 7_258_118_399_999)
     sent = dt.datetime.fromisoformat(message.get("time", message.get("timeCreated")))
     assert (sent - EPOCH) // dt.timedelta(milliseconds=1) == time_ms
-    assert message.get("type", "machine") == "machine"
+    assert message.get("type", "machine") in {"machine", "pump"}
+    if "pump_id" in message and "readings" not in message:
+        assert (message["pump_id"], message["factory_id"]) == (machine_id, factory_id)
+        assert dict(zip(sensors, values, strict=True)) == {key: message[key] for key in PUMP_SENSORS if key in message}
     if "readings" in message:
         assert (message["machine_id"], message["factory_id"]) == (machine_id, factory_id)
         assert message["readings"] == dict(zip(sensors, values, strict=True))
+
+
+def assert_is_sound(fact: Fact) -> None:
+    """Every rule of a fact once more."""
+    message = json.loads(fact.body.decode("utf-8", "strict"), parse_constant=refuse_constant)
+    assert depth_of(message) <= 64
+    for text in texts_of(message):
+        assert "\0" not in text
+        assert not re.search("[\ud800-\udfff]", text)
+    names = ["machine_id", "factory_id", "sku" if isinstance(fact, QualityReport) else "component"]
+    assert [getattr(fact, name) for name in names] == [message[name] for name in names]
+    assert all(1 <= len(getattr(fact, name)) <= 128 for name in names)
+    assert 0 <= fact.ingest_ms < 7_258_118_400_000
+    assert 0 <= fact.time_ms <= min(fact.ingest_ms + 3_600_000, 7_258_118_399_999)
+    if isinstance(fact, QualityReport):
+        assert 0 <= fact.start_ms < fact.time_ms
+        assert all(getattr(fact, name) == message[name] for name in (*COUNTS, *SECONDS))
+        assert all(isinstance(getattr(fact, name), int) and 0 <= getattr(fact, name) <= 10**12 for name in COUNTS)
+        assert all(0 <= getattr(fact, name) <= 1e12 for name in SECONDS)
 
 
 def refuse_constant(name: str) -> None:
@@ -255,8 +306,11 @@ def refuse_constant(name: str) -> None:
 
 @given(batches())
 def test_what_is_accepted_can_be_stored(records: list[Record]) -> None:
-    for row in rows_of(decode(records, RULES, {})[0]):
+    columns, _ = decode(records, RULES, {})
+    for row in rows_of(columns):
         assert_can_be_stored(row)
+    for fact in columns.facts:
+        assert_is_sound(fact)
 
 
 @given(st.lists(messages, min_size=2, max_size=6), st.data())

@@ -130,7 +130,7 @@ def without(message: dict[str, Any], key: str) -> dict[str, Any]:
         ("value_out_of_range", "ambient.temperature", LAB | {"ambient": {"temperature": 1e141}}),
         ("time_without_zone", "timeCreated", LAB | {"timeCreated": "2026-11-21T22:00:00"}),
         ("identifier_too_long", "machine.machineId", LAB | {"machine": LAB["machine"] | {"machineId": 129 * "x"}}),
-        ("unknown_type", "pump", LAB | {"type": "pump"}),
+        ("unknown_type", "valve", LAB | {"type": "valve"}),
     ],
 )
 def test_lab_messages_that_are_refused(reason: str, word: str, message: object) -> None:

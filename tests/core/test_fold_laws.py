@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from pipeline.core.spikes import SpikeDetector, SpikeRules
 from pipeline.core.state import PartitionState
 from tables import snapshots
 from tests.core.plain import Plain
+from tests.core.raw_messages import maintenance, quality
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 
 BASE_MS = 1_790_000_000_000
@@ -34,8 +36,33 @@ accepted = st.fixed_dictionaries(
         "readings": st.dictionaries(st.sampled_from(["temperature", "pressure", "humidity"]), values, min_size=1),
     }
 )
+instants = st.integers(0, 400).map(
+    lambda s: f"{dt.datetime.fromtimestamp(BASE_MS / 1000 + s, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+)
+# Some end before they begin, and become dead letters
+facts = st.fixed_dictionaries(
+    {
+        "fact": st.one_of(
+            st.builds(
+                lambda machine, start, end, good: quality(
+                    machine_id=machine, period_start=start, period_end=end, good=good, run_s=good / 3
+                ),
+                st.sampled_from(["m0", "m1", "m2"]),
+                instants,
+                instants,
+                st.integers(0, 5),
+            ),
+            st.builds(
+                lambda machine, time: maintenance(machine_id=machine, time=time),
+                st.sampled_from(["m0", "m1", "m2"]),
+                instants,
+            ),
+        ),
+        "ingest_ms": st.just(BASE_MS + 400_000),
+    }
+)
 garbage = st.fixed_dictionaries({"garbage": st.sampled_from(GARBAGE), "ingest_ms": st.just(BASE_MS)})
-streams = st.lists(st.one_of(accepted, accepted, accepted, garbage), max_size=60)
+streams = st.lists(st.one_of(accepted, accepted, accepted, facts, garbage), max_size=60)
 cuts = st.lists(st.integers(0, 60), max_size=12)
 
 
@@ -47,6 +74,7 @@ def approximately(expected: float, actual: float, scale: float) -> bool:
 def assert_same(expected: MemorySink, actual: MemorySink) -> None:
     assert actual.events == expected.events
     assert actual.dead_letters == expected.dead_letters
+    assert actual.facts == expected.facts
     assert actual.machines == expected.machines
     assert actual.anomalies.keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():
@@ -137,6 +165,11 @@ def test_law_9_what_was_stored_gives_the_same_when_it_is_folded_again(
         StoredEvent(offset, place, records[offset].timestamp, body)
         for (offset, place), (_, body) in sorted(live.events.items())
     ]
+    events += [
+        StoredEvent(*place, records[place[0]].timestamp, fact.body, fact.event_type)
+        for place, fact in live.facts.items()
+    ]
+    events.sort()
 
     feed_stored(again, events, len(records), at)
 
@@ -180,7 +213,7 @@ def test_law_8_every_record_is_an_event_a_duplicate_or_a_dead_letter(messages: l
     sink = folded(messages, [])
 
     duplicates = sum(counts["duplicates"] for counts in sink.machines.values())
-    assert len(sink.events) + len(sink.dead_letters) + duplicates == len(messages)
+    assert len(sink.events) + len(sink.facts) + len(sink.dead_letters) + duplicates == len(messages)
 
 
 @settings(max_examples=20)

@@ -54,6 +54,7 @@ def test_what_is_wanted_is_kept_as_it_is_and_nothing_else(messages: list[dict], 
     ]
     assert list(zip(some.events.offsets.tolist(), some.events.bodies, strict=True)) == events
     assert some.anomalies == [a for a in all_of.anomalies if is_in(a.time_ms, a.time_ms) and is_of(a.machine_id)]
+    assert some.facts == [f for f in all_of.facts if is_in(f.time_ms, f.time_ms) and is_of(f.machine_id)]
     is_owned = selection.machines or selection.factories
     assert some.dead_letters == [
         letter for letter in all_of.dead_letters if not is_owned and is_in(letter.record_ms, letter.record_ms)

@@ -14,7 +14,7 @@ def test_the_type_may_come_from_a_header(value: bytes) -> None:
     assert read(canonical(type=...), LAB, canonical(), headers=[("type", value)])[1] == []
 
 
-@pytest.mark.parametrize("value", [b"pump", b"\xa1\x04pump", b"\xff", b"", None])
+@pytest.mark.parametrize("value", [b"valve", b"\xa1\x05valve", b"\xff", b"", None])
 def test_another_type_in_a_header_counts_for_messages_that_say_none(value: bytes | None) -> None:
     headers = [("type", value)]
     columns, letters = read(canonical(), canonical(type=...), LAB, headers=headers)

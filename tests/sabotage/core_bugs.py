@@ -18,6 +18,13 @@ CORE_BUGS = [
         _RESTARTS,
     ),
     Bug(
+        "facts from before the mark are stored again",
+        "pipeline.core.fold",
+        "facts=[fact for fact in columns.facts if fact.offset >= marks.effects]",
+        "facts=columns.facts",
+        _RESTARTS,
+    ),
+    Bug(
         "readings from before the windows mark are counted again",
         "pipeline.core.fold",
         "        marks.windows,\n",

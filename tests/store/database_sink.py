@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import psycopg
+from psycopg.rows import dict_row
 
 from pipeline.core.effects import Effects, Projections, UnitOfWork
+from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.core.fold import FOLD_VERSION, Marks
 from pipeline.core.state import PartitionState
 from pipeline.store import snapshots as store_snapshots
 from pipeline.store.connect import SCHEMA, connect
+from pipeline.store.fact_rows import IS_INGESTED
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
@@ -62,6 +65,41 @@ class DatabaseSink:
         self.leasing.close()
 
 
+_FACT = (
+    "SELECT source_offset AS offset, source_index AS index, machine_id, factory_id,"
+    " (extract(epoch FROM event_time) * 1000)::bigint AS time_ms, (extract(epoch FROM ingest_time) * 1000)::bigint"
+    " AS ingest_ms, convert_to(body::text, 'UTF8') AS body, {} FROM event JOIN {} USING (event_id, machine_id, factory_id,"
+    " source_topic, source_partition, source_offset, source_index{}) WHERE event_type = '{}' AND {} ORDER BY offset, index"
+)
+_QUALITY = (
+    "line_id, sku, (extract(epoch FROM period_start) * 1000)::bigint AS start_ms, good, snag, reject, planned_s, run_s,"
+    " ideal_cycle_s"
+)
+
+
+def facts(admin: psycopg.Connection) -> list[Fact]:
+    """Return the facts that are stored as an event and in their own table, each with the same times in both."""
+    cursor = admin.cursor(row_factory=dict_row)
+    same = "(period_end, reported_at) = (event_time, ingest_time)"
+    found: list[Fact] = [
+        QualityReport(**row)
+        for row in cursor.execute(_FACT.format(_QUALITY, "quality_report", "", QualityReport.event_type, same))
+    ]
+    of_maintenance = ("kind, component, note", "maintenance_record", ", event_time, ingest_time")
+    found += [
+        MaintenanceRecord(**row)
+        for row in cursor.execute(_FACT.format(*of_maintenance, MaintenanceRecord.event_type, "true"))
+    ]
+    for table in ("quality_report", "maintenance_record"):
+        assert cursor.execute(f"SELECT count(*) FROM {table}").fetchone() == {
+            "count": sum(isinstance(fact, QualityReport) == (table == "quality_report") for fact in found)
+        }
+    (count,) = admin.execute(f"SELECT count(*) FROM event WHERE {IS_INGESTED}").fetchone() or (0,)
+    (telemetry,) = admin.execute("SELECT count(*) FROM event WHERE event_type = 'Telemetry Ingest'").fetchone() or (0,)
+    assert count - telemetry == len(found)
+    return found
+
+
 def rows(admin: psycopg.Connection) -> dict[str, dict]:
     """Return the sink tables by key, as :class:`MemorySink` has them."""
     events = admin.execute(
@@ -71,7 +109,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     anomalies = admin.execute(
         "SELECT source_offset, source_index, sensor, kind, value, expected, score FROM anomaly"
     ).fetchall()
-    derived = admin.execute("SELECT count(*) FROM event WHERE event_type <> 'Telemetry Ingest'").fetchone()
+    derived = admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
     assert derived == (len(anomalies),)
     windows = admin.execute(
         "SELECT machine_id, sensor, extract(epoch FROM window_start)::bigint / 60, count, mean, m2, min, max, last,"
@@ -85,6 +123,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
             (o, i): reason
             for o, i, reason in admin.execute("SELECT source_offset, source_index, reason FROM dead_letter")
         },
+        "facts": {(fact.offset, fact.index): fact for fact in facts(admin)},
         "windows": {
             (machine, sensor, int(window)): {
                 "count": count,

@@ -19,7 +19,7 @@ from tests.store.database_sink import DatabaseSink, rows
 
 TABLES = (
     "event, reading_window, anomaly, machine_state, dead_letter, source_progress, partition_snapshot, source_gap,"
-    " control_record, control_effect"
+    " control_record, control_effect, quality_report, maintenance_record"
 )
 on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -46,6 +46,7 @@ def begin(sink: DatabaseSink, admin: psycopg.Connection) -> None:
 def assert_stored(expected: MemorySink, actual: dict[str, dict]) -> None:
     assert actual["events"] == expected.events
     assert actual["dead_letters"] == expected.dead_letters
+    assert actual["facts"] == expected.facts
     assert actual["machines"] == expected.machines
     assert actual["anomalies"].keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():
