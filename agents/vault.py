@@ -43,6 +43,8 @@ class DatabaseVault:
         Where anomalies are to be published; ``None``: nowhere.
     keep_every_s
         How often a snapshot is kept for good, s; 0: never.
+    announce
+        Whether what commands change is told to every partition of the group.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class DatabaseVault:
         progress: Progress,
         alerts: AlertRules | None = None,
         keep_every_s: float = 0.0,
+        *,
+        announce: bool = True,
     ) -> None:
         self._connect = connect
         self._progress = progress
         self._keep_every_s = keep_every_s
-        self._sink = Sink(lambda: connect(False), progress, alerts)
+        self._sink = Sink(lambda: connect(False), progress, alerts, announce=announce)
         self._leasing = Line(lambda: connect(True))
         self._keeping = Line(lambda: connect(True))
 
@@ -147,7 +151,7 @@ class SelectingVault(DatabaseVault):
         window_ms: int,
         history: Stored,
     ) -> None:
-        super().__init__(connect, progress)
+        super().__init__(connect, progress, announce=False)
         self._selection, self._window_ms, self._history = selection, window_ms, history
 
     def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:

@@ -18,6 +18,7 @@ from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
+from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -95,6 +96,7 @@ def fold(
         state.layouts,
         lambda columns: refused_machines(columns.machine_ids, state.registry),
     )
+    facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     kept, found = _fold_columns(state, columns, rules, marks)
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
@@ -111,7 +113,7 @@ def fold(
         ).where(fresh),
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
-        facts=[fact for fact in columns.facts if fact.offset >= marks.effects],
+        facts=[fact for fact in facts if fact.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
     )

@@ -54,6 +54,7 @@ class Registry:
     def __init__(self) -> None:
         self.applied = 0
         self._entities: dict[Key, Entity] = {}
+        self._expected: dict[Key, Entity] = {}
         self.disabled: set[str] = set()
         """Machines that are switched off."""
 
@@ -71,6 +72,9 @@ class Registry:
         if known is not None and known.rank >= found.rank:
             return
         self._entities[key] = found
+        expected = self._expected.get(key)
+        if expected is not None and expected.rank <= found.rank:
+            del self._expected[key]
         if key[0] == "machine":
             self._note_machine(key[1], found)
 
@@ -84,19 +88,32 @@ class Registry:
         """Return an entity, also one that was removed; ``None`` if there never was one."""
         return self._entities.get((kind, entity_id))
 
+    def expect(self, kind: str, entity_id: str, entity: Entity) -> None:
+        """Note that a command made a version, whose control record is on its way; it is not in force before that comes."""
+        self._expected[kind, entity_id] = entity
+
+    def head(self, kind: str, entity_id: str) -> Entity | None:
+        """Return an entity in the version that the next command is to expect."""
+        known, expected = self.find(kind, entity_id), self._expected.get((kind, entity_id))
+        return known if expected is None or (known is not None and known.rank >= expected.rank) else expected
+
     def is_disabled(self, machine_id: str) -> bool:
         """Return whether records of a machine are not to be accepted."""
         return machine_id in self.disabled
 
-    def to_plain(self) -> list[list[Any]]:
-        """Return all entities as plain lists, in order of their keys."""
-        return [[*key, *entity] for key, entity in sorted(self._entities.items(), key=lambda item: item[0])]
+    def to_plain(self) -> list[list[list[Any]]]:
+        """Return all entities as plain lists, in order of their keys: those in force, and those on their way."""
+        both = (sorted(each.items(), key=lambda item: item[0]) for each in (self._entities, self._expected))
+        return [[[*key, *entity] for key, entity in each] for each in both]
 
     @classmethod
-    def from_plain(cls, applied: int, rows: Sequence[Sequence[Any]]) -> Registry:
+    def from_plain(cls, applied: int, plain: Sequence[Sequence[Sequence[Any]]]) -> Registry:
         """Return the registry that :meth:`to_plain` described, after so many control records."""
         registry = cls()
         registry.applied = applied
-        for kind, entity_id, *entity in rows:
+        in_force, expected = plain
+        for kind, entity_id, *entity in in_force:
             registry._learn((kind, entity_id), Entity(*entity))
+        for kind, entity_id, *entity in expected:
+            registry.expect(kind, entity_id, Entity(*entity))
         return registry

@@ -181,7 +181,7 @@ class PartitionState:
             raise ValueError(msg)
         state = cls()
         state.watermark_ms = arrays["watermark_ms"]
-        state.registry = Registry.from_plain(arrays.get("controls", 0), arrays.get("registry", ()))
+        state.registry = Registry.from_plain(arrays.get("controls", 0), arrays.get("registry", ((), ())))
         state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
         state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
         state.machines.load(arrays["machines"])

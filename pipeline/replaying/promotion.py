@@ -89,7 +89,7 @@ _BY_NAME = {table.name: table for table in TABLES}
 _EVENT = _BY_NAME["event"]
 _WINDOW, _MACHINE = _BY_NAME["reading_window"], _BY_NAME["machine_state"]
 _ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
-_FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"])
+_FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"], _BY_NAME["metadata_command"])
 _PLANS = {
     None: _Plan((_ANOMALY, *_FACTS, _LETTER), (_WINDOW, _MACHINE), True),
     Projection.WINDOWS: _Plan((), (_WINDOW, _MACHINE), False),

@@ -22,6 +22,7 @@ TABLES = (
     "anomaly",
     "quality_report",
     "maintenance_record",
+    "metadata_command",
     "machine_state",
     "dead_letter",
     "source_progress",
@@ -163,8 +164,8 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         "GRANT SELECT, INSERT ON {shadow}.event, {shadow}.source_gap, {shadow}.control_record, {shadow}.control_effect"
         " TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.machine_state, {shadow}.anomaly,"
-        " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.dead_letter, {shadow}.source_progress,"
-        " {shadow}.partition_snapshot TO pipeline_worker",
+        " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.metadata_command, {shadow}.dead_letter,"
+        " {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
         "GRANT SELECT ON {shadow}.superseded_event TO pipeline_worker",
     ):
         connection.execute(sql.SQL(statement).format(**names))

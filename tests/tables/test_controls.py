@@ -11,18 +11,49 @@ from agents.controls import ControlPoll
 from pipeline.core.controls import METADATA, Control, PlacedControl, Polled
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
+from pipeline.core.metadata import MetadataChange
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import load
 from tables.partition import OwnedPartition
 from tables.partitions import NEVER, Partitions
+from tests.core.raw_messages import command
 from tests.core.sinks import SOURCE, MemorySink, record
 from tests.core.test_fold_laws import BASE_MS, RULES, assert_same, streams
 
 LOG = Evidence(None, LogRange(0, 1000))
 
+
+def mixed(both: tuple[list[dict], list[tuple[int, dict]]]) -> list[dict]:
+    """Return a stream with commands put in at some places."""
+    messages, commands_ = both
+    for at, each in commands_:
+        messages.insert(at, each)
+    return messages
+
+
+commands = st.builds(
+    lambda machine, status, action, expected, number, ingest_ms: {
+        "fact": command(
+            id=machine,
+            action=action,
+            expected_version=expected,
+            command_id=f"c{number}",
+            body={"factory_id": "aurora", "status": status},
+        ),
+        "ingest_ms": ingest_ms,
+    },
+    st.sampled_from(["m0", "m1", "m2"]),
+    st.sampled_from(["enabled", "disabled"]),
+    st.sampled_from(["add", "change", "remove"]),
+    st.integers(0, 3),
+    st.integers(0, 30),
+    st.just(BASE_MS + 400_000),
+)
+streams_with_commands = st.tuples(streams, st.lists(st.tuples(st.integers(0, 60), commands), max_size=12)).map(mixed)
 machines = st.tuples(st.sampled_from(["m0", "m1", "m2"]), st.sampled_from(["enabled", "disabled"]))
 steps = st.lists(
     st.one_of(
@@ -47,6 +78,10 @@ class Sink(MemorySink):
         super().__init__()
         self.placed: tuple[PlacedControl, ...] = ()
         self.snapshot: tuple[int, bytes] | None = None
+        self.controls: list[Control] = []
+
+    def write(self, body: dict) -> None:
+        self.controls.append(Control(len(self.controls) + 1, METADATA, body))
 
     def commit(self, unit: UnitOfWork | None, partition: OwnedPartition) -> None:
         if unit is None:
@@ -55,13 +90,16 @@ class Sink(MemorySink):
         for effects in unit.effects:
             self.store(effects)
             self.placed += effects.controls
+            for fact in effects.facts:
+                if isinstance(fact, MetadataChange):
+                    self.write(fact.control())
         if unit.projections is not None:
             self.merge(unit.projections)
         partition.stored(unit)
 
-    def acquired(self, controls: list[Control]) -> Acquired:
+    def acquired(self) -> Acquired:
         known = {each.control.id for each in self.placed}
-        waiting = tuple(each for each in controls if each.id not in known)
+        waiting = tuple(each for each in self.controls if each.id not in known)
         marks = self.marks.effects, self.marks.windows
         placed = self.placed, len(self.placed)
         return Acquired("new", "old", *marks, self.snapshot, {}, None, False, *placed, waiting)  # by place
@@ -79,7 +117,7 @@ def once(records: list[Record], placed: tuple[PlacedControl, ...]) -> MemorySink
     """Return what one clean fold gives with control records where they were applied."""
     sink = Sink()
     sink.placed = placed
-    partition = load(SOURCE, sink.acquired([]), 0, RULES, nothing_stored, lambda: True)
+    partition = load(SOURCE, sink.acquired(), 0, RULES, nothing_stored, lambda: True)
     partition.fold(batch(records, 0, len(records)), RULES)
     sink.commit(partition.take_all(RULES), partition)
     return sink
@@ -91,17 +129,18 @@ class Story:
     def __init__(self, records: list[Record]) -> None:
         self.records = records
         self.sink = Sink()
-        self.controls: list[Control] = []
         self.load(0)
 
     def load(self, begins: int) -> None:
-        taken = self.sink.acquired(self.controls)
+        taken = self.sink.acquired()
         self.partition = load(SOURCE, taken, begins, RULES, lambda _, *of: self.stored(*of), lambda: True)
 
     def stored(self, first: int, end: int) -> Iterator[list[StoredEvent]]:
-        for (offset, place), (_, body) in sorted(self.sink.events.items()):
+        events = [(*at, body, TELEMETRY_INGEST) for at, (_, body) in self.sink.events.items()]
+        events += [(*at, fact.body, fact.event_type) for at, fact in self.sink.facts.items()]
+        for offset, place, body, kind in sorted(events):
             if first <= offset < end:
-                yield [StoredEvent(offset, place, self.records[offset].timestamp, body)]
+                yield [StoredEvent(offset, place, self.records[offset].timestamp, body, kind)]
 
     def do(self, what: str, how: object) -> None:
         partition, sink = self.partition, self.sink
@@ -109,10 +148,11 @@ class Story:
             end = min(partition.position + how, len(self.records))
             partition.fold(batch(self.records, partition.position, end), RULES)
         elif what == "tell":
-            self.controls.append(control(len(self.controls) + 1, *how))
+            number = len(sink.controls) + 1
+            sink.write(dict(control(number, *how, version=100 + number).body))
             # Half of them are heard of at once, the others by the next owner
-            if len(self.controls) % 2:
-                partition.tell(self.controls)
+            if number % 2:
+                partition.tell(sink.controls)
         elif what == "store":
             sink.commit(partition.take(how), partition)
         elif what == "merge":
@@ -127,12 +167,14 @@ class Story:
             self.load(sink.marks.effects)
 
     def end(self) -> None:
-        self.partition.tell(self.controls)
+        self.partition.tell(self.sink.controls)
         self.partition.fold(batch(self.records, self.partition.position, len(self.records)), RULES)
+        self.sink.commit(self.partition.take_all(RULES), self.partition)
+        self.partition.tell(self.sink.controls)
         self.sink.commit(self.partition.take_all(RULES), self.partition)
 
 
-@given(streams, steps)
+@given(streams_with_commands, steps)
 def test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold(
     messages: list[dict], story: list
 ) -> None:
@@ -145,8 +187,9 @@ def test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold(
         told.do(what, how)
     told.end()
 
-    assert [each.ordinal for each in told.sink.placed] == list(range(len(told.controls)))
-    assert {each.control.id for each in told.sink.placed} == {each.id for each in told.controls}
+    controls = told.sink.controls
+    assert [each.ordinal for each in told.sink.placed] == list(range(len(controls)))
+    assert {each.control.id for each in told.sink.placed} == {each.id for each in controls}
     assert told.partition.is_stored
     assert_same(once(told.records, told.sink.placed), told.sink)
 
@@ -161,7 +204,7 @@ def test_records_of_a_disabled_machine_are_dead_letters_from_where_the_control_r
 
     for what, how in [("fold", 2), ("tell", ("m0", "disabled")), ("fold", 2)]:
         story.do(what, how)
-    story.controls.append(control(2, "m0", "enabled"))
+    story.sink.controls.append(control(2, "m0", "enabled", version=200))
     story.end()
 
     assert sorted(story.sink.events) == [(0, 0), (1, 0), (4, 0), (5, 0)]

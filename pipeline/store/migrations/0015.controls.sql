@@ -16,3 +16,92 @@ CREATE INDEX control_effect_source ON control_effect (topic, partition);
 GRANT UPDATE (ordinal, noted_at) ON control_effect TO pipeline_worker;
 
 ALTER TABLE source_progress ADD COLUMN controls_next int NOT NULL DEFAULT 0;
+
+-- Commands on what the plant is like, each with what became of it; of one that changed something, what it is since then
+CREATE TABLE metadata_command (
+    cluster           text        NOT NULL,
+    consumer_group    text        NOT NULL,
+    source_topic      text        NOT NULL,
+    source_partition  int         NOT NULL,
+    source_offset     bigint      NOT NULL,
+    source_index      int         NOT NULL,
+    command_id        text        NOT NULL,
+    entity            text        NOT NULL,
+    entity_id         text        NOT NULL,
+    action            text        NOT NULL,
+    expected_version  bigint      NOT NULL,
+    status            text        NOT NULL,
+    reason            text        NOT NULL,
+    version           bigint      NOT NULL,
+    is_change         boolean     NOT NULL,
+    body              jsonb       NOT NULL,
+    machine_id        text        NOT NULL,
+    factory_id        text        NOT NULL,
+    event_time        timestamptz NOT NULL,
+    ingest_time       timestamptz NOT NULL,
+    event_id          uuid        NOT NULL,
+    stored_time       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (cluster, consumer_group, source_topic, source_partition, source_offset, source_index)
+);
+CREATE INDEX metadata_command_id ON metadata_command (command_id);
+CREATE INDEX metadata_command_entity ON metadata_command (entity, entity_id, version DESC) WHERE is_change;
+
+GRANT SELECT, INSERT, UPDATE ON metadata_command TO pipeline_worker;
+
+-- The newest version of everything; of two that were let have the same version, the one that the workers hold to as well
+CREATE VIEW metadata_entity AS
+SELECT DISTINCT ON (entity, entity_id)
+       entity AS kind, entity_id AS id, version, action = 'remove' AS removed, body, event_time AS changed_at, command_id
+FROM metadata_command
+WHERE is_change
+ORDER BY entity, entity_id, version DESC, event_time DESC, command_id COLLATE "C" DESC;
+GRANT SELECT ON metadata_entity TO pipeline_worker;
+
+CREATE VIEW dashboard.metadata_command AS
+SELECT command_id, entity, entity_id, action, expected_version, status, reason, version, event_time, ingest_time, stored_time,
+       event_id, cluster, consumer_group, source_topic AS topic, source_partition AS partition, source_offset, source_index
+FROM metadata_command;
+
+CREATE VIEW dashboard.metadata_change AS
+SELECT entity, entity_id, version, action, body, event_time AS changed_at, command_id, event_id, stored_time
+FROM metadata_command
+WHERE is_change;
+
+CREATE VIEW dashboard.factory AS
+SELECT id AS factory_id, body ->> 'name' AS name, body ->> 'time_zone' AS time_zone, body ->> 'policy' AS policy,
+       version, changed_at
+FROM metadata_entity
+WHERE kind = 'factory' AND NOT removed;
+
+CREATE VIEW dashboard.line AS
+SELECT id AS line_id, body ->> 'factory_id' AS factory_id, body ->> 'name' AS name, version, changed_at
+FROM metadata_entity
+WHERE kind = 'line' AND NOT removed;
+
+CREATE VIEW dashboard.machine AS
+SELECT id AS machine_id, body ->> 'factory_id' AS factory_id, body ->> 'line_id' AS line_id,
+       body ->> 'machine_type' AS machine_type, coalesce(body ->> 'status', 'enabled') AS status,
+       body ->> 'pump_id' AS pump_id, version, changed_at
+FROM metadata_entity
+WHERE kind = 'machine' AND NOT removed;
+
+CREATE VIEW dashboard.sku AS
+SELECT id AS sku, body ->> 'name' AS name, (body ->> 'ideal_cycle_s')::double precision AS ideal_cycle_s, version, changed_at
+FROM metadata_entity
+WHERE kind = 'sku' AND NOT removed;
+
+CREATE VIEW dashboard.shift AS
+SELECT id AS shift_id, body ->> 'factory_id' AS factory_id, body ->> 'name' AS name,
+       (body ->> 'start')::time AS start_time, (body ->> 'end')::time AS end_time,
+       ARRAY(SELECT jsonb_array_elements_text(body -> 'weekdays')::int) AS weekdays, version, changed_at
+FROM metadata_entity
+WHERE kind = 'shift' AND NOT removed;
+
+CREATE VIEW dashboard.maintenance_rule AS
+SELECT id AS rule_id, (body ->> 'class')::int AS class, body ->> 'name' AS name, body -> 'conditions' AS conditions,
+       version, changed_at
+FROM metadata_entity
+WHERE kind = 'maintenance_rule' AND NOT removed;
+
+GRANT SELECT ON dashboard.metadata_command, dashboard.metadata_change, dashboard.factory, dashboard.line, dashboard.machine,
+    dashboard.sku, dashboard.shift, dashboard.maintenance_rule TO pipeline_worker, pipeline_dashboard;
