@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import LiteralString
 
+from pipeline.store.fact_rows import IS_INGESTED
+
 COLUMNS = (
     "topic,partition,offset,index,kind,fault,machine_id,factory_id,seq,event_time_ms,sent_at_ms,anomalies,readings"
 )
@@ -81,11 +83,14 @@ COPY (
            CASE WHEN stored_time IN (SELECT promoted_at FROM promotion) THEN NULL ELSE greatest(least(
                (date_part('epoch', {stored_at}) - date_part('epoch', ingest_time)) * 1e6, 9e18), -9e18)::bigint END,
            stored_time >= coalesce(log_since, '-infinity'),
-           CASE WHEN NOT %(by_ledger)s THEN body END
+           CASE WHEN NOT %(by_ledger)s THEN body END,
+           event_type
     FROM event AS e
     LEFT JOIN (SELECT topic, partition, max(log_since) AS log_since FROM source_progress GROUP BY topic, partition) AS p
         ON (p.topic, p.partition) = (e.source_topic, e.source_partition)
-    WHERE event_type = 'Telemetry Ingest'
+    WHERE """
+    + IS_INGESTED
+    + """
       AND (%(topics)s::text[] IS NULL OR source_topic = ANY(%(topics)s::text[]))
       AND NOT EXISTS (
           SELECT FROM superseded_event AS s

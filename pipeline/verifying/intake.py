@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.codec import CodecRules, decode
-from pipeline.core.records import Record, Shape, SourcePartition
+from pipeline.core.facts import TELEMETRY_INGEST
+from pipeline.core.records import Shape, SourcePartition, StoredEvent
 from pipeline.core.times import END_MS
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.blocks import Names, whole
@@ -43,7 +44,7 @@ class Intake:
 
     def __init__(self, folder: Path, buckets: int, marks: Marks, figures: Figures, *, with_places: bool) -> None:
         self.machines, self.topics, self.sources = Names(), Names(), Names()
-        self.sensors, self.kinds, self.shapes = Names(), Names(), Names()
+        self.sensors, self.kinds, self.shapes, self.types = Names(), Names(), Names(), Names()
         self.buckets, self.marks, self._figures, self._with_places = buckets, marks, figures, with_places
         self.events, self.values = Spill(folder / "events", MESSAGE), Spill(folder / "values", VALUE)
         self.sent, self.sent_places = Spill(folder / "sent", MESSAGE), Spill(folder / "sent-places", PLACE)
@@ -66,21 +67,25 @@ class Intake:
         rows["current"] = whole(table.column("current"), 1)
         rows["seq"], rows["shape"] = -1, -1
         ingest_ms = whole(table.column("ingest_ms"), 0)
+        types = self.types.column(table.column("event_type"))
+        rows["fact"] = types != self.types.number(TELEMETRY_INGEST)
         effects, windows = self.marks.of(self, rows["source"])
-        rows["merged"] = ~rows["current"] | (rows["offset"] < windows)
+        rows["merged"] = (~rows["current"] | (rows["offset"] < windows)) & ~rows["fact"]
         self._note("above_marks", "above the marks", rows[rows["current"] & (rows["offset"] >= effects)])
         self._note_letters(rows)
         keys = rows["machine"] % self.buckets
         if with_bodies:
-            values, counts = self._read_bodies(rows, ingest_ms, table.column("body").to_pylist())
+            event_types = [self.types.texts[number] for number in types.tolist()]
+            values, counts = self._read_bodies(rows, ingest_ms, table.column("body").to_pylist(), event_types)
             self.values.add(keys, values, counts)
         self.events.add(keys, rows)
         if self._with_places:
             self.places.add(place_keys(rows), _places(rows, ingest_ms))
 
-    def _read_bodies(self, rows: Array, ingest_ms: Array, bodies: list[Any]) -> tuple[Array, Array]:
+    def _read_bodies(self, rows: Array, ingest_ms: Array, bodies: list[Any], types: list[str]) -> tuple[Array, Array]:
         """Fill in what bodies say; return all readings, and how many each message has: shape (n,)."""
-        records = [Record(n, at, body) for n, (at, body) in enumerate(zip(ingest_ms.tolist(), bodies, strict=True))]
+        each = zip(ingest_ms.tolist(), bodies, types, strict=True)
+        records = [StoredEvent(n, 0, at, body, event_type) for n, (at, body, event_type) in enumerate(each)]
         said, _ = decode(records, _RULES, {}, self._layouts)
         machines, shapes = self._known(said.shapes, said.numbers)
         counts = np.zeros(len(rows), np.int64)
@@ -91,6 +96,10 @@ class Intake:
         rows["seq"][at], rows["shape"][at], counts[at] = said.seqs[agrees], shapes[agrees], many[agrees]
         lacks = np.ones(len(rows), np.bool_)
         lacks[at] = False
+        for fact in said.facts:
+            row = rows[fact.offset]
+            whose = self.machines.find(fact.machine_id)
+            lacks[fact.offset] = (row["machine"], row["time_ms"], row["fact"]) != (whose, fact.time_ms, True)
         self._note("unreadable", "unreadable", rows[lacks])
         return said.values[np.repeat(agrees, many)], counts
 
@@ -124,6 +133,7 @@ class Intake:
         self._figures.add("sound", rows["machine"][~rows["garbage"]])
         read = ledgers.readings(path, first, table)
         rows["shape"] = self._shapes(read.sensors)
+        rows["fact"] = (read.counts == 0) & ~rows["garbage"]
         of, odd = ledgers.anomalies(path, first, table)
         self.sent_places.add(place_keys(rows), _places(rows, rows["time_ms"]))
         wanted = np.ones(len(rows), np.bool_) if bounds is None else bounds
@@ -236,7 +246,7 @@ def place_keys(rows: Array) -> Array:
 
 def _places(rows: Array, ingest_ms: Any) -> Array:
     places = np.empty(len(rows), PLACE)
-    for name in ("offset", "index", "machine", "time_ms"):
+    for name in ("offset", "index", "machine", "time_ms", "fact"):
         places[name] = rows[name]
     places["ingest_ms"] = ingest_ms
     return places

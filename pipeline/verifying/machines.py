@@ -107,6 +107,7 @@ class Judge:
         self._note("lost", rows[~is_stored & ~refused & ~dropped & ~rows["excused"]])
 
     def _count_order(self, rows: Array) -> None:
+        rows = rows[~rows["fact"]]
         back = messages.went_back(rows["machine"], rows["source"], rows["time_ms"])
         self.figures.add("out_of_order", rows["machine"][back])
         gaps = messages.gaps(rows)

@@ -119,7 +119,8 @@ def judge_places(
         late = _Late(question.window_ms, question.delay_ms or 0)
         for key in own:
             rows, is_current = _sorted(intake.places.take(key)), bool(key >> _LOG_BITS & 1)
-            figures.add("late", rows["machine"][late.of(rows)])
+            telemetry = rows[~rows["fact"]]
+            figures.add("late", telemetry["machine"][late.of(telemetry)])
             if question.ledger is None and (mark is None or (mark.is_known and (is_current or not mark.had_other_log))):
                 _count_shared(intake, rows, source, figures)
             if is_current:

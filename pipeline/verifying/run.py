@@ -43,6 +43,7 @@ _EVENT = _PLACE | {
     "latency_us": WHOLE,
     "current": pa.bool_(),
     "body": RAW,
+    "event_type": NAME,
 }
 _WINDOW = {
     "machine_id": NAME,

@@ -24,13 +24,15 @@ MESSAGE = np.dtype(
         ("merged", np.bool_),
         ("garbage", np.bool_),
         ("excused", np.bool_),
+        ("fact", np.bool_),
     ]
 )
 """A row of ``event`` or of a ledger.
 
 ``machine``, ``source`` and ``shape`` are numbers of names, ``shape`` -1 where no readings are known; ``seq`` is -1 where the
 device has none, ``latency_us`` :data:`NO_LATENCY` where it cannot be told. ``current``: of the partition's present log, not
-of one that was lost. ``merged``: before the windows mark. ``excused``: its dead letter, if it had one, may be gone.
+of one that was lost. ``merged``: before the windows mark. ``excused``: its dead letter, if it had one, may be gone. ``fact``:
+it is no telemetry, so it is neither in windows nor in the order of a machine's messages.
 """
 
 NO_LATENCY = int(np.iinfo(np.int64).min)
@@ -42,9 +44,10 @@ PLACE = np.dtype(
         ("machine", np.int32),
         ("time_ms", np.int64),
         ("ingest_ms", np.int64),
+        ("fact", np.bool_),
     ]
 )
-"""Where a row of ``event`` came from, and when."""
+"""Where a row of ``event`` came from, when, and whether it is no telemetry."""
 
 WINDOW = np.dtype(
     [

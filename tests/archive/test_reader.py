@@ -6,6 +6,7 @@ import datetime as dt
 import json
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,20 +17,28 @@ from pipeline.core.errors import ArchiveDamaged
 from pipeline.core.records import SourcePartition, StoredEvent
 from pipeline.store.identity import Uuids
 from tests.archive.stored import DAY, INGEST_MS, SOURCE, Plant, message, minute
+from tests.core import raw_messages
 
 
 def test_messages_come_in_order_with_bodies_places_and_times_as_they_were_stored(plant: Plant) -> None:
     odd = b' {"seq":5, ' + message(5, machine="\N{SNOWMAN}")[1:].replace(b'"seq":5,', b"") + b" "
     array = b"[" + b",".join([message(1), b"null", message(1), message(2)]) + b"]"
-    plant.store([message(0, factory="z"), array, b"garbage", odd])
+    fact = orjson.dumps(raw_messages.maintenance(time=DAY.isoformat()))
+    plant.store([message(0, factory="z"), array, b"garbage", odd, fact])
+    assert [event.event_type for event in plant.stored()] == [*["Telemetry Ingest"] * 4, "Maintenance performed"]
     plant.archive()
 
-    assert plant.read() == [
-        StoredEvent(0, 0, INGEST_MS, message(0, factory="z")),
-        StoredEvent(1, 0, INGEST_MS, message(1)),
-        StoredEvent(1, 3, INGEST_MS, message(2)),
-        StoredEvent(3, 0, INGEST_MS, odd),
-    ]
+    assert (
+        plant.read()
+        == plant.stored()
+        == [
+            StoredEvent(0, 0, INGEST_MS, message(0, factory="z")),
+            StoredEvent(1, 0, INGEST_MS, message(1)),
+            StoredEvent(1, 3, INGEST_MS, message(2)),
+            StoredEvent(3, 0, INGEST_MS, odd),
+            StoredEvent(4, 0, INGEST_MS, fact, "Maintenance performed"),
+        ]
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pipeline.archive import manifests, retention
-from pipeline.archive.ages import count_older, delete_older
+from pipeline.archive.ages import AGES, count_older, delete_older
 from pipeline.archive.comparing import Comparison, HourSums, Rows
 from pipeline.archive.partitions import DEFAULT, RETIRED, bounded, retire, retired
 from pipeline.archive.retention import Retention, Verdict
@@ -363,15 +363,19 @@ def test_without_an_archive_only_what_every_kept_state_contains_goes(full: Plant
     assert full.rows() == []
 
 
-@pytest.mark.parametrize("table", ["dead_letter", "anomaly", "reading_window"])
+@pytest.mark.parametrize("table", ["dead_letter", "anomaly", "reading_window", "quality_report", "maintenance_record"])
 def test_tables_lose_exactly_what_is_older_than_their_age(plant: Plant, table: str) -> None:
     insert = {
         "dead_letter": "('l', 'g', 't', 0, n, 0, 'empty', '', '', '', '{}', %(at)s, %(at)s - n * interval '1 hour')",
         "anomaly": "('m', 'l', 't', 0, n, 0, 's', 'spike', 'f', %(at)s - n * interval '1 hour', 1, 1, 1, 'd', 1, 'w',"
         " gen_random_uuid(), gen_random_uuid())",
         "reading_window": "('m', 's', %(at)s - n * interval '1 hour', 'f', 1, 1, 1, 1, 1, 1, %(at)s, 1, 1, 1, 0, 1)",
+        "quality_report": "('m', 'l', 't', 0, n, 0, 'f', '', 'A', '-infinity', %(at)s - n * interval '1 hour', 1, 1, 1, 1, 1,"
+        " 1, %(at)s, gen_random_uuid())",
+        "maintenance_record": "('m', 'l', 't', 0, n, 0, 'f', 'planned', 'x', '', %(at)s - n * interval '1 hour', %(at)s,"
+        " gen_random_uuid())",
     }[table]
-    column = {"dead_letter": "stored_time", "anomaly": "event_time", "reading_window": "window_start"}[table]
+    column = AGES[table].column
     plant.admin.execute(f"INSERT INTO {table} SELECT {insert[1:-1]} FROM generate_series(1, 60000) AS n", {"at": DAY})
     limit = DAY - dt.timedelta(hours=100)
 

@@ -8,19 +8,31 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.core.state import PartitionState
+from pipeline.core.times import iso
 from pipeline.replaying import stretches
 from pipeline.replaying.differences import Difference, differences
 from pipeline.replaying.replays import Replay
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
+from pipeline.store.fact_rows import IS_INGESTED
+from tests.core.raw_messages import maintenance, quality
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS, RULES
 from tests.store.database_sink import DatabaseSink
 
+TABLES = (
+    "event", "reading_window", "anomaly", "quality_report", "maintenance_record", "machine_state", "dead_letter",
+)  # fmt: skip
+FACTS = {
+    25: quality(machine_id="m1", period_start=iso(BASE_MS - 900_000), period_end=iso(BASE_MS)),
+    27: maintenance(machine_id="m1", time=iso(BASE_MS)),
+}
 RECORDS = [
     record(
         number,
-        {
+        {"ingest_ms": BASE_MS, "fact": FACTS[number % 50]}
+        if number % 50 in FACTS
+        else {
             "machine": f"m{number % 2}",
             "time_ms": BASE_MS + 1000 * number,
             "ingest_ms": BASE_MS + 1000 * number,
@@ -71,7 +83,7 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
     assert both.differing() == {}
     assert uneven == 0
     rows = {x.table: (x.live, x.shadow) for x in found if not x.column}
-    assert set(rows) == {"event", "reading_window", "anomaly", "machine_state", "dead_letter"}
+    assert set(rows) == set(TABLES)
     assert all(live == shadow > 0 for live, shadow in rows.values()), rows
 
 
@@ -86,6 +98,9 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}reading_window SET late_count = 9", "reading_window", "late_count"),
         ("UPDATE {}anomaly SET score = score * (1 + 1e-8)", "anomaly", "score"),
         ("UPDATE {}anomaly SET detector = 'another'", "anomaly", "detector"),
+        ("UPDATE {}quality_report SET good = good + 1 WHERE source_offset = 25", "quality_report", "good"),
+        ("UPDATE {}quality_report SET sku = 'B'", "quality_report", "sku"),
+        ("UPDATE {}maintenance_record SET note = 'x'", "maintenance_record", "note"),
         ("UPDATE {}machine_state SET readings = '{{}}' WHERE machine_id = 'm1'", "machine_state", "readings"),
         ("UPDATE {}dead_letter SET body = 'x' WHERE source_offset = 50", "dead_letter", "body"),
     ],
@@ -107,7 +122,7 @@ def test_rounding_is_no_difference_and_the_largest_one_is_told(both: Both) -> No
     assert mean.largest == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("table", ["event", "reading_window", "anomaly", "machine_state", "dead_letter"])
+@pytest.mark.parametrize("table", TABLES)
 def test_rows_that_only_one_side_has_are_counted(both: Both, table: str) -> None:
     gone = both.admin.execute(f"DELETE FROM {both.replay.schema}.{table}").rowcount
     assert both.differing()[table, ""] == (gone, 0, 0)
@@ -124,6 +139,8 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
     for statement in (
         "DELETE FROM {}event WHERE source_offset >= 120",
         "DELETE FROM {}anomaly WHERE source_offset >= 120",
+        "DELETE FROM {}quality_report WHERE source_offset >= 120",
+        "DELETE FROM {}maintenance_record WHERE source_offset >= 120",
         "DELETE FROM {}dead_letter WHERE source_offset >= 120",
         "UPDATE {}machine_state SET messages = 1",
         "DELETE FROM {}reading_window WHERE window_start >= (SELECT max(window_start) FROM {}reading_window)",
@@ -141,5 +158,5 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
 
 
 def _derived(both: Both) -> int:
-    (count,) = both.admin.execute("SELECT count(*) FROM event WHERE event_type <> 'Telemetry Ingest'").fetchone()
+    (count,) = both.admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
     return count

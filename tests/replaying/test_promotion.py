@@ -18,12 +18,15 @@ from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import Record
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
+from pipeline.core.times import iso
 from pipeline.replaying import promotion, promotion_marks, replays, stretches
 from pipeline.replaying.promotion import Outcome, Projection
 from pipeline.replaying.replays import Replay
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
+from pipeline.store.fact_rows import IS_INGESTED
 from tables import snapshots
+from tests.core.raw_messages import maintenance, quality
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 from tests.core.test_fold_laws import BASE_MS, assert_same_windows
 from tests.store.database_sink import DatabaseSink, rows
@@ -46,8 +49,18 @@ def stream(seed: int) -> list[Record]:
             "seq": number,
             "readings": {"t": 50 + chance.gauss(0, 1) * chance.choice([1, 1, 1, 6])},
         }
-        made.append(record(number, message if chance.random() > 0.05 else {"ingest_ms": at, "garbage": b"{"}))
+        if chance.random() < 0.05:
+            message = {"ingest_ms": at, "garbage": b"{"}
+        elif chance.random() < 0.1:
+            message = {"ingest_ms": at, "fact": fact(chance, message["machine"], message["time_ms"])}
+        made.append(record(number, message))
     return made
+
+
+def fact(chance: random.Random, machine: str, time_ms: int) -> dict:
+    if chance.random() < 0.5:
+        return maintenance(machine_id=machine, time=iso(time_ms))
+    return quality(machine_id=machine, period_start=iso(time_ms - 60_000), period_end=iso(time_ms))
 
 
 class NotingSink(DatabaseSink):
@@ -119,8 +132,10 @@ class World:
         assert actual["dead_letters"] == self.letters
         sent = {key: each for key, each in _fold(self.records[:to], OLD).events.items() if key not in self.letters}
         assert actual["events"] == sent
+        told = {key: each for key, each in _fold(self.records[:to], OLD).facts.items() if key not in self.letters}
+        assert actual["facts"] == told
         derived = self.admin.execute(
-            "SELECT event_id FROM dashboard.event WHERE event_type <> 'Telemetry Ingest' ORDER BY 1"
+            f"SELECT event_id FROM dashboard.event WHERE NOT {IS_INGESTED} ORDER BY 1"
         ).fetchall()
         assert derived == self.admin.execute("SELECT event_id FROM anomaly ORDER BY 1").fetchall()
         bodies = self.admin.execute(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from pipeline.core.errors import NotOwner
+from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.fold import Marks, fold, project
 from pipeline.core.marks import Gap, GapReason
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
@@ -17,13 +18,14 @@ from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import load
 from tests.core.sinks import SOURCE, MemorySink, record
-from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, garbage
+from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, facts, garbage
 
 refused_elements = st.sampled_from([b'{"machine_id":"m0"}', b"null", b'{"type":"??"}', b"7"])
-elements = accepted.map(lambda message: record(0, message).value) | refused_elements
+elements = (accepted | facts).map(lambda message: record(0, message).value) | refused_elements
 arrays = st.lists(elements, min_size=1, max_size=4).map(lambda bodies: b"[" + b",".join(bodies) + b"]")
 raw = st.one_of(
     *[accepted.map(lambda m: (m["ingest_ms"], record(0, m).value))] * 3,
+    facts.map(lambda m: (m["ingest_ms"], record(0, m).value)),
     garbage.map(lambda m: (m["ingest_ms"], m["garbage"])),
     arrays.map(lambda body: (BASE_MS, body)),
 )
@@ -51,9 +53,11 @@ def snapshot_at(records: list[Record], offset: int) -> bytes:
 
 
 def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> Iterator[list[StoredEvent]]:
-    for (offset, place), (_, body) in sorted(sink.events.items()):
+    stored = {place: (body, TELEMETRY_INGEST) for place, (_, body) in sink.events.items()}
+    stored |= {place: (fact.body, fact.event_type) for place, fact in sink.facts.items()}
+    for (offset, place), (body, event_type) in sorted(stored.items()):
         if first <= offset < end:
-            yield [StoredEvent(offset, place, records[offset].timestamp, body)]
+            yield [StoredEvent(offset, place, records[offset].timestamp, body, event_type)]
 
 
 @given(streams, st.data())
@@ -94,6 +98,7 @@ def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Re
 
     assert sink.events == expected.events
     assert sink.dead_letters == expected.dead_letters
+    assert sink.facts == expected.facts
     assert sink.anomalies.keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():
         assert sink.anomalies[key] == pytest.approx(numbers, rel=1e-9)
