@@ -17,6 +17,7 @@ def fold_rules(settings: Settings) -> FoldRules:
         codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
         spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
         watermark_delay_ms=settings.windows.watermark_delay_ms,
+        quarantine_unknown=settings.ingest.unknown_devices == "quarantine",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from pipeline.core.checks import Refused, shown
 from pipeline.core.codec_rules import CodecRules
@@ -73,26 +74,52 @@ def refused_sensors(names: Sequence[str], rules: CodecRules) -> Refused | None:
     return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
 
 
-def refused_machines(machine_ids: Sequence[str], registry: Registry) -> dict[int, Refused]:
+class Senders(NamedTuple):
+    """Whom the messages of a batch are from; machine and factory of each, shape (n,)."""
+
+    machine_ids: Sequence[str]
+    factory_ids: Sequence[str]
+
+
+def refused_machines(
+    senders: Senders, registry: Registry, is_known: Callable[[str], bool], *, quarantine: bool
+) -> dict[int, Refused]:
     """Return which messages of a batch are not accepted because of the machine that they are from.
 
     Parameters
     ----------
-    machine_ids
-        Of each message; shape (n,).
+    is_known
+        Whether something of a machine was accepted before.
+    quarantine
+        Whether machines that nobody knows are refused in factories that do not say so themselves.
 
     Examples
     --------
-    >>> refused_machines(["press-1"], Registry())
+    >>> refused_machines(Senders(["press-1"], ["aurora"]), Registry(), lambda _: False, quarantine=False)
     {}
+    >>> refused_machines(Senders(["press-1"], ["aurora"]), Registry(), lambda _: False, quarantine=True)[0].reason
+    <DeadLetterReason.UNKNOWN_DEVICE: 'unknown_device'>
     """
-    if registry.disabled.isdisjoint(machine_ids):
-        return {}
-    return {
-        i: Refused(
-            Reason.DEVICE_DISABLED,
-            f"machine {shown(machine_id)} is disabled; enable it with `pipeline machines change`, then requeue the record",
-        )
-        for i, machine_id in enumerate(machine_ids)
-        if registry.is_disabled(machine_id)
-    }
+    wrong: dict[int, Refused] = {}
+    if quarantine or any(registry.quarantining.values()):
+        named = set(senders.machine_ids)
+        unknown = {each for each in named if not is_known(each) and not registry.has_machine(each)}
+        for i, (machine_id, factory_id) in enumerate(zip(*senders, strict=True) if unknown else ()):
+            if machine_id in unknown and registry.quarantining.get(factory_id, quarantine):
+                wrong[i] = _unknown(machine_id, factory_id)
+    if not registry.disabled.isdisjoint(senders.machine_ids):
+        disabled = (i for i, each in enumerate(senders.machine_ids) if registry.is_disabled(each))
+        wrong |= {i: _disabled(senders.machine_ids[i]) for i in disabled}
+    return wrong
+
+
+def _unknown(machine_id: str, factory_id: str) -> Refused:
+    detail = (
+        f"factory {shown(factory_id)} does not know machine {shown(machine_id)}; add it with `pipeline machines add`"
+    )
+    return Refused(Reason.UNKNOWN_DEVICE, f"{detail}, then requeue the record")
+
+
+def _disabled(machine_id: str) -> Refused:
+    detail = f"machine {shown(machine_id)} is disabled; enable it with `pipeline machines change`"
+    return Refused(Reason.DEVICE_DISABLED, f"{detail}, then requeue the record")

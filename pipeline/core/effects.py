@@ -197,6 +197,8 @@ class MachineRow:
 
     Parameters
     ----------
+    line_id
+        The line that it belonged to when it sent its newest message; empty: nobody has said.
     readings
         Last value of every sensor.
     last_seen_ms, last_offset
@@ -209,6 +211,7 @@ class MachineRow:
     machine_id: str
     factory_id: str
     machine_type: str
+    line_id: str
     readings: dict[str, float]
     last_seen_ms: int
     last_offset: int

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.admission import refused_machines
+from pipeline.core.admission import Senders, refused_machines
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
@@ -38,12 +38,15 @@ class FoldRules:
         The tumbling windows of readings.
     watermark_delay_ms
         How long after a window's end its readings are still on time, ms; ≥ 0.
+    quarantine_unknown
+        Whether machines that nobody knows are refused, in factories without a policy of their own.
     """
 
     codec: CodecRules = field(default_factory=CodecRules)
     spikes: SpikeRules = field(default_factory=SpikeRules)
     window: Tumbling = field(default_factory=Tumbling)
     watermark_delay_ms: int = 10_000
+    quarantine_unknown: bool = False
 
     def numbers(self) -> Rules:
         """Return what the kernel needs of it."""
@@ -94,7 +97,12 @@ def fold(
         rules.codec,
         skip or {},
         state.layouts,
-        lambda columns: refused_machines(columns.machine_ids, state.registry),
+        lambda columns: refused_machines(
+            Senders(columns.machine_ids, columns.factory_ids),
+            state.registry,
+            state.has_machine,
+            quarantine=rules.quarantine_unknown,
+        ),
     )
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     kept, found = _fold_columns(state, columns, rules, marks)
@@ -146,6 +154,7 @@ def _fold_columns(
         kept,
         found,
     )
+    state.adopt_lines(layouts, kept)
     return kept, found[:flagged]
 
 
@@ -211,6 +220,7 @@ def _machine_rows(state: PartitionState) -> list[MachineRow]:
             machine_id=state.machine_ids[row],
             factory_id=state.factory_ids[row],
             machine_type=state.machine_types[row],
+            line_id=state.line_ids[row],
             readings=last,
             last_seen_ms=int(state.machines.rows["last_seen_ms"][row]),
             last_offset=int(state.machines.rows["last_offset"][row]),

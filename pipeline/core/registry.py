@@ -57,6 +57,8 @@ class Registry:
         self._expected: dict[Key, Entity] = {}
         self.disabled: set[str] = set()
         """Machines that are switched off."""
+        self.quarantining: dict[str, bool] = {}
+        """Whether a factory that has a policy of its own quarantines machines that nobody knows."""
 
     def apply(self, control: Control) -> None:
         """Learn what a control record says; of a kind that says nothing about the plant it only counts."""
@@ -77,6 +79,8 @@ class Registry:
             del self._expected[key]
         if key[0] == "machine":
             self._note_machine(key[1], found)
+        elif key[0] == "factory":
+            self._note_factory(key[1], found)
 
     def _note_machine(self, machine_id: str, machine: Entity) -> None:
         if not machine.removed and machine.body.get("status") == "disabled":
@@ -84,9 +88,24 @@ class Registry:
         else:
             self.disabled.discard(machine_id)
 
+    def _note_factory(self, factory_id: str, factory: Entity) -> None:
+        self.quarantining.pop(factory_id, None)
+        if not factory.removed and "policy" in factory.body:
+            self.quarantining[factory_id] = factory.body["policy"] == "quarantine"
+
     def find(self, kind: str, entity_id: str) -> Entity | None:
         """Return an entity, also one that was removed; ``None`` if there never was one."""
         return self._entities.get((kind, entity_id))
+
+    def has_machine(self, machine_id: str) -> bool:
+        """Return whether a machine was added, and not removed since."""
+        found = self.find("machine", machine_id)
+        return found is not None and not found.removed
+
+    def line_of(self, machine_id: str) -> str:
+        """Return the line that a machine belongs to; empty: nobody has said."""
+        found = self.find("machine", machine_id)
+        return str(found.body.get("line_id", "")) if found is not None and not found.removed else ""
 
     def expect(self, kind: str, entity_id: str, entity: Entity) -> None:
         """Note that a command made a version, whose control record is on its way; it is not in force before that comes."""

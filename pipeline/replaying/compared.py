@@ -130,7 +130,7 @@ TABLES = (
     Compared(
         "machine_state",
         ("machine_id",),
-        ("factory_id", "machine_type", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
+        ("factory_id", "machine_type", "line_id", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
          "unverified"),
         (),
         "r.source_id = c.source_id",

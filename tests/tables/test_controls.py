@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import hypothesis.strategies as st
 from hypothesis import given
 
 from agents.controls import ControlPoll
 from pipeline.core.controls import METADATA, Control, PlacedControl, Polled
-from pipeline.core.effects import UnitOfWork
+from pipeline.core.effects import Projections, UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
@@ -35,23 +36,32 @@ def mixed(both: tuple[list[dict], list[tuple[int, dict]]]) -> list[dict]:
     return messages
 
 
+bodies = st.one_of(
+    st.fixed_dictionaries(
+        {"factory_id": st.just("aurora"), "status": st.sampled_from(["enabled", "disabled"])},
+        optional={"line_id": st.sampled_from(["one", "two"])},
+    ).map(lambda body: ("machine", body)),
+    st.sampled_from(["accept", "quarantine"]).map(
+        lambda policy: ("factory", {"name": "A", "time_zone": "UTC", "policy": policy})
+    ),
+)
 commands = st.builds(
-    lambda machine, status, action, expected, number, ingest_ms: {
+    lambda machine, said, action, expected, number: {
         "fact": command(
-            id=machine,
+            entity=said[0],
+            id=machine if said[0] == "machine" else "aurora",
             action=action,
             expected_version=expected,
             command_id=f"c{number}",
-            body={"factory_id": "aurora", "status": status},
+            body=said[1],
         ),
-        "ingest_ms": ingest_ms,
+        "ingest_ms": BASE_MS + 400_000,
     },
     st.sampled_from(["m0", "m1", "m2"]),
-    st.sampled_from(["enabled", "disabled"]),
+    bodies,
     st.sampled_from(["add", "change", "remove"]),
     st.integers(0, 3),
     st.integers(0, 30),
-    st.just(BASE_MS + 400_000),
 )
 streams_with_commands = st.tuples(streams, st.lists(st.tuples(st.integers(0, 60), commands), max_size=12)).map(mixed)
 machines = st.tuples(st.sampled_from(["m0", "m1", "m2"]), st.sampled_from(["enabled", "disabled"]))
@@ -79,6 +89,11 @@ class Sink(MemorySink):
         self.placed: tuple[PlacedControl, ...] = ()
         self.snapshot: tuple[int, bytes] | None = None
         self.controls: list[Control] = []
+        self.lines: dict[str, str] = {}
+
+    def merge(self, due: Projections) -> None:
+        super().merge(due)
+        self.lines |= {each.machine_id: each.line_id for each in due.machines if each.messages}
 
     def write(self, body: dict) -> None:
         self.controls.append(Control(len(self.controls) + 1, METADATA, body))
@@ -113,7 +128,7 @@ def nothing_stored(source: SourcePartition, first: int, end: int) -> list[list[S
     return []
 
 
-def once(records: list[Record], placed: tuple[PlacedControl, ...]) -> MemorySink:
+def once(records: list[Record], placed: tuple[PlacedControl, ...]) -> Sink:
     """Return what one clean fold gives with control records where they were applied."""
     sink = Sink()
     sink.placed = placed
@@ -191,7 +206,9 @@ def test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold(
     assert [each.ordinal for each in told.sink.placed] == list(range(len(controls)))
     assert {each.control.id for each in told.sink.placed} == {each.id for each in controls}
     assert told.partition.is_stored
-    assert_same(once(told.records, told.sink.placed), told.sink)
+    expected = once(told.records, told.sink.placed)
+    assert_same(expected, told.sink)
+    assert told.sink.lines == expected.lines
 
 
 def message(machine: str, n: int) -> Record:
@@ -244,6 +261,50 @@ def test_a_transaction_that_was_refused_leaves_the_place_to_the_next_owner() -> 
 
     assert [each.offset for each in story.sink.placed] == [0]
     assert len(story.sink.dead_letters) == 4
+
+
+def said_of(machine: str, **body: str) -> dict:
+    return dict(control(1, machine, "enabled").body) | {"body": {"factory_id": "aurora"} | body}
+
+
+def test_a_machine_that_nobody_knows_is_a_dead_letter_where_its_factory_quarantines_such() -> None:
+    story = Story([*(message("m0", n) for n in range(2)), *(message(f"m{n % 2}", n) for n in range(2, 6))])
+    story.do("fold", 2)
+    policy = {"entity": "factory", "id": "aurora", "body": {"name": "A", "time_zone": "UTC", "policy": "quarantine"}}
+    story.sink.write(said_of("aurora") | policy)
+    story.partition.tell(story.sink.controls)
+    story.do("fold", 2)
+    story.sink.write(said_of("m1"))
+    story.end()
+
+    assert story.sink.dead_letters == {(3, 0): "unknown_device"}
+    assert sorted(story.sink.events) == [(0, 0), (1, 0), (2, 0), (4, 0), (5, 0)]
+
+
+def test_machines_that_nobody_knows_can_be_quarantined_everywhere() -> None:
+    rules = replace(RULES, quarantine_unknown=True)
+    story = Story([message("m0", 0), message("m0", 1)])
+
+    story.partition.fold(batch(story.records, 0, 1), rules)
+    story.partition.tell([Control(1, METADATA, said_of("m0"))])
+    story.partition.fold(batch(story.records, 1, 2), rules)
+
+    taken = story.partition.take(100)
+    assert [str(each.reason) for effects in taken.effects for each in effects.dead_letters] == ["unknown_device"]
+    assert [len(effects.events) for effects in taken.effects] == [0, 0, 1]
+
+
+def test_a_machines_line_is_the_one_that_it_had_when_it_sent_its_newest_message() -> None:
+    story = Story([message("m0", 0), message("m1", 1)])
+    for machine in ("m0", "m1"):
+        story.sink.write(said_of(machine, line_id="one"))
+    story.partition.tell(story.sink.controls)
+    story.do("fold", 1)
+    for machine in ("m0", "m1"):
+        story.sink.write(said_of(machine, line_id="two") | {"version": 2})
+    story.end()
+
+    assert story.sink.lines == {"m0": "one", "m1": "two"}
 
 
 class Database:

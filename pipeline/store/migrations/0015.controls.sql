@@ -17,6 +17,17 @@ GRANT UPDATE (ordinal, noted_at) ON control_effect TO pipeline_worker;
 
 ALTER TABLE source_progress ADD COLUMN controls_next int NOT NULL DEFAULT 0;
 
+-- The line that a machine belonged to when it sent its newest message
+ALTER TABLE machine_state ADD COLUMN line_id text NOT NULL DEFAULT '';
+CREATE OR REPLACE VIEW dashboard.machine_state AS
+SELECT s.machine_id, s.factory_id, s.machine_type, s.readings, s.last_seen, a.last_anomaly,
+       s.messages, s.duplicates, s.late, s.unverified, s.first_seen, s.updated_at, s.line_id
+FROM machine_state AS s
+LEFT JOIN LATERAL (
+    SELECT event_time AS last_anomaly FROM anomaly WHERE anomaly.machine_id = s.machine_id
+    ORDER BY event_time DESC LIMIT 1
+) AS a ON true;
+
 -- Commands on what the plant is like, each with what became of it; of one that changed something, what it is since then
 CREATE TABLE metadata_command (
     cluster           text        NOT NULL,
