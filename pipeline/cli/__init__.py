@@ -12,7 +12,19 @@ import sys
 import psycopg
 import typer
 
-from pipeline.cli import archives, imports, letters, look, plant, promotions, replays, run, services, verifying
+from pipeline.cli import (
+    archives,
+    imports,
+    letters,
+    look,
+    metadata,
+    plant,
+    promotions,
+    replays,
+    run,
+    services,
+    verifying,
+)
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
 
@@ -39,6 +51,8 @@ app.command()(look.config)
 app.command()(promotions.rebuild)
 app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
+for _plural in metadata.KINDS:
+    app.add_typer(metadata.group(_plural), name=_plural)
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class
 _WrongUse: type[Exception] = typer.BadParameter.__mro__[1]
