@@ -22,6 +22,7 @@ from pipeline.cli import (
     promotions,
     replays,
     run,
+    schedules,
     services,
     verifying,
 )
@@ -53,6 +54,7 @@ app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
 for _plural in metadata.KINDS:
     app.add_typer(metadata.group(_plural), name=_plural)
+app.add_typer(schedules.app, name="schedules")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class
 _WrongUse: type[Exception] = typer.BadParameter.__mro__[1]

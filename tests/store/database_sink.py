@@ -69,7 +69,7 @@ _FACT = (
     'SELECT source_offset AS "offset", source_index AS "index", machine_id, factory_id,'
     " (extract(epoch FROM event_time) * 1000)::bigint AS time_ms, (extract(epoch FROM ingest_time) * 1000)::bigint"
     " AS ingest_ms, convert_to(body::text, 'UTF8') AS body, {} FROM event JOIN {} USING (event_id, machine_id, factory_id,"
-    " source_topic, source_partition, source_offset, source_index{}) WHERE event_type = '{}' AND {} ORDER BY 1, 2"
+    " source_offset, source_index{}) WHERE event_type = '{}' AND {} ORDER BY 1, 2"
 )
 _QUALITY = (
     "line_id, sku, (extract(epoch FROM period_start) * 1000)::bigint AS start_ms, good, snag, reject, planned_s, run_s,"
