@@ -107,7 +107,7 @@ def refused_machines(
         for i, (machine_id, factory_id) in enumerate(zip(*senders, strict=True) if unknown else ()):
             if machine_id in unknown and registry.quarantining.get(factory_id, quarantine):
                 wrong[i] = _unknown(machine_id, factory_id)
-    if not registry.disabled.isdisjoint(senders.machine_ids):
+    if registry.disabled and not registry.disabled.isdisjoint(senders.machine_ids):
         disabled = (i for i, each in enumerate(senders.machine_ids) if registry.is_disabled(each))
         wrong |= {i: _disabled(senders.machine_ids[i]) for i in disabled}
     return wrong

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
+from pipeline.core.new_machines import NewMachine
 from pipeline.core.records import SourcePartition
 
 
@@ -109,6 +110,8 @@ class Effects:
         Accepted messages that are no telemetry, in (offset, index) order.
     checksum
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
+    new_machines
+        In (offset, index) order.
     controls
         Control records that the partition applied at ``next``, in this order.
     """
@@ -119,6 +122,7 @@ class Effects:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     checksum: tuple[int, int] | None = None
     facts: list[Fact] = field(default_factory=list)
+    new_machines: list[NewMachine] = field(default_factory=list)
     controls: tuple[PlacedControl, ...] = ()
 
     @classmethod
@@ -136,7 +140,7 @@ class Effects:
     def rows(self) -> int:
         """How many rows this is in the sink."""
         records = len(self.events) + len(self.facts) + len(self.dead_letters)
-        return records + len(self.anomalies) + len(self.controls)
+        return records + len(self.anomalies) + len(self.new_machines) + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
@@ -153,6 +157,7 @@ class Effects:
             anomalies=[anomaly for anomaly in self.anomalies if first <= anomaly.offset <= last],
             dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
             facts=[fact for fact in self.facts if first <= fact.offset <= last],
+            new_machines=[machine for machine in self.new_machines if first <= machine.offset <= last],
             controls=(),
         )
 

@@ -19,6 +19,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
+from pipeline.core.new_machines import first_messages
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
@@ -105,7 +106,9 @@ def fold(
         ),
     )
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
+    known = state.machines.used
     kept, found = _fold_columns(state, columns, rules, marks)
+    fresh_machines = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
     return Effects(
@@ -122,6 +125,7 @@ def fold(
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
         facts=[fact for fact in facts if fact.offset >= marks.effects],
+        new_machines=[each for each in first_messages(columns, fresh_machines) if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
     )

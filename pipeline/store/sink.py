@@ -26,7 +26,7 @@ from pipeline.core.metadata import MetadataCommand
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import controls, fact_rows, merges, metadata, rows
+from pipeline.store import controls, fact_rows, machine_rows, merges, metadata, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -182,6 +182,8 @@ class Sink:
                     events.append(told.events())
                     if told.kind in facts:
                         facts[told.kind].append(told.rows())
+                if effects.new_machines:
+                    events.append(machine_rows.new_machines(subscriber.cluster, unit.source, effects.new_machines))
                 if effects.anomalies:
                     found = rows.AnomalyRows(subscriber, unit.source, effects.anomalies)
                     events.append(found.events())

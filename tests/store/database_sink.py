@@ -109,14 +109,17 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     anomalies = admin.execute(
         "SELECT source_offset, source_index, sensor, kind, value, expected, score FROM anomaly"
     ).fetchall()
+    new = admin.execute("SELECT source_offset, source_index, machine_id FROM event WHERE event_type = 'New Machine'")
+    new_machines = {(o, i): machine for o, i, machine in new.fetchall()}
     derived = admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
-    assert derived == (len(anomalies),)
+    assert derived == (len(anomalies) + len(new_machines),)
     windows = admin.execute(
         "SELECT machine_id, sensor, extract(epoch FROM window_start)::bigint / 60, count, mean, m2, min, max, last,"
         " late_count FROM reading_window"
     ).fetchall()
     machines = admin.execute("SELECT machine_id, messages, duplicates, late, unverified FROM machine_state").fetchall()
     return {
+        "new_machines": new_machines,
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
         "anomalies": {tuple(row[:4]): tuple(row[4:]) for row in anomalies},
         "dead_letters": {
