@@ -229,6 +229,22 @@ def test_records_of_a_disabled_machine_are_dead_letters_from_where_the_control_r
     assert [(each.offset, each.ordinal) for each in story.sink.placed] == [(2, 0), (4, 1)]
 
 
+def test_while_records_are_folded_again_nothing_new_is_applied() -> None:
+    story = Story([message("m0", n) for n in range(6)])
+    story.do("fold", 4)
+    story.do("store", 100)
+    story.sink.controls.append(control(1, "m0", "disabled"))
+
+    story.load(0)
+    story.do("fold", 2)
+    assert story.partition.take(100) is None
+    story.do("fold", 2)
+    story.end()
+
+    assert [each.offset for each in story.sink.placed] == [4]
+    assert_same(once(story.records, story.sink.placed), story.sink)
+
+
 def test_a_lower_version_changes_nothing_whenever_it_comes() -> None:
     story = Story([message("m0", n) for n in range(2)])
 
