@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,8 @@ class DemoOptions:
         Worker processes.
     folder
         Where embedded services, logs and the ledger are.
+    plant
+        More about the plant, ``key=value`` each, as ``pipeline simulate --plant`` takes it; wins over what the demo has.
     """
 
     duration_s: float
@@ -75,6 +77,7 @@ class DemoOptions:
     rate: float
     workers: int
     folder: Path
+    plant: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,11 @@ def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
 def _processes(site: _Site, options: DemoOptions, ledger: Path, folder: Path) -> Iterator[list[Child]]:
     """Start workers and, last in the list, the plant; end them all. Whatever becomes of this process, they end too."""
     plant = [f"--plant={key}={value}" for key, value in _PLANT.items()]
-    plant += [f"--machines={options.machines}", f"--rate={options.rate}"]
+    plant += [
+        *(f"--plant={pair}" for pair in options.plant),
+        f"--machines={options.machines}",
+        f"--rate={options.rate}",
+    ]
     names = [f"worker-{number}" for number in range(1, options.workers + 1)]
     started: list[Child] = []
     try:

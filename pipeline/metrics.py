@@ -119,7 +119,7 @@ class Metrics:
     def _count(self, unit: UnitOfWork) -> int:
         source = unit.source
         self._stored.labels(*source).inc(unit.next - unit.expected)
-        self._events.labels(*source).inc(sum(len(effects.events) for effects in unit.effects))
+        self._events.labels(*source).inc(sum(len(effects.events) + len(effects.facts) for effects in unit.effects))
         self._anomalies.labels(*source).inc(sum(len(effects.anomalies) for effects in unit.effects))
         for effects in unit.effects:
             for letter in effects.dead_letters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Self
 
 import orjson
 
+from simulator.fact_ledger import FactLedger, beside
+from simulator.line_file import LineFile, complete_lines, quoted
 from simulator.messages import Message, Sent
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class LedgerRow:
     anomalies
         JSON list of ``{"sensor": …, "kind": "spike" | "dip"}``.
     readings
-        JSON object of sensor and value.
+        JSON object of sensor and value; of a fact it is empty.
     """
 
     topic: str
@@ -62,7 +61,8 @@ class Ledger:
     """A ledger that is being written.
 
     Rows wait in memory until :meth:`flush`. What is in the file before is kept, but for a last line that a killed writer
-    left without its end: that is cut off.
+    left without its end: that is cut off. What facts say is noted in a file beside it
+    (:func:`simulator.fact_ledger.beside`).
 
     Parameters
     ----------
@@ -77,26 +77,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab+", buffering=0)
-        self._lines: list[str] = []
+        self._file = LineFile(path, _HEADER, "ledger")
         try:
-            self._mend()
+            self._facts = FactLedger(beside(path))
         except BaseException:
             self._file.close()
             raise
-
-    def _mend(self) -> None:
-        self._file.seek(0)
-        header = self._file.read(len(_HEADER))
-        if not _HEADER.startswith(header):
-            msg = f"{self.path} is not a ledger: it does not begin with {_HEADER.decode().strip()}"
-            raise ValueError(msg)
-        if header != _HEADER:
-            self._file.truncate(0)
-            self._file.write(_HEADER)
-            return
-        self._file.truncate(_complete_bytes(self._file))
 
     def append(self, record: Sent, sent_at_ms: int, topic: str, partition: int, offset: int) -> None:
         """Note a record that the broker acknowledged.
@@ -110,24 +96,23 @@ class Ledger:
         """
         for index, message in enumerate(record.messages):
             seq = "" if message.seq is None else message.seq
-            self._lines.append(
+            self._file.add(
                 f"{topic},{partition},{offset},{index},{record.kind},{record.fault},{message.machine_id},"
                 f"{message.factory_id},{seq},{message.event_time_ms},{sent_at_ms},{_anomalies(message)},"
-                f'"{message.readings.replace(_QUOTE, _QUOTED)}"\n'
+                f"{quoted(message.readings)}\n"
             )
+        if record.is_fact:
+            self._facts.append(record, topic, partition, offset)
 
     def flush(self) -> None:
         """Write the rows that wait; readers see them at once."""
-        if not self._lines:
-            return
-        rest = memoryview("".join(self._lines).encode())
-        self._lines.clear()
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        # Whoever sees a fact's row finds what it says
+        self._facts.flush()
+        self._file.flush()
 
     def close(self) -> None:
         """Write what waits and close the file."""
-        self.flush()
+        self._facts.close()
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -141,7 +126,7 @@ class Ledger:
 
 def read(path: Path) -> Iterator[LedgerRow]:
     """Yield the complete rows of a ledger, also of one that is being written; a torn last line is left out."""
-    rows = csv.reader(_complete_lines(path))
+    rows = csv.reader(complete_lines(path))
     next(rows, None)
     for topic, partition, offset, index, kind, fault, machine_id, factory_id, seq, at_ms, sent_ms, odd, values in rows:
         yield LedgerRow(
@@ -161,33 +146,8 @@ def read(path: Path) -> Iterator[LedgerRow]:
         )
 
 
-def _complete_lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line.decode()
-
-
-_QUOTE, _QUOTED = '"', '""'
-
-
 def _anomalies(message: Message) -> str:
     """Return the anomalies as a CSV field; no JSON of ours holds a line break, so a line is always a row."""
     if not message.anomalies:
         return "[]"
-    text = orjson.dumps([{"sensor": sensor, "kind": kind} for sensor, kind in message.anomalies]).decode()
-    return f'"{text.replace(_QUOTE, _QUOTED)}"'
-
-
-def _complete_bytes(file: io.BufferedIOBase | io.RawIOBase) -> int:
-    """Return how many bytes of a file are complete lines."""
-    end = file.seek(0, io.SEEK_END)
-    while end > 0:
-        start = max(0, end - _BLOCK_BYTES)
-        file.seek(start)
-        block = file.read(end - start) or b""
-        newline = block.rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
+    return quoted(orjson.dumps([{"sensor": sensor, "kind": kind} for sensor, kind in message.anomalies]).decode())

@@ -45,6 +45,8 @@ class Sent(NamedTuple):
         When it is sent, in event time, ms since the epoch, UTC; not before the event time of its last message.
     messages
         Its messages; more than one in an array record. Of garbage: the one that was spoilt.
+    type
+        ``machine``, ``pump``, ``quality`` or ``maintenance``.
     """
 
     key: bytes
@@ -54,6 +56,12 @@ class Sent(NamedTuple):
     fault: str
     due_ms: int
     messages: tuple[Message, ...]
+    type: str = "machine"
+
+    @property
+    def is_fact(self) -> bool:
+        """Whether it is no telemetry."""
+        return self.type in {"quality", "maintenance"}
 
 
 class Machine(NamedTuple):

@@ -66,6 +66,15 @@ class PlantOptions:
         A record is a JSON array of so many messages of its machine; length ≥ 2.
     lab_share
         A machine speaks the reference lab's format, which knows no ``seq``; such a machine sends no duplicates.
+    pump_share
+        Pumps per machine, rounded up; each keeps machines of its factory cool, see :func:`simulator.pumps.pump_number`. Pumps
+        send once per ``interval_ms``, on top of ``messages``.
+    quality_interval_ms
+        How often the MES reports what a machine made, ms; 0: never. Machines take turns. On top of ``messages``.
+    skus
+        How many SKUs the machines make, 1 to 99,999.
+    maintenance_interval_ms
+        Mean time between two maintenance records of a machine, ms; 0: none. On top of ``messages``.
     device_headers
         Send the header ``iothub-connection-device-id``, as IoT Hub adds it.
     """
@@ -91,6 +100,10 @@ class PlantOptions:
     array_share: float = 0.0
     array_length: int = 3
     lab_share: float = 0.0
+    pump_share: float = 0.0
+    quality_interval_ms: float = 0.0
+    skus: int = 9_216
+    maintenance_interval_ms: float = 0.0
     device_headers: bool = False
 
     def __post_init__(self) -> None:
@@ -102,6 +115,10 @@ class PlantOptions:
         named = all(_FACTORY.fullmatch(factory) for factory in self.factories)
         self._require("factories", len(self.factories) > 0 and named, "at least one, each of letters, digits and . _ -")
         self._require("interval_ms", math.isfinite(self.interval_ms) and self.interval_ms > 0, "> 0")
+        for name in ("quality_interval_ms", "maintenance_interval_ms"):
+            value = getattr(self, name)
+            self._require(name, value == 0 or (math.isfinite(value) and value >= 1), "0, or ≥ 1")
+        self._require("skus", 1 <= self.skus <= 99_999, "in [1, 99999]")
         self._require("rate", math.isfinite(self.rate) and self.rate >= 0, "≥ 0")
         self._require("messages", self.messages >= 0, "≥ 0")
         self._require("start_ms", self.start_ms >= 0, "≥ 0")

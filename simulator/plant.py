@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from simulator.facts import maintenance_records, quality_records
 from simulator.garbage import KINDS, Garbage, spoil
 from simulator.messages import Machine, Message, Sent, canonical, lab, machine, readings_text
 from simulator.options import PlantOptions
+from simulator.pumps import pump_records, pumps
 from simulator.schedule import GARBAGE, KIND_NAMES, SENT, Block, Schedule
 from simulator.sensors import draw, named
 
@@ -38,12 +40,36 @@ class Plant:
             machine(number, options.factories, bool(speaks_lab))
             for number, speaks_lab in enumerate(self._schedule.speaks_lab.tolist())
         ]
+        self.pumps = pumps(options)
         self._held: list[tuple[int, int, Sent]] = []
         self._held_ever = 0
         self._garbage = 0
 
     def __iter__(self) -> Iterator[Sent]:
-        """Yield the records in the order in which they are due; at the end of the schedule also what was held back."""
+        """Yield the records in the order in which they are due; at the end of the schedule also what was held back.
+
+        What pumps, the MES and maintenance send comes in between, up to the last of the machines' records.
+        """
+        others = self._others()
+        following = next(others, None)
+        for record in self._of_machines():
+            while following is not None and following.due_ms <= record.due_ms:
+                yield following
+                following = next(others, None)
+            yield record
+
+    def _others(self) -> Iterator[Sent]:
+        """Yield what does not come from machines. Its chance is its own, so that machines send the same without it."""
+        options, sources = self._options, list[Iterator[Sent]]()
+        if self.pumps:
+            sources.append(pump_records(options, self.pumps, np.random.default_rng([options.seed, 1])))
+        if options.quality_interval_ms:
+            sources.append(quality_records(options, self.machines, np.random.default_rng([options.seed, 2])))
+        if options.maintenance_interval_ms:
+            sources.append(maintenance_records(options, self.machines, np.random.default_rng([options.seed, 3])))
+        return heapq.merge(*sources, key=lambda record: record.due_ms)
+
+    def _of_machines(self) -> Iterator[Sent]:
         for block in self._schedule.blocks():
             for record in self._records(block):
                 while self._held and self._held[0][0] <= record.due_ms:

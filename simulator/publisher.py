@@ -31,7 +31,7 @@ class Publisher:
     address
         The broker, ``host:port`` and more of them with commas.
     topic
-        The topic; ``{factory}`` in it stands for the factory id of the record.
+        The topic; ``{factory}`` in it stands for the factory id of the record, ``{type}`` for its type.
     codec
         One of :data:`CODECS`.
     linger_ms
@@ -60,7 +60,7 @@ class Publisher:
         if codec not in CODECS:
             raise SettingsError(f"codec is {codec!r}; it must be one of {', '.join(CODECS)}")
         self._address, self._topic = address, topic
-        self._per_factory = "{factory}" in topic
+        self._is_pattern = "{" in topic
         self._failure: str | None = None
         self._complaint = ""
         settings: dict[str, Any] = {
@@ -91,7 +91,9 @@ class Publisher:
         BrokerUnavailable
             If an earlier record could not be delivered, or this one is not taken.
         """
-        topic = self._topic.replace("{factory}", record.messages[0].factory_id) if self._per_factory else self._topic
+        topic = self._topic
+        if self._is_pattern:
+            topic = topic.replace("{factory}", record.messages[0].factory_id).replace("{type}", record.type)
         delivered = partial(self._delivered, acknowledged)
         while True:
             try:

@@ -41,7 +41,9 @@ def simulate(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help=f"More about the plant, any number of times. Keys: {', '.join(KEYS)}."),
     ] = None,
-    topic: Annotated[str, typer.Option(help="Topic; default: the first of the settings. {factory} is replaced.")] = "",
+    topic: Annotated[
+        str, typer.Option(help="Topic; default: the first of the settings. {factory} and {type} are replaced.")
+    ] = "",
     codec: Annotated[str, typer.Option(help="Compression: none, gzip, snappy, lz4 or zstd.")] = "lz4",
     patience: Annotated[
         float, typer.Option(min=1, help="How long a record may wait for the broker before the plant gives up, s.")
@@ -94,7 +96,7 @@ def _send(
         settings.broker.address, name, codec=codec, delivery_timeout_s=patience, security=security.for_librdkafka()
     )
     # The client would wait for a topic that is missing, and say only that time ran out
-    topics.require(settings.broker.address, security, [name.replace("{factory}", each) for each in options.factories])
+    topics.require(settings.broker.address, security, _topics(name, options))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -104,6 +106,19 @@ def _send(
         return drive.simulate(
             options, publisher, notes, clock=clock, stop=lambda: stopped.is_set() or clock.now_ms() >= ends_ms
         )
+
+
+def _topics(name: str, options: PlantOptions) -> list[str]:
+    """Return the topics that a plant sends to."""
+    sends = {
+        "pump": options.pump_share,
+        "quality": options.quality_interval_ms,
+        "maintenance": options.maintenance_interval_ms,
+    }
+    types = ["machine", *(each for each, wanted in sends.items() if wanted)]
+    return sorted(
+        {name.replace("{factory}", each).replace("{type}", kind) for each in options.factories for kind in types}
+    )
 
 
 def _open(path: Path) -> Ledger:

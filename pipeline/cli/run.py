@@ -12,6 +12,7 @@ import typer
 from agents import worker as agent
 from pipeline import demo as demonstration
 from pipeline import logs, startup
+from pipeline.cli.plant import plant_options
 from pipeline.cli.terminal import print_json
 from pipeline.settings import load
 
@@ -39,9 +40,15 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, help="Messages per second.")] = 2_000.0,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
     folder: Annotated[Path, typer.Option(help="Where embedded services keep their files.")] = Path(".embedded"),
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="More about the plant, as `pipeline simulate --plant` takes it."),
+    ] = None,
 ) -> None:
     """Run everything at once, then verify it. Broker, database, migrations, topics, workers, a misbehaving plant."""
     logs.configure("warning", "console")
-    report = demonstration.run(demonstration.DemoOptions(duration, machines, rate, workers, folder))
+    # What is wrong with them is said before anything starts
+    plant_options(plant or (), machines=machines, rate=rate)
+    report = demonstration.run(demonstration.DemoOptions(duration, machines, rate, workers, folder, tuple(plant or ())))
     print_json(report.summary)
     raise typer.Exit(0 if report.holds else 1)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.admission import Senders, refused_machines
+from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, MachineRow, Projections, WindowRows
@@ -94,21 +95,12 @@ def fold(
         Offsets that a control record turned into dead letters, with reason and detail.
     """
     columns, dead_letters = decode(
-        batch.records,
-        rules.codec,
-        skip or {},
-        state.layouts,
-        lambda columns: refused_machines(
-            Senders(columns.machine_ids, columns.factory_ids),
-            state.registry,
-            state.has_machine,
-            quarantine=rules.quarantine_unknown,
-        ),
+        batch.records, rules.codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
     )
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
     kept, found = _fold_columns(state, columns, rules, marks)
-    fresh_machines = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
+    strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
     return Effects(
@@ -125,10 +117,15 @@ def fold(
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
         facts=[fact for fact in facts if fact.offset >= marks.effects],
-        new_machines=[each for each in first_messages(columns, fresh_machines) if each.offset >= marks.effects],
+        new_machines=[each for each in first_messages(columns, strangers) if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
     )
+
+
+def _refused(state: PartitionState, columns: Columns, rules: FoldRules) -> dict[int, Refused]:
+    senders = Senders(columns.machine_ids, columns.factory_ids)
+    return refused_machines(senders, state.registry, state.has_machine, quarantine=rules.quarantine_unknown)
 
 
 def _fold_columns(

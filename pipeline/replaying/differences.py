@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.selection import Selection
 from pipeline.replaying.compared import TABLES, Compared, both_can_have, changes, same_key, selected, side
 from pipeline.replaying.replays import Replay
@@ -78,12 +79,18 @@ def differences(connection: Connection, replay: Replay) -> tuple[list[Difference
     Returns
     -------
     What was compared, and in how many partitions the two have not come equally far.
+
+    Raises
+    ------
+    SettingsError
+        If the shadow is older than one of the tables.
     """
     names = {"live": sql.Identifier(SCHEMA), "shadow": sql.Identifier(replay.schema)}
     selection = Selection.from_options(replay.options)
     found = []
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        _require_tables(connection, replay)
         is_timed = selection.is_timed and replay.options.get("from_offset") is None
         about = {"replay": replay.name, "is_timed": is_timed}
         connection.execute(sql.SQL(_COMMON).format(**names), about)
@@ -91,6 +98,14 @@ def differences(connection: Connection, replay: Replay) -> tuple[list[Difference
             found += _rows(table, _one(connection, _query(table, names, selection)))
         (uneven,) = _one(connection, sql.SQL("SELECT count(*) FILTER (WHERE NOT is_even) FROM common"))
     return found, uneven
+
+
+def _require_tables(connection: Connection, replay: Replay) -> None:
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = %s"
+    there = {name for (name,) in connection.execute(query, [replay.schema])}
+    for table in TABLES:
+        if table.name not in there:
+            raise SettingsError(f"{replay.schema} was made before there was a table {table.name}: start another replay")
 
 
 def _one(connection: Connection, query: sql.SQL | sql.Composed) -> Sequence[Any]:

@@ -73,12 +73,7 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
         raise SettingsError(
             f"no worker has stored anything of {SourcePartition(*ahead)} yet, which the replay has: wait for them"
         )
-    if missed := execute(connection, replay, _MISSED).fetchone():
-        *source, offset = missed
-        raise SettingsError(
-            f"the replay {name!r} had read on when what the plant is like changed at {SourcePartition(*source)} offset"
-            f" {offset}: start another"
-        )
+    _require_same_plant(connection, replay)
     for topic, partition, effects, fold, config, log_since, shadow_effects, shadow_windows, first, is_shared in rows:
         source = SourcePartition(topic, partition)
         if shadow_effects is None or first != 0:
@@ -102,6 +97,16 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
             raise SettingsError(
                 f"the workers are {shadow_effects - effects} records behind the replay {name!r} in {source}: wait for them"
             )
+
+
+def _require_same_plant(connection: Connection, replay: Replay) -> None:
+    """Check that what the plant is like changed for a replay where it did for the workers."""
+    if missed := execute(connection, replay, _MISSED).fetchone():
+        *source, offset = missed
+        raise SettingsError(
+            f"the replay {replay.name!r} had read on when what the plant is like changed at {SourcePartition(*source)} offset"
+            f" {offset}: start another"
+        )
 
 
 def require_undoable(connection: Connection, replay: Replay) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.state import PartitionState
 from pipeline.core.times import iso
 from pipeline.replaying import stretches
@@ -131,6 +132,15 @@ def test_rows_that_only_one_side_has_are_counted(both: Both, table: str) -> None
     gone = both.admin.execute(f"DELETE FROM telemetry.{table}").rowcount
 
     assert both.differing()[table, ""] == (0, gone, 0)
+
+
+def test_a_shadow_from_before_a_table_was_there_is_refused_in_words(both: Both) -> None:
+    both.admin.execute(f"DROP TABLE {both.replay.schema}.maintenance_record")
+
+    with pytest.raises(
+        SettingsError, match="was made before there was a table maintenance_record: start another replay"
+    ):
+        both.compared()
 
 
 def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:

@@ -10,6 +10,21 @@ _PROGRESS = "tests/store/test_progress.py::"
 _CONTROLS = "tests/store/test_controls.py::"
 
 STORE_BUGS = [
+    # -- facts ---------------------------------------------------------------------------------------------------------
+    Bug(
+        "facts are not looked at when one record cannot be stored",
+        "pipeline.store.bisect",
+        "        offsets.update(fact.offset for fact in part.facts)\n",
+        "",
+        _SINK + "test_a_fact_that_the_database_refuses_is_found_and_set_aside",
+    ),
+    Bug(
+        "a fact that is folded again has no table",
+        "pipeline.store.sink",
+        "                    facts[told.kind].append(told.rows())\n",
+        "                    told.rows()\n",
+        _MERGES,
+    ),
     # -- the marks -----------------------------------------------------------------------------------------------------
     Bug(
         "whoever comes may move the marks",

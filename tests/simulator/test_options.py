@@ -30,6 +30,12 @@ from simulator.options import PlantOptions
         ("late_share", {"late_share": -0.1}),
         ("lab_share", {"lab_share": float("nan")}),
         ("spike_share", {"spike_share": 0.6, "dip_share": 0.6}),
+        ("pump_share", {"pump_share": 1.5}),
+        ("quality_interval_ms", {"quality_interval_ms": 0.5}),
+        ("quality_interval_ms", {"quality_interval_ms": float("inf")}),
+        ("maintenance_interval_ms", {"maintenance_interval_ms": -1}),
+        ("skus", {"skus": 0}),
+        ("skus", {"skus": 100_000}),
         ("garbage_share", {"garbage_share": 0.5, "late_share": 0.4, "out_of_order_share": 0.2}),
     ],
 )

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
-from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, SchemaOutdated, Unstorable
+from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, SchemaOutdated, Unstorable
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -21,6 +21,7 @@ from pipeline.store import controls
 from pipeline.store.connect import Connection, connect
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
+from tests.core.raw_messages import NOW_MS, maintenance, quality, raw
 from tests.store.leasing import acquire
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
@@ -143,6 +144,42 @@ def test_one_record_in_thousands_that_the_database_refuses_is_named_and_set_asid
     letters = admin.execute("SELECT source_offset, reason FROM dead_letter").fetchall()
     effects = admin.execute('SELECT "offset" FROM control_effect').fetchall()
     assert (letters, effects) == ([(3217, "unstorable")], [(3217,)])
+
+
+def facts(world: World, goods: list[int], skip: dict | None = None) -> UnitOfWork:
+    """Reports of so many pieces each, at the first offsets."""
+    records = [Record(n, NOW_MS, raw(quality(good=good))) for n, good in enumerate(goods)]
+    records.append(Record(len(goods), NOW_MS, raw(maintenance(note=str(goods)))))
+    batch = RecordBatch(A, "", 0, len(records), records)
+    effects = fold(PartitionState(), batch, FoldRules(), Marks(), skip)
+    return UnitOfWork(A, world.owners[A], 0, len(records), [effects])
+
+
+def test_a_fact_that_the_database_refuses_is_found_and_set_aside(world: World, admin: Connection) -> None:
+    admin.execute("ALTER TABLE quality_report ADD CHECK (good <> 13)")
+    goods = [*range(10, 40)]
+    with pytest.raises(PipelineError) as caught:
+        world.sink.store([facts(world, goods)])
+    assert isinstance(caught.value, Unstorable)
+    assert caught.value.offset == 3
+
+    skip = {3: (DeadLetterReason.UNSTORABLE, caught.value.reason)}
+    assert world.sink.store([facts(world, goods, skip)]) == {A}
+
+    stored = admin.execute("SELECT good FROM quality_report ORDER BY source_offset").fetchall()
+    assert stored == [(good,) for good in goods if good != 13]
+    assert admin.execute("SELECT source_offset FROM dead_letter").fetchall() == [(3,)]
+
+
+def test_of_a_topic_that_was_recreated_the_newer_fact_is_kept(world: World, admin: Connection) -> None:
+    assert world.sink.store([facts(world, [1, 2])]) == {A}
+    admin.execute("UPDATE source_progress SET effects_next = 0")
+
+    assert world.sink.store([facts(world, [7, 8])]) == {A}
+
+    assert admin.execute("SELECT good FROM quality_report ORDER BY source_offset").fetchall() == [(7,), (8,)]
+    assert admin.execute("SELECT note FROM maintenance_record").fetchall() == [("[7, 8]",)]
+    assert admin.execute("SELECT count(*) FROM event WHERE event_type = 'Quality Reported'").fetchone() == (4,)
 
 
 def test_a_connection_that_was_ended_is_opened_again_by_the_next_try(world: World, admin: Connection) -> None:

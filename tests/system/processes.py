@@ -67,6 +67,8 @@ class Site:
     def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
         log, environment = self.folder / f"{name}.log", self.environment | more
         if self._commands is not None and program == PIPELINE:
+            # The fork makes it when it comes to that, and may be asked before
+            log.touch()
             process = Process(log, self._commands.start(_IN_A_FORK, log, environment, words=command))
         else:
             process = Process.spawned(log, [*program, *command], environment)

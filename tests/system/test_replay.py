@@ -23,6 +23,7 @@ KILLS = 20
 PLANT = (
     "--plant=duplicate_share=0.01", "--plant=late_share=0.02", "--plant=late_max_ms=15000", "--plant=lab_share=0.05",
     "--plant=out_of_order_share=0.02", "--plant=garbage_share=0.005", "--plant=array_share=0.03",
+    "--plant=pump_share=0.1", "--plant=quality_interval_ms=2000", "--plant=maintenance_interval_ms=5000",
 )  # fmt: skip
 
 

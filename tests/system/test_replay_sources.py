@@ -21,6 +21,8 @@ from tests.system.producing import delete_before
 from tests.system.test_replay import PLANT, compared, ends, is_alive, listed, stored_by
 
 PARTITIONS = 4
+# Every machine sends once in 5 s
+_FACTS = ("--plant=quality_interval_ms=60000", "--plant=maintenance_interval_ms=120000")
 
 
 def live(make: Callable[..., Site], database: Any) -> Site:
@@ -31,7 +33,7 @@ def live(make: Callable[..., Site], database: Any) -> Site:
     first = at.worker("first")
     begin_ms = 1_790_000_000_000
     for messages in (6000, 12000):
-        sent = ["--machines=120", f"--messages={messages}", f"--topic={at.topics[0]}", *PLANT]
+        sent = ["--machines=120", f"--messages={messages}", f"--topic={at.topics[0]}", *PLANT, *_FACTS]
         plant = at.start("plant", "simulate", "--backfill", f"--plant=start_ms={begin_ms}", *sent)
         assert plant.wait(120) == 0, plant.last_words()
         at.wait(lambda: at.one("SELECT count(*) FROM telemetry.snapshot_history") == PARTITIONS)

@@ -1,0 +1,104 @@
+"""The ledger of facts: one CSV row with the whole message for every report and record that the broker acknowledged."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from simulator.line_file import LineFile, complete_lines, quoted
+from simulator.messages import Sent
+
+
+@dataclass(frozen=True, slots=True)
+class FactRow:
+    """One row of the ledger of facts.
+
+    Parameters
+    ----------
+    topic, partition, offset, index
+        The source key, as in :class:`simulator.ledger.LedgerRow`.
+    type
+        ``quality`` or ``maintenance``.
+    event_time_ms
+        A period's end, or when something was done; ms since the epoch, UTC.
+    body
+        The message as it was sent.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    type: str
+    machine_id: str
+    factory_id: str
+    event_time_ms: int
+    body: str
+
+
+_HEADER = (",".join(field.name for field in fields(FactRow)) + "\n").encode()
+
+
+def beside(ledger: Path) -> Path:
+    """Return where the ledger of facts of a ledger is.
+
+    Examples
+    --------
+    >>> beside(Path("demo/ledger.csv")).name
+    'ledger.facts.csv'
+    """
+    return ledger.with_suffix(".facts.csv")
+
+
+class FactLedger:
+    """A ledger of facts that is being written; the file is made when the first fact comes.
+
+    Parameters
+    ----------
+    path
+        From :func:`beside`.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and is none of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: LineFile | None = self._opened() if path.exists() else None
+
+    def _opened(self) -> LineFile:
+        return LineFile(self._path, _HEADER, "ledger of facts")
+
+    def append(self, record: Sent, topic: str, partition: int, offset: int) -> None:
+        """Note a fact that the broker acknowledged, and where it put it."""
+        if self._file is None:
+            self._file = self._opened()
+        (message,) = record.messages
+        self._file.add(
+            f"{topic},{partition},{offset},0,{record.type},{message.machine_id},{message.factory_id},"
+            f"{message.event_time_ms},{quoted(record.body.decode())}\n"
+        )
+
+    def flush(self) -> None:
+        """Write the rows that wait."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def read(path: Path) -> Iterator[FactRow]:
+    """Yield the complete rows; none if there is no file, since no fact was sent."""
+    if not path.exists():
+        return
+    rows = csv.reader(complete_lines(path))
+    next(rows, None)
+    for topic, partition, offset, index, kind, machine_id, factory_id, at_ms, body in rows:
+        yield FactRow(topic, int(partition), int(offset), int(index), kind, machine_id, factory_id, int(at_ms), body)
