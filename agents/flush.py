@@ -174,7 +174,8 @@ class Flusher:
         for cut in cuts:
             reached(CrashPoint.SNAPSHOT_CUT)
             state, raw_bytes = await asyncio.to_thread(snapshots.encode, cut.arrays)
-            snapshot = Snapshot(cut.source, cut.owner, cut.offset, snapshots.FORMAT_VERSION, state, raw_bytes)
+            held = cut.arrays["controls"]
+            snapshot = Snapshot(cut.source, cut.owner, cut.offset, snapshots.FORMAT_VERSION, state, raw_bytes, held)
             try:
                 kept = await self._vault.save(snapshot)
             except PipelineError as error:

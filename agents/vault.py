@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import psycopg
 
+from pipeline.core.controls import Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
@@ -41,6 +43,8 @@ class DatabaseVault:
         Where anomalies are to be published; ``None``: nowhere.
     keep_every_s
         How often a snapshot is kept for good, s; 0: never.
+    announce
+        Whether what commands change is told to every partition of the group.
     """
 
     def __init__(
@@ -49,11 +53,13 @@ class DatabaseVault:
         progress: Progress,
         alerts: AlertRules | None = None,
         keep_every_s: float = 0.0,
+        *,
+        announce: bool = True,
     ) -> None:
         self._connect = connect
         self._progress = progress
         self._keep_every_s = keep_every_s
-        self._sink = Sink(lambda: connect(False), progress, alerts)
+        self._sink = Sink(lambda: connect(False), progress, alerts, announce=announce)
         self._leasing = Line(lambda: connect(True))
         self._keeping = Line(lambda: connect(True))
 
@@ -79,6 +85,10 @@ class DatabaseVault:
         await asyncio.to_thread(
             self._keeping.use, lambda c: controls.skip(c, self._progress, source, owner, offset, reason, detail)
         )
+
+    async def controls_since(self, horizon: int) -> Polled:
+        """Return control records that came since; see :func:`pipeline.store.controls.since`."""
+        return await asyncio.to_thread(self._leasing.use, lambda c: controls.since(c, self._progress, horizon))
 
     async def make_partitions(self) -> None:
         """Make the days ahead of ``event``; see :func:`pipeline.store.migrate.make_partitions`."""
@@ -141,8 +151,12 @@ class SelectingVault(DatabaseVault):
         window_ms: int,
         history: Stored,
     ) -> None:
-        super().__init__(connect, progress)
+        super().__init__(connect, progress, announce=False)
         self._selection, self._window_ms, self._history = selection, window_ms, history
+
+    def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
+        """Take a partition over; what the live partitions have not applied, it does not apply either."""
+        return replace(super().take_over(source, evidence), waiting=())
 
     async def pass_by(self, source: SourcePartition, owner: str, position: int, end: int) -> None:
         """Move both marks to the end; see :func:`pipeline.store.progress.pass_by`."""

@@ -13,6 +13,7 @@ from typing import Any, cast
 import faust
 import structlog
 
+from agents.controls import ControlPoll
 from agents.observed import ObservedVault
 from agents.relay import DatabaseOutbox, Relay, RelayRules
 from agents.stages import stages
@@ -66,6 +67,7 @@ class Worker:
         wired = stages(settings, self._vault)
         self.partitions, self.ownership = wired.partitions, wired.ownership
         self._telemetry, self._flusher = wired.telemetry, wired.flusher
+        self._controls = ControlPoll(wired.partitions, self._vault.controls_since)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
         self._relay = self._new_relay(progress) if alerts is not None else None
@@ -94,6 +96,7 @@ class Worker:
         app.agent(topic, name="telemetry")(telemetry)
         app.task(lambda: self._guard(self._acquire()))
         app.task(lambda: self._guard(self._flush()))
+        app.task(lambda: self._guard(self._controls.run()))
         app.task(lambda: self._guard(self._publish_marks()))
         app.task(lambda: self._guard(self._see_to(PARTITIONS_INTERVAL_S, self._vault.make_partitions)))
         app.task(lambda: self._guard(self._see_to(SUMMARIES_INTERVAL_S, self._vault.summarize)))

@@ -18,6 +18,7 @@ from pipeline.replaying.stretches import Stretch, nearest_state, stored_to
 from pipeline.settings import Settings
 from pipeline.store.connect import Connection, connect
 from pipeline.store.migrate import require_schema
+from pipeline.store.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def begin(settings: Settings, name: str, options: ReplayOptions) -> Replay:
         require_schema(connection)
         progress = rules.progress(settings, f"replay-{name}")
         stored = stored_to(connection, progress)
+        held = _ruled(connection, progress, held, stored)
         planned = {}
         for source, range_ in held.items():
             state_at = _state(connection, settings, source, options)
@@ -96,6 +98,7 @@ def extend(settings: Settings, replay: Replay) -> None:
     with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
         progress = rules.progress(settings, f"replay-{replay.name}")
         stored = stored_to(connection, progress)
+        held = _ruled(connection, progress, held, stored)
         later = replace(options, stored=False)
         far = {each.source: each for each in stretches.progress_of(connection, replay)}
         planned = {}
@@ -121,6 +124,7 @@ def go_on(settings: Settings, replay: Replay) -> None:
     with connect(settings.admin_dsn, autocommit=True, application_name="pipeline replay") as connection:
         progress = rules.progress(settings, f"replay-{replay.name}")
         stored = stored_to(connection, progress)
+        held = _ruled(connection, progress, held, stored)
         planned = {}
         for each in stretches.progress_of(connection, replay):
             source, at = each.source, min(each.effects, each.windows)
@@ -135,6 +139,22 @@ def go_on(settings: Settings, replay: Replay) -> None:
 def _require_whole(connection: Connection, settings: Settings, planned: Mapping[SourcePartition, Stretch]) -> None:
     if sources := [source for source, each in planned.items() if each.stored_to]:
         StoredHistory(settings).require_whole(connection, sources)
+
+
+def _ruled(
+    connection: Connection,
+    progress: Progress,
+    held: Mapping[SourcePartition, LogRange],
+    stored: Mapping[SourcePartition, int],
+) -> dict[SourcePartition, LogRange]:
+    """Return of what logs hold as much as can be folded now.
+
+    Where the live run has not read yet, the next control record may take effect: nobody knows by which rules it will be folded.
+    """
+    if not stretches.has_controls(connection, progress):
+        return dict(held)
+    ends = {source: min(each.end, max(each.start, stored.get(source, 0))) for source, each in held.items()}
+    return {source: each._replace(end=ends[source]) for source, each in held.items()}
 
 
 def _held(settings: Settings, wanted: Sequence[str]) -> dict[SourcePartition, LogRange]:

@@ -32,6 +32,10 @@ class Broker(Group):
     address: str = Field("127.0.0.1:9092", description="host:port of one or more brokers, separated by commas")
     group: Name = Field("pipeline", description="Consumer group")
     topics: tuple[Name, ...] = Field(("telemetry.machine",), description="Source topics", min_length=1)
+    command_topic: Name = Field(
+        "metadata.command",
+        description="Topic that commands on metadata are sent to; to be read, it has to be a source topic",
+    )
     alert_topic: Prefix = Field("", description="Topic that anomalies are published to; empty: none")
     topic_prefix: Prefix = Field("", description="Put before every topic, for example `test.`")
     partitions: int = Field(
@@ -154,6 +158,10 @@ class Ingest(Group):
         3_600_000, ge=0, le=10**12, description="How far an event time may be ahead of the broker's time, ms"
     )
     gateways: tuple[str, ...] = Field((), description="Devices that may speak for other machines")
+    unknown_devices: Literal["accept", "quarantine"] = Field(
+        "accept",
+        description="What becomes of telemetry from machines that nobody has added, in factories without a policy of their own",
+    )
 
 
 class Windows(Group):

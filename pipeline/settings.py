@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         return [self._full_name(topic) for topic in self.broker.topics]
 
     @property
+    def command_topic(self) -> str:
+        """Topic that commands on metadata are sent to by its full name."""
+        return self._full_name(self.broker.command_topic)
+
+    @property
     def alert_topic(self) -> str:
         """Topic that anomalies are published to by its full name; empty: none."""
         return self._full_name(self.broker.alert_topic) if self.broker.alert_topic else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 import structlog
 
 from pipeline.core.errors import NotOwner
-from pipeline.core.fold import FoldRules, Marks, fold
+from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import RecordBatch, SourcePartition, StoredEvents
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
@@ -52,20 +53,42 @@ def load(
     NotOwner
         If it is not wanted any more.
     """
-    state, position = _from_snapshot(source, taken)
-    marks = Marks(taken.effects, taken.windows)
+    partition = _at_snapshot(source, taken)
     end = readable_from(taken, log_start)
     # What nobody had read before it was gone is stored nowhere, and to look for it takes long in a large table
     stored_to = min(end, taken.gap.first) if taken.gap is not None else end
-    if position < stored_to and taken.previous_owner is not None:
-        _rebuild(state, source, (position, stored_to), marks, rules, stored, is_wanted)
-    position = max(position, end)
-    return OwnedPartition(source, taken.owner, state, position, marks, taken.effects, taken.windows, taken.skip)
+    if partition.position < stored_to and taken.previous_owner is not None:
+        _rebuild(partition, stored_to, rules, stored, is_wanted)
+    partition.move_to(max(partition.position, end))
+    if not taken.settle_first:
+        partition.tell(taken.waiting)
+    return partition
 
 
 def readable_from(taken: Acquired, log_start: int) -> int:
     """Return the position that a state has to have reached before it can be folded on with what the log has."""
     return taken.effects if taken.settle_first else log_start
+
+
+def _at_snapshot(source: SourcePartition, taken: Acquired) -> OwnedPartition:
+    state, position = _from_snapshot(source, taken)
+    recorded = deque(each for each in taken.controls if each.ordinal >= state.registry.applied)
+    marks = Marks(taken.effects, taken.windows)
+    partition = OwnedPartition(
+        source,
+        taken.owner,
+        state,
+        position,
+        marks,
+        marks.effects,
+        marks.windows,
+        taken.skip,
+        controls_mark=taken.controls_mark,
+        recorded=recorded,
+        known={each.control.id for each in taken.controls},
+    )
+    partition.move_to(position)
+    return partition
 
 
 def _from_snapshot(source: SourcePartition, taken: Acquired) -> tuple[PartitionState, int]:
@@ -79,16 +102,14 @@ def _from_snapshot(source: SourcePartition, taken: Acquired) -> tuple[PartitionS
 
 
 def _rebuild(
-    state: PartitionState,
-    source: SourcePartition,
-    offsets: tuple[int, int],
-    marks: Marks,
+    partition: OwnedPartition,
+    end: int,
     rules: FoldRules,
     stored: Stored,
     is_wanted: Callable[[], bool],
 ) -> None:
-    """Fold the stored events of ``[first, end)`` into a state that holds what is before."""
-    first, end = offsets
+    """Fold the stored events from a partition's position to ``end``."""
+    source, first = partition.source, partition.position
     began, messages = time.monotonic(), 0
 
     def wanted() -> Iterator[StoredEvents]:
@@ -103,7 +124,7 @@ def _rebuild(
     codec = replace(rules.codec, max_future_ms=2**60)
     lenient = replace(rules, codec=codec)
     for records in batches(wanted()):
-        fold(state, RecordBatch(source, "", first, records[-1].offset + 1, records), lenient, marks)
+        partition.refold(RecordBatch(source, "", partition.position, records[-1].offset + 1, records), lenient)
         reached(CrashPoint.REBUILDING_STATE)
     log.warning(
         "state.rebuilt",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.core.controls import Control, PlacedControl, cut
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
@@ -26,8 +27,12 @@ class OwnedPartition:
         The state holds exactly the records before ``position``.
     marks
         What the sink had when the lease was taken: the fold has no effects before.
-    effects_mark, windows_mark
-        What the sink has now, as far as is known here.
+    effects_mark, windows_mark, controls_mark
+        What the sink has now, as far as is known here; of control records, how many.
+    recorded
+        Control records that were applied before, in this order and at these places; the state does not hold them yet.
+    known
+        Numbers of the control records that were applied before, those that the state holds included.
     skip
         Offsets that become dead letters.
     unstored
@@ -42,26 +47,67 @@ class OwnedPartition:
     effects_mark: int
     windows_mark: int
     skip: Mapping[int, tuple[DeadLetterReason, str]] = field(default_factory=dict)
+    controls_mark: int = 0
+    recorded: deque[PlacedControl] = field(default_factory=deque)
+    known: set[int] = field(default_factory=set)
     pending: deque[Effects] = field(default_factory=deque)
     unstored: int = 0
     refolded: int = 0
+    _waiting: dict[int, Control] = field(default_factory=dict)
 
     @property
     def is_stored(self) -> bool:
-        """Whether the sink has everything that was folded."""
-        return self.position == self.effects_mark == self.windows_mark
+        """Whether the sink has everything that was folded, and every control record that was applied."""
+        is_even = self.position == self.effects_mark == self.windows_mark
+        return is_even and self.controls_mark == self.state.registry.applied
 
-    def fold(self, batch: RecordBatch, rules: FoldRules) -> Effects:
+    def fold(self, batch: RecordBatch, rules: FoldRules) -> None:
         """Fold a batch that begins at the position; its effects wait in ``pending``."""
-        effects = fold(self.state, batch, rules, self.marks, self.skip)
-        reached(CrashPoint.FOLDING)
-        self.position = batch.next
-        if batch.next > self.marks.effects:
-            self.pending.append(effects)
-            self.unstored += effects.weight
-        else:
-            self.refolded += len(batch.records)
-        return effects
+        for part in cut(batch, [each.offset for each in self.recorded]):
+            effects = fold(self.state, part, rules, self.marks, self.skip)
+            reached(CrashPoint.FOLDING)
+            if part.next > self.marks.effects:
+                self._keep(effects)
+            else:
+                self.refolded += len(part.records)
+            self.move_to(part.next)
+
+    def refold(self, batch: RecordBatch, rules: FoldRules) -> None:
+        """Fold stored events again, whose effects the sink has; only the windows mark may be behind them."""
+        for part in cut(batch, [each.offset for each in self.recorded]):
+            fold(self.state, part, rules, self.marks)
+            self.move_to(part.next)
+
+    def move_to(self, position: int) -> None:
+        """Note that the state holds what is before a position, and apply the control records that are due there."""
+        self.position = position
+        while self.recorded and self.recorded[0].offset <= position:
+            self.state.registry.apply(self.recorded.popleft().control)
+        self._apply_waiting()
+
+    def tell(self, controls: Iterable[Control]) -> None:
+        """Apply control records that the partition does not know yet, where it stands; at once, or when it has come so far.
+
+        What a partition applied is stored with the offset: no later than any record from there on, so that whoever folds
+        these again knows of it. While records are folded again that others had the effects of, it is too early.
+        """
+        self._waiting |= {control.id: control for control in controls if control.id not in self.known}
+        self.known |= self._waiting.keys()
+        self._apply_waiting()
+
+    def _apply_waiting(self) -> None:
+        if not self._waiting or self.recorded or self.position < self.marks.effects:
+            return
+        registry, placed = self.state.registry, []
+        for control in self._waiting.values():
+            placed.append(PlacedControl(control, self.position, registry.applied))
+            registry.apply(control)
+        self._waiting = {}
+        self._keep(Effects.of_controls(self.position, tuple(placed)))
+
+    def _keep(self, effects: Effects) -> None:
+        self.pending.append(effects)
+        self.unstored += effects.weight
 
     def take(self, limit: int) -> UnitOfWork | None:
         """Return a unit of work with at least one batch's effects and about ``limit`` rows; ``None`` if nothing waits."""
@@ -72,7 +118,9 @@ class OwnedPartition:
             rows += taken[-1].weight
         if not taken:
             return None
-        return UnitOfWork(self.source, self.owner, self.effects_mark, taken[-1].next, taken)
+        return UnitOfWork(
+            self.source, self.owner, self.effects_mark, taken[-1].next, taken, controls=self.controls_mark
+        )
 
     def take_all(self, rules: FoldRules) -> UnitOfWork | None:
         """Return a unit of work with all that waits, window deltas and machines included.
@@ -80,14 +128,15 @@ class OwnedPartition:
         It may be empty, and is stored all the same: its compare-and-set is how the owner of a silent partition learns that
         the database was restored, or that somebody else took the partition. ``None`` while records are folded again.
         """
-        unit = self.take(2**62) or UnitOfWork(self.source, self.owner, self.effects_mark, self.effects_mark, [])
+        mark = self.effects_mark
+        unit = self.take(2**62) or UnitOfWork(self.source, self.owner, mark, mark, [], controls=self.controls_mark)
         if self.position >= self.windows_mark:
             unit = replace(unit, projections=project(self.state, self.windows_mark, self.position, rules))
         return unit if unit.effects or unit.projections else None
 
     def stored(self, unit: UnitOfWork) -> None:
         """Note that a unit of work took effect."""
-        self.effects_mark = unit.next
+        self.effects_mark, self.controls_mark = unit.next, unit.controls_next
         self.unstored -= sum(effects.weight for effects in unit.effects)
         if unit.projections is not None:
             self.windows_mark = unit.projections.next

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
-from pipeline.core.effects import Effects, UnitOfWork
+from pipeline.core.controls import Control
+from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import NotOwner, StaleEvidence
 from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence
@@ -17,6 +18,9 @@ from tables.loading import Stored, load, readable_from
 from tables.partition import OwnedPartition
 
 log = structlog.get_logger(__name__)
+
+NEVER = 2**63 - 1
+"""Horizon of a worker whose partitions know of every control record."""
 
 
 class Partitions:
@@ -59,6 +63,8 @@ class Partitions:
         self._closed = False
         self._wanted: set[SourcePartition] = set()
         self._releases = 0
+        self.controls_since = NEVER
+        """From where on control records are to be looked for that some partition may not know."""
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
@@ -83,6 +89,7 @@ class Partitions:
         if parked is not None and _still_right(parked, taken) and parked.position >= readable_from(taken, begins):
             partition = parked
             partition.owner = taken.owner
+            partition.tell(taken.waiting)
         else:
             arguments = (source, taken, begins, self.rules, self._stored)
             self.loading = source
@@ -93,6 +100,10 @@ class Partitions:
         if not self._may_own(source, releases):
             raise NotOwner(f"{source} went to another worker while it was taken over")
         self.owned[source] = partition
+        # What came while the partition was loaded, nobody told it
+        self.controls_since = min(self.controls_since, taken.horizon)
+        if partition.pending:
+            self.work.set()
         if taken.settle_first:
             await self._until(lambda: partition.is_stored or self.owned.get(source) is not partition)
             raise StaleEvidence(f"what was stored of the lost log of {source} is merged: asking again")
@@ -135,11 +146,18 @@ class Partitions:
         """Return whether an owned batch begins where the last one ended."""
         return self.owned[batch.source].position == batch.start
 
-    def fold(self, batch: RecordBatch) -> Effects:
+    def fold(self, batch: RecordBatch) -> None:
         """Fold an owned batch; its effects wait for the sink."""
-        effects = self.owned[batch.source].fold(batch, self.rules)
+        self.owned[batch.source].fold(batch, self.rules)
         self.work.set()
-        return effects
+
+    def tell(self, controls: Collection[Control]) -> None:
+        """Let every owned partition apply control records, where it stands; each only those that it does not know."""
+        if self._closed or not controls:
+            return
+        for partition in self.owned.values():
+            partition.tell(controls)
+        self.work.set()
 
     def close(self) -> None:
         """Fold nothing more: the worker is about to stop."""
@@ -195,9 +213,10 @@ class Partitions:
 
 
 def _still_right(parked: OwnedPartition, taken: Acquired) -> bool:
-    return (taken.previous_owner, taken.effects, taken.windows, set(taken.skip)) == (
+    return (taken.previous_owner, taken.effects, taken.windows, taken.controls_mark, set(taken.skip)) == (
         parked.owner,
         parked.effects_mark,
         parked.windows_mark,
+        parked.controls_mark,
         set(parked.skip),
     )

@@ -17,6 +17,7 @@ from pipeline.cli import (
     imports,
     letters,
     look,
+    metadata,
     plant,
     promotions,
     replays,
@@ -51,6 +52,8 @@ app.command()(look.config)
 app.command()(promotions.rebuild)
 app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
+for _plural in metadata.KINDS:
+    app.add_typer(metadata.group(_plural), name=_plural)
 app.add_typer(schedules.app, name="schedules")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 from pipeline.core.checks import Refused, shown
 from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
+from pipeline.core.registry import Registry
 from pipeline.core.source_properties import UNREADABLE
 from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS
 
@@ -53,3 +57,69 @@ def refused_name(key: str, text: str, rules: CodecRules) -> Refused | None:
         return None
     detail = f"{key} has {len(text)} characters: {shown(text)}; at most {limit} are taken"
     return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
+
+
+def refused_sensors(names: Sequence[str], rules: CodecRules) -> Refused | None:
+    """Return why a message's sensors are not taken; ``None``: they are."""
+    if len(names) > rules.max_readings:
+        return Refused(Reason.WRONG_SHAPE, f"readings has {len(names)} sensors; send at most {rules.max_readings}")
+    if not names:
+        return Refused(Reason.WRONG_SHAPE, "readings is empty; send at least one reading")
+    if not all(names):
+        return Refused(Reason.WRONG_SHAPE, "readings has a sensor without a name; name it")
+    longest = max(names, key=len)
+    if len(longest) <= rules.max_identifier_length:
+        return None
+    detail = f"sensor {shown(longest)} has {len(longest)} characters; at most {rules.max_identifier_length} are taken"
+    return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
+
+
+class Senders(NamedTuple):
+    """Whom the messages of a batch are from; machine and factory of each, shape (n,)."""
+
+    machine_ids: Sequence[str]
+    factory_ids: Sequence[str]
+
+
+def refused_machines(
+    senders: Senders, registry: Registry, is_known: Callable[[str], bool], *, quarantine: bool
+) -> dict[int, Refused]:
+    """Return which messages of a batch are not accepted because of the machine that they are from.
+
+    Parameters
+    ----------
+    is_known
+        Whether something of a machine was accepted before.
+    quarantine
+        Whether machines that nobody knows are refused in factories that do not say so themselves.
+
+    Examples
+    --------
+    >>> refused_machines(Senders(["press-1"], ["aurora"]), Registry(), lambda _: False, quarantine=False)
+    {}
+    >>> refused_machines(Senders(["press-1"], ["aurora"]), Registry(), lambda _: False, quarantine=True)[0].reason
+    <DeadLetterReason.UNKNOWN_DEVICE: 'unknown_device'>
+    """
+    wrong: dict[int, Refused] = {}
+    if quarantine or any(registry.quarantining.values()):
+        named = set(senders.machine_ids)
+        unknown = {each for each in named if not is_known(each) and not registry.has_machine(each)}
+        for i, (machine_id, factory_id) in enumerate(zip(*senders, strict=True) if unknown else ()):
+            if machine_id in unknown and registry.quarantining.get(factory_id, quarantine):
+                wrong[i] = _unknown(machine_id, factory_id)
+    if registry.disabled and not registry.disabled.isdisjoint(senders.machine_ids):
+        disabled = (i for i, each in enumerate(senders.machine_ids) if registry.is_disabled(each))
+        wrong |= {i: _disabled(senders.machine_ids[i]) for i in disabled}
+    return wrong
+
+
+def _unknown(machine_id: str, factory_id: str) -> Refused:
+    detail = (
+        f"factory {shown(factory_id)} does not know machine {shown(machine_id)}; add it with `pipeline machines add`"
+    )
+    return Refused(Reason.UNKNOWN_DEVICE, f"{detail}, then requeue the record")
+
+
+def _disabled(machine_id: str) -> Refused:
+    detail = f"machine {shown(machine_id)} is disabled; enable it with `pipeline machines change`"
+    return Refused(Reason.DEVICE_DISABLED, f"{detail}, then requeue the record")

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import MappingProxyType
@@ -16,8 +16,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.admission import refused_device, refused_name, refused_time
-from pipeline.core.checks import Refused, shown
+from pipeline.core.admission import refused_device, refused_name, refused_sensors, refused_time
+from pipeline.core.checks import Refused
 from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
@@ -84,6 +84,7 @@ def decode(
     rules: CodecRules,
     skip: Mapping[int, tuple[Reason, str]],
     known: Mapping[Shape, int] = _NOTHING_KNOWN,
+    refuse: Callable[[Columns], Mapping[int, Refused]] | None = None,
 ) -> tuple[Columns, list[DeadLetter]]:
     """Return a batch's accepted messages and its dead letters; never raises, whatever the records hold.
 
@@ -95,6 +96,8 @@ def decode(
         Offsets that become dead letters unseen, with reason and detail.
     known
         Numbers of the shapes of messages that were accepted under these rules before: their names are not looked at again.
+    refuse
+        Says which messages are not accepted because of who sent them. It is not asked about what was accepted before.
 
     Examples
     --------
@@ -116,6 +119,8 @@ def decode(
     _check_devices(columns, elements, properties.devices, rules, wrong)
     _check_times(columns, messages, rules, wrong)
     _check_names(columns, messages, rules, wrong)
+    if refuse is not None and not are_stored(records):
+        wrong = {**refuse(columns), **wrong}
     if wrong:
         for i, refused in wrong.items():
             place = int(elements.records[i]), int(elements.indexes[i])
@@ -235,26 +240,12 @@ def _check_names(
     for i in np.flatnonzero(columns.numbers < 0).tolist():
         machine_id, factory_id, machine_type, names = columns.shapes[i]
         if names not in checked:
-            checked[names] = _check_sensors(names, rules)
+            checked[names] = refused_sensors(names, rules)
         if (refused := checked[names]) is not None:
             wrong.setdefault(i, refused)
         for key, text in zip(keys_of(messages[i]), (factory_id, machine_id, machine_type), strict=False):
             if (refused := refused_name(key, text, rules)) is not None:
                 wrong.setdefault(i, refused)
-
-
-def _check_sensors(names: tuple[str, ...], rules: CodecRules) -> Refused | None:
-    if len(names) > rules.max_readings:
-        return Refused(Reason.WRONG_SHAPE, f"readings has {len(names)} sensors; send at most {rules.max_readings}")
-    if not names:
-        return Refused(Reason.WRONG_SHAPE, "readings is empty; send at least one reading")
-    if not all(names):
-        return Refused(Reason.WRONG_SHAPE, "readings has a sensor without a name; name it")
-    longest = max(names, key=len)
-    if len(longest) <= rules.max_identifier_length:
-        return None
-    detail = f"sensor {shown(longest)} has {len(longest)} characters; at most {rules.max_identifier_length} are taken"
-    return Refused(Reason.IDENTIFIER_TOO_LONG, detail)
 
 
 def _without(columns: Columns, refused: Sequence[int]) -> Columns:

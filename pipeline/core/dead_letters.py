@@ -38,6 +38,10 @@ class DeadLetterReason(StrEnum):
         A machine, factory, machine type or sensor name of more than ``CodecRules.max_identifier_length`` characters.
     DEVICE_MISMATCH
         IoT Hub says that another device sent it, and that device is no registered gateway.
+    UNKNOWN_DEVICE
+        Nobody has added the machine, nothing of it was accepted before, and its factory quarantines such.
+    DEVICE_DISABLED
+        The machine was disabled by a command when the record was read.
     FOLD_FAILED
         The fold failed on this record for good; a control record says so.
     UNSTORABLE
@@ -57,6 +61,8 @@ class DeadLetterReason(StrEnum):
     VALUE_OUT_OF_RANGE = "value_out_of_range"
     IDENTIFIER_TOO_LONG = "identifier_too_long"
     DEVICE_MISMATCH = "device_mismatch"
+    UNKNOWN_DEVICE = "unknown_device"
+    DEVICE_DISABLED = "device_disabled"
     FOLD_FAILED = "fold_failed"
     UNSTORABLE = "unstorable"
 

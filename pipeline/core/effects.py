@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.aggregates import CycleRows, FactoryRows
+from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
+from pipeline.core.new_machines import NewMachine
 from pipeline.core.records import SourcePartition
 from pipeline.core.watermark import BEGINNING_MS
 
@@ -57,6 +59,12 @@ class Events:
             list(compress(self.factory_ids, which)),
             list(compress(self.bodies, which)),
         )
+
+
+NO_EVENTS = Events(
+    np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), [], [], []
+)
+"""What a batch without an accepted message has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,10 @@ class Effects:
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
+    new_machines
+        In (offset, index) order.
+    controls
+        Control records that the partition applied at ``next``, in this order.
     """
 
     next: int
@@ -115,6 +127,13 @@ class Effects:
     checksum: tuple[int, int] | None = None
     watermark_ms: int = BEGINNING_MS
     facts: list[Fact] = field(default_factory=list)
+    new_machines: list[NewMachine] = field(default_factory=list)
+    controls: tuple[PlacedControl, ...] = ()
+
+    @classmethod
+    def of_controls(cls, position: int, controls: tuple[PlacedControl, ...]) -> Effects:
+        """Return what is to be stored of control records that were applied at a position."""
+        return cls(position, NO_EVENTS, controls=controls)
 
     @property
     def latest_ms(self) -> int | None:
@@ -125,7 +144,8 @@ class Effects:
     @property
     def rows(self) -> int:
         """How many rows this is in the sink."""
-        return len(self.events) + len(self.facts) + len(self.anomalies) + len(self.dead_letters)
+        records = len(self.events) + len(self.facts) + len(self.dead_letters)
+        return records + len(self.anomalies) + len(self.new_machines) + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
@@ -135,13 +155,15 @@ class Effects:
         return max(self.rows, held // 4096)
 
     def between(self, first: int, last: int) -> Effects:
-        """Return the effects of the offsets from ``first`` to ``last``, both included."""
+        """Return the effects of the records from offset ``first`` to ``last``, both included."""
         return replace(
             self,
             events=self.events.where((first <= self.events.offsets) & (self.events.offsets <= last)),
             anomalies=[anomaly for anomaly in self.anomalies if first <= anomaly.offset <= last],
             dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
             facts=[fact for fact in self.facts if first <= fact.offset <= last],
+            new_machines=[machine for machine in self.new_machines if first <= machine.offset <= last],
+            controls=(),
         )
 
 
@@ -185,6 +207,8 @@ class MachineRow:
 
     Parameters
     ----------
+    line_id
+        The line that it belonged to when it sent its newest message; empty: nobody has said.
     readings
         Last value of every sensor.
     last_seen_ms, last_offset
@@ -197,6 +221,7 @@ class MachineRow:
     machine_id: str
     factory_id: str
     machine_type: str
+    line_id: str
     readings: dict[str, float]
     last_seen_ms: int
     last_offset: int
@@ -239,6 +264,8 @@ class UnitOfWork:
     ----------
     expected, next
         The effects mark before and after.
+    controls
+        How many control records the partition had applied before.
     """
 
     source: SourcePartition
@@ -247,6 +274,12 @@ class UnitOfWork:
     next: int
     effects: list[Effects]
     projections: Projections | None = None
+    controls: int = 0
+
+    @property
+    def controls_next(self) -> int:
+        """How many control records the partition has applied afterwards."""
+        return self.controls + sum(len(effects.controls) for effects in self.effects)
 
     @property
     def checksum(self) -> tuple[int, int] | None:

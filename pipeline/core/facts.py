@@ -11,10 +11,20 @@ TELEMETRY_INGEST = "Telemetry Ingest"
 QUALITY_REPORTED = "Quality Reported"
 MAINTENANCE_PERFORMED = "Maintenance performed"
 
-INGESTED = (TELEMETRY_INGEST, QUALITY_REPORTED, MAINTENANCE_PERFORMED)
+METADATA_CHANGED = "Metadata changed"
+METADATA_UNCHANGED = "Metadata unchanged"
+
+INGESTED = (TELEMETRY_INGEST, QUALITY_REPORTED, MAINTENANCE_PERFORMED, METADATA_CHANGED, METADATA_UNCHANGED)
 """Event types of what came in; all others are derived from these."""
 
-MESSAGE_TYPES: Mapping[str, str] = MappingProxyType({QUALITY_REPORTED: "quality", MAINTENANCE_PERFORMED: "maintenance"})
+MESSAGE_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        QUALITY_REPORTED: "quality",
+        MAINTENANCE_PERFORMED: "maintenance",
+        METADATA_CHANGED: "command",
+        METADATA_UNCHANGED: "command",
+    }
+)
 """What a fact of an event type calls its own ``type``, also where only its record's headers had said so."""
 
 
@@ -43,6 +53,11 @@ class Fact:
     time_ms: int
     ingest_ms: int
     body: bytes
+
+    @property
+    def entity_type(self) -> str:
+        """What its event is about."""
+        return "machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

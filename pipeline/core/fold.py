@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.admission import Senders, refused_machines
+from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Anomaly, Effects, Events, Projections
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
+from pipeline.core.metadata import MetadataCommand, judge
+from pipeline.core.new_machines import first_messages
 from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, window_rows
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.spikes import SpikeRules
@@ -41,6 +45,8 @@ class FoldRules:
         How much later they still are merely late, ms; ≥ 0. Later yet they are merged too, and counted as very late.
     cycle_gap_ms
         Longest time between two messages of one operating cycle, ms; ≥ 0.
+    quarantine_unknown
+        Whether machines that nobody knows are refused, in factories without a policy of their own.
     """
 
     codec: CodecRules = field(default_factory=CodecRules)
@@ -49,6 +55,7 @@ class FoldRules:
     watermark_delay_ms: int = 10_000
     allowed_lateness_ms: int = 7_200_000
     cycle_gap_ms: int = 30_000
+    quarantine_unknown: bool = False
 
     def numbers(self) -> Rules:
         """Return what the kernel needs of it."""
@@ -100,8 +107,13 @@ def fold(
     skip
         Offsets that a control record turned into dead letters, with reason and detail.
     """
-    columns, dead_letters = decode(batch.records, rules.codec, skip or {}, state.layouts)
+    columns, dead_letters = decode(
+        batch.records, rules.codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
+    )
+    facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
+    known = state.machines.used
     kept, found = _fold_columns(state, columns, rules, marks)
+    strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
     return Effects(
@@ -117,11 +129,17 @@ def fold(
         ).where(fresh),
         anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
-        facts=[fact for fact in columns.facts if fact.offset >= marks.effects],
+        facts=[fact for fact in facts if fact.offset >= marks.effects],
+        new_machines=[each for each in first_messages(columns, strangers) if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
         watermark_ms=state.watermark_ms,
     )
+
+
+def _refused(state: PartitionState, columns: Columns, rules: FoldRules) -> dict[int, Refused]:
+    senders = Senders(columns.machine_ids, columns.factory_ids)
+    return refused_machines(senders, state.registry, state.has_machine, quarantine=rules.quarantine_unknown)
 
 
 def _fold_columns(
@@ -151,6 +169,7 @@ def _fold_columns(
         kept,
         found,
     )
+    state.adopt_lines(layouts, kept)
     return kept, found[:flagged]
 
 

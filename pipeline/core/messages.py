@@ -25,8 +25,9 @@ from pipeline.core.fields import (
     sequence_number,
     text,
 )
+from pipeline.core.metadata import read_command
 
-TYPES = ("machine", "pump", "quality", "maintenance")
+TYPES = ("machine", "pump", "quality", "maintenance", "command")
 """What a message may say as its ``type``."""
 
 PUMP_TYPE = "hvac_pump"
@@ -175,7 +176,7 @@ def read_message(body: bytes, header_type: str | None, max_depth: int) -> Teleme
     --------
     >>> read_message(b'{"factoryId": 1, "machine": {"machineId": 7}}', header_type="valve", max_depth=64)
     Traceback (most recent call last):
-    pipeline.core.checks.Refused: type is 'valve'; this version reads machine, pump, quality, maintenance
+    pipeline.core.checks.Refused: type is 'valve'; this version reads machine, pump, quality, maintenance, command
     """
     message = read_json(body, max_depth)
     if not isinstance(message, dict):
@@ -183,6 +184,8 @@ def read_message(body: bytes, header_type: str | None, max_depth: int) -> Teleme
     said = message.get("type", "machine" if header_type is None else header_type)
     if not isinstance(said, str):
         raise Refused(Reason.WRONG_SHAPE, f"type is {kind_of(said)}; send text")
+    if said == "command":
+        return read_command(message)
     if said == "quality":
         return read_quality(message)
     if said == "maintenance":

@@ -27,6 +27,7 @@ def machine_rows(state: PartitionState) -> list[MachineRow]:
             machine_id=state.machine_ids[row],
             factory_id=state.factory_ids[row],
             machine_type=state.machine_types[row],
+            line_id=state.line_ids[row],
             readings=last,
             last_seen_ms=int(state.machines.rows["last_seen_ms"][row]),
             last_offset=int(state.machines.rows["last_offset"][row]),

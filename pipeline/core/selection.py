@@ -93,6 +93,11 @@ class Selection:
                 for each in effects.facts
                 if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)
             ],
+            new_machines=[
+                each
+                for each in effects.new_machines
+                if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)
+            ],
             dead_letters=[each for each in effects.dead_letters if not self.is_owned and self._is_in(each.record_ms)],
         )
 

@@ -12,17 +12,18 @@ from pipeline.core import banks
 from pipeline.core.cycles import Cycles
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
+from pipeline.core.registry import Registry
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
 STATE_VERSION = 2
-"""Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
+"""Version of the plain arrays; one that this program does not know is not loaded but folded anew. Version 1 has no registry."""
 
 _SHAPES_PER_MACHINE = 8
 
 
 class PartitionState:
-    """Machines, sensors, window deltas and watermark of one partition.
+    """Machines, sensors, window deltas and watermark of one partition, and what it knows of the plant.
 
     Rows are handed out in order of first sight. A *layout* stands for one shape of message (:data:`Shape`) and says which
     machine row and sensor slots it means, so that a message costs one look-up. Layouts are a cache: when devices send ever
@@ -31,9 +32,11 @@ class PartitionState:
 
     def __init__(self) -> None:
         self.watermark_ms = BEGINNING_MS
+        self.registry = Registry()
         self.machine_ids: list[str] = []
         self.factory_ids: list[str] = []
         self.machine_types: list[str] = []
+        self.line_ids: list[str] = []
         self.sensor_names: list[str] = []
         self.machines = banks.Bank(banks.MACHINE)
         self.counts = banks.Bank(banks.MACHINE_COUNTS)
@@ -45,6 +48,8 @@ class PartitionState:
         self.cycles = Cycles()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
+        self._lines_seen = 0
+        self._line_due: dict[int, str] = {}
         self._forget_layouts()
 
     def _forget_layouts(self) -> None:
@@ -97,7 +102,28 @@ class PartitionState:
         self.machine_ids.append(machine_id)
         self.factory_ids.append(factory_id)
         self.machine_types.append(machine_type)
+        self.line_ids.append(self.registry.line_of(machine_id))
         return row
+
+    def has_machine(self, machine_id: str) -> bool:
+        """Return whether something of a machine was accepted before."""
+        return machine_id in self._machine_rows
+
+    def adopt_lines(self, layouts: npt.NDArray[np.int32], kept: npt.NDArray[np.bool_]) -> None:
+        """Note the line that machines belong to now, of those that sent something.
+
+        Parameters
+        ----------
+        layouts, kept
+            Of each message of a batch, its layout, and whether it was no duplicate; shape (n,).
+        """
+        if self._lines_seen != self.registry.applied:
+            self._lines_seen = self.registry.applied
+            lines = {row: self.registry.line_of(machine_id) for machine_id, row in self._machine_rows.items()}
+            self._line_due = {row: line for row, line in lines.items() if line != self.line_ids[row]}
+        if self._line_due:
+            for row in set(self.layout_arrays().machines[layouts[kept]].tolist()) & self._line_due.keys():
+                self.line_ids[row] = self._line_due.pop(row)
 
     def _slot(self, row: int, name: str) -> int:
         slot = self._slots.get((row, name))
@@ -163,11 +189,14 @@ class PartitionState:
             "machine_ids": list(self.machine_ids),
             "factory_ids": list(self.factory_ids),
             "machine_types": list(self.machine_types),
+            "line_ids": list(self.line_ids),
             "sensor_names": list(self.sensor_names),
             "machines": self.machines.copy(),
             "sent": self.sent.copy(),
             "sensors": self.sensors.copy(),
             **self.cycles.to_arrays(),
+            "controls": self.registry.applied,
+            "registry": self.registry.to_plain(),
         }
 
     @classmethod
@@ -179,13 +208,16 @@ class PartitionState:
         ValueError
             If the arrays are of another version.
         """
-        if arrays["version"] != STATE_VERSION:
-            msg = f"state version {arrays['version']} is not {STATE_VERSION}"
+        if not 1 <= arrays["version"] <= STATE_VERSION:
+            msg = f"state version {arrays['version']} is none from 1 to {STATE_VERSION}"
             raise ValueError(msg)
         state = cls()
         state.watermark_ms = arrays["watermark_ms"]
+        state.registry = Registry.from_plain(arrays.get("controls", 0), arrays.get("registry", ((), ())))
         state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
         state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
+        state.line_ids = list(arrays.get("line_ids", [""] * len(state.machine_ids)))
+        state._lines_seen = -1
         state.machines.load(arrays["machines"])
         state.machines.rows["layout"] = -1
         state.sent.load(arrays["sent"])

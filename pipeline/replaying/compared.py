@@ -157,9 +157,20 @@ TABLES = (
         "r.event_time",
     ),
     Compared(
+        "metadata_command",
+        ("cluster", "consumer_group", "source_topic", "source_partition", "source_offset", "source_index"),
+        ("command_id", "entity", "entity_id", "action", "expected_version", "status", "reason", "version", "is_change", "body",
+         "machine_id", "factory_id", "event_time", "ingest_time", "event_id"),
+        (),
+        _BY_SOURCE,
+        "r.cluster = c.cluster AND r.consumer_group = c.consumer_group AND r.source_offset >= c.from_offset"
+        " AND r.source_offset < c.effects",
+        "r.event_time",
+    ),
+    Compared(
         "machine_state",
         ("machine_id",),
-        ("factory_id", "machine_type", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
+        ("factory_id", "machine_type", "line_id", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
          "very_late", "unverified"),
         (),
         "r.source_id = c.source_id",
@@ -179,7 +190,7 @@ TABLES = (
     ),
 )  # fmt: skip
 
-_TOLD_BY_EVENTS = {"anomaly", "quality_report", "maintenance_record"}
+_TOLD_BY_EVENTS = {"anomaly", "quality_report", "maintenance_record", "metadata_command"}
 
 _EXPRESSIONS: Mapping[tuple[str, str], LiteralString] = {
     # json has no equality of its own; the text is what was sent

@@ -92,7 +92,7 @@ _WINDOWS = (_BY_NAME["reading_window"], _BY_NAME["factory_window"])
 _OTHERS = (_BY_NAME["operating_cycle"], _BY_NAME["cycle_reading"], _BY_NAME["machine_state"])
 _MOVING = (*_WINDOWS, *_OTHERS)
 _ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
-_FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"])
+_FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"], _BY_NAME["metadata_command"])
 _PLANS = {
     None: _Plan((_ANOMALY, *_FACTS, _LETTER), _MOVING, True),
     Projection.WINDOWS: _Plan((), _MOVING, False),

@@ -32,6 +32,18 @@ WHERE m.table_name = 'event' AND EXISTS (
     JOIN {{live}}.source_progress AS o USING (cluster, consumer_group, topic, partition)
     WHERE {OF_GROUP} AND l.windows_next < o.effects_next AND l.watermark < m.dropped_before)
 """
+_MISSED: LiteralString = f"""
+SELECT e.topic, e.partition, e."offset" FROM {{live}}.control_effect AS e
+JOIN {{live}}.control_record AS c ON c.id = e.control_id AND c.topic IS NULL
+JOIN {{live}}.source_progress AS l
+  ON (l.cluster, l.consumer_group, l.topic, l.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
+JOIN {{shadow}}.source_progress AS s
+  ON (s.cluster, s.consumer_group, s.topic, s.partition) = (l.cluster, l.consumer_group, l.topic, l.partition)
+WHERE {OF_GROUP} AND e."offset" < s.effects_next AND (l.log_since IS NULL OR e.noted_at >= l.log_since) AND NOT EXISTS (
+    SELECT FROM {{shadow}}.control_effect AS k
+    WHERE (k.control_id, k.topic, k.partition, k."offset") = (e.control_id, e.topic, e.partition, e."offset"))
+LIMIT 1
+"""
 _GAPS: LiteralString = "SELECT count(*) FROM {shadow}.source_gap"
 
 
@@ -61,6 +73,7 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
         raise SettingsError(
             f"no worker has stored anything of {SourcePartition(*ahead)} yet, which the replay has: wait for them"
         )
+    _require_same_plant(connection, replay)
     for topic, partition, effects, fold, config, log_since, shadow_effects, shadow_windows, first, is_shared in rows:
         source = SourcePartition(topic, partition)
         if shadow_effects is None or first != 0:
@@ -84,6 +97,16 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
             raise SettingsError(
                 f"the workers are {shadow_effects - effects} records behind the replay {name!r} in {source}: wait for them"
             )
+
+
+def _require_same_plant(connection: Connection, replay: Replay) -> None:
+    """Check that what the plant is like changed for a replay where it did for the workers."""
+    if missed := execute(connection, replay, _MISSED).fetchone():
+        *source, offset = missed
+        raise SettingsError(
+            f"the replay {replay.name!r} had read on when what the plant is like changed at {SourcePartition(*source)} offset"
+            f" {offset}: start another"
+        )
 
 
 def require_undoable(connection: Connection, replay: Replay) -> None:

@@ -25,6 +25,7 @@ TABLES = (
     "anomaly",
     "quality_report",
     "maintenance_record",
+    "metadata_command",
     "machine_state",
     "dead_letter",
     "source_progress",
@@ -83,6 +84,27 @@ WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'ski
   AND (p.log_since IS NULL OR c.created_at >= p.log_since)
 """
 
+# What is meant for every partition takes effect where it did in the live run, and nowhere else: a place in a log that was lost
+# is none in the present one
+_PLACED = """
+INSERT INTO {shadow}.control_record OVERRIDING SYSTEM VALUE
+SELECT c.* FROM {live}.control_record AS c
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+  AND c.id NOT IN (SELECT id FROM {shadow}.control_record);
+INSERT INTO {shadow}.control_effect
+SELECT e.* FROM {live}.control_effect AS e
+JOIN {live}.control_record AS c ON c.id = e.control_id AND c.topic IS NULL
+JOIN {live}.source_progress AS p
+  ON (p.cluster, p.consumer_group, p.topic, p.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
+JOIN {shadow}.source_progress AS s ON (s.topic, s.partition) = (e.topic, e.partition)
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+ON CONFLICT DO NOTHING;
+UPDATE {shadow}.source_progress AS s SET controls_next = (
+    SELECT count(*) FROM {shadow}.control_effect AS e
+    WHERE (e.topic, e.partition) = (s.topic, s.partition) AND e.ordinal IS NOT NULL
+)
+"""
+
 
 def create(connection: Connection, schema: str, progress: Progress) -> None:
     """Make a shadow with the live control records, in the caller's transaction.
@@ -127,6 +149,19 @@ def begin(
         cursor.execute(sql.SQL(_STATE).format(**names), progress.key(source) | begins)
 
 
+def place_controls(connection: Connection, schema: str, progress: Progress) -> None:
+    """Let a shadow know the control records for every partition, and where the live run has applied them by now.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, after the shadow's partitions were begun, and while nobody works on it.
+    """
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    for statement in _PLACED.split(";\n"):
+        connection.execute(sql.SQL(statement).format(**names), progress.of_all() if "%(" in statement else None)
+
+
 def drop(connection: Connection, schema: str) -> None:
     """Delete a shadow with all its rows."""
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
@@ -138,7 +173,8 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         "GRANT SELECT, INSERT ON {shadow}.event, {shadow}.source_gap, {shadow}.control_record, {shadow}.control_effect"
         " TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.factory_window, {shadow}.machine_state,"
-        " {shadow}.anomaly, {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.dead_letter,"
+        " {shadow}.anomaly,"
+        " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.metadata_command, {shadow}.dead_letter,"
         " {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON {shadow}.operating_cycle, {shadow}.cycle_reading TO pipeline_worker",
         "GRANT SELECT ON {shadow}.superseded_event TO pipeline_worker",

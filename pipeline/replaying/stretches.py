@@ -85,6 +85,10 @@ _STORED = f"""
 SELECT topic, partition, effects_next FROM {SCHEMA}.source_progress
 WHERE cluster = %(cluster)s AND consumer_group = %(group)s
 """
+_CONTROLS = f"""
+SELECT FROM {SCHEMA}.control_record
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND topic IS NULL LIMIT 1
+"""
 _NEAREST = f"""
 SELECT snapshot_offset FROM {SCHEMA}.snapshot_history
 WHERE {KEY} AND fold_version = %(fold_version)s
@@ -127,6 +131,7 @@ def create(
             cursor.execute(_INSERT, row)
             shadow.create(connection, schema, progress)
             _begin(cursor, name, schema, progress, stretches)
+            shadow.place_controls(connection, schema, progress)
     except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateSchema) as error:
         raise SettingsError(
             f"there is a replay {name!r} already: `pipeline replay resume {name}` goes on with it,"
@@ -164,6 +169,7 @@ def extend(
         _begin(cursor, replay.name, replay.schema, progress, new)
         for source, each in stretches.items():
             cursor.execute(_LATER, [each.end, each.stored_to, replay.name, *source])
+        shadow.place_controls(connection, replay.schema, progress)
 
 
 def progress_of(connection: Connection, replay: Replay) -> list[RangeProgress]:
@@ -183,6 +189,11 @@ def stored_to(connection: Connection, progress: Progress) -> dict[SourcePartitio
     """Return for each partition that the live run knows the offset before which everything is stored."""
     rows = connection.execute(_STORED, progress.of_all())
     return {SourcePartition(topic, partition): effects for topic, partition, effects in rows}
+
+
+def has_controls(connection: Connection, progress: Progress) -> bool:
+    """Return whether there are control records that take effect in every partition."""
+    return connection.execute(_CONTROLS, progress.of_all()).fetchone() is not None
 
 
 def nearest_state(

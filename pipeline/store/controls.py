@@ -1,11 +1,13 @@
-"""Control records: what changes the fold's answer other than the source records themselves."""
+"""Control records as they are stored: what changes the fold's answer other than the source records themselves."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import psycopg
 
+from pipeline.core.controls import Control, PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
@@ -18,6 +20,89 @@ SELECT 'skip', cluster, consumer_group, topic, partition, %(offset)s, %(reason)s
 FROM source_progress WHERE {KEY} AND owner = %(owner)s
 FOR SHARE
 """
+
+# What a transaction that was not over when somebody looked brings later is not before this
+_HORIZON = "(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin) AS horizon"
+
+_SINCE = f"""
+SELECT xmin, id, kind, body FROM {_HORIZON}
+LEFT JOIN control_record ON cluster = %(cluster)s AND consumer_group = %(group)s AND topic IS NULL
+  AND xid >= %(since)s::text::xid8
+ORDER BY id
+"""
+
+# Places in a log that was lost are none in the present one
+_OF_PARTITION = f"""
+SELECT xmin, p.controls_next, c.id, c.kind, c.body, e."offset", e.ordinal FROM {_HORIZON}
+CROSS JOIN (SELECT controls_next, log_since FROM source_progress WHERE {KEY}) AS p
+LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+LEFT JOIN control_effect AS e ON e.control_id = c.id AND e.topic = %(topic)s AND e.partition = %(partition)s
+  AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+ORDER BY e.ordinal, c.id
+"""
+
+_NOTE = """
+INSERT INTO control_effect AS old (control_id, topic, partition, "offset", ordinal)
+SELECT id, %(topic)s, %(partition)s, at, ordinal
+FROM unnest(%(ids)s::bigint[], %(offsets)s::bigint[], %(ordinals)s::int[]) AS placed (id, at, ordinal)
+ON CONFLICT (control_id, topic, partition, "offset") DO UPDATE
+SET ordinal = excluded.ordinal, noted_at = clock_timestamp()
+"""
+
+
+class OfPartition(NamedTuple):
+    """The control records of a group as one partition stands to them.
+
+    Parameters
+    ----------
+    mark
+        How many it has applied.
+    placed
+        Those, in this order.
+    waiting
+        The others.
+    horizon
+        See :class:`pipeline.core.controls.Polled`.
+    """
+
+    mark: int
+    placed: tuple[PlacedControl, ...]
+    waiting: tuple[Control, ...]
+    horizon: int
+
+
+def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartition:
+    """Return what a partition, whose row of progress is locked, knows and what it does not."""
+    rows = cursor.execute(_OF_PARTITION, key).fetchall()
+    horizon, mark = rows[0][:2]
+    placed, waiting = [], []
+    for _, _, number, kind, body, offset, ordinal in rows:
+        if number is None:
+            continue
+        control = Control(number, kind, body)
+        if ordinal is None:
+            waiting.append(control)
+        else:
+            placed.append(PlacedControl(control, offset, ordinal))
+    return OfPartition(mark, tuple(placed), tuple(waiting), horizon)
+
+
+def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int) -> Polled:
+    """Return the group's control records of transactions that were not over at a horizon, or began later."""
+    rows = connection.execute(_SINCE, progress.of_all() | {"since": horizon}).fetchall()
+    return Polled([Control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+
+
+def note(cursor: psycopg.Cursor[Any], source: SourcePartition, placed: Sequence[PlacedControl]) -> None:
+    """Note where a partition applied control records, in the transaction that moves its marks there."""
+    parameters = {
+        "topic": source.topic,
+        "partition": source.partition,
+        "ids": [each.control.id for each in placed],
+        "offsets": [each.offset for each in placed],
+        "ordinals": [each.ordinal for each in placed],
+    }
+    cursor.execute(_NOTE, parameters)
 
 
 def skip(

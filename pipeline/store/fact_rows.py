@@ -58,7 +58,7 @@ class FactRows:
         about: list[copy.Column] = [
             self._id,
             copy.constant(self.kind.event_type.encode(), n),
-            copy.constant(b"machine", n),
+            copy.texts([fact.entity_type for fact in self._facts]),
             self._id,
         ]
         return copy.rows([*about, *self._times, *self._place, copy.raw([fact.body for fact in self._facts])])

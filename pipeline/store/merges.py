@@ -97,7 +97,9 @@ MACHINE_STATE = Merge(
     readings = CASE WHEN excluded.last_seen >= old.last_seen THEN old.readings || excluded.readings
                     ELSE excluded.readings || old.readings END,
     updated_at = clock_timestamp(), """
-    + _replace_by("excluded.last_seen >= old.last_seen", "factory_id, machine_type, last_seen, last_offset, source_id"),
+    + _replace_by(
+        "excluded.last_seen >= old.last_seen", "factory_id, machine_type, line_id, last_seen, last_offset, source_id"
+    ),
 )
 
 # These keys say where in the log a row came from: they are there already only when a topic was recreated and its offsets

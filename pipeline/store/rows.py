@@ -36,7 +36,7 @@ ANOMALY = (
     " event_time, value, expected, score, detector, detector_version, worker, event_id, message_id"
 )
 MACHINE_STATE = (
-    "machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
+    "machine_id, factory_id, machine_type, line_id, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
     " very_late, unverified"
 )
 OUTBOX = (
@@ -255,6 +255,7 @@ def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow
             copy.texts([m.machine_id for m in changed]),
             copy.texts([m.factory_id for m in changed]),
             copy.texts([m.machine_type for m in changed]),
+            copy.texts([m.line_id for m in changed]),
             copy.raw([_JSONB_VERSION + orjson.dumps(m.readings) for m in changed]),
             copy.timestamps(np.array([m.last_seen_ms for m in changed], np.int64)),
             copy.fixed(np.array([m.last_offset for m in changed], np.int64), ">i8"),

@@ -22,10 +22,11 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.facts import Fact
+from pipeline.core.metadata import MetadataCommand
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import aggregate_rows, cycles, fact_rows, merges, rows
+from pipeline.store import aggregate_rows, controls, cycles, fact_rows, machine_rows, merges, metadata, rows
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -50,12 +51,22 @@ class Sink:
         Whose marks are moved.
     alerts
         Where anomalies are to be published; ``None``: nowhere.
+    announce
+        Whether what commands change is told to every partition of the group.
     """
 
-    def __init__(self, connect: Callable[[], Connection], progress: Progress, alerts: AlertRules | None = None) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        progress: Progress,
+        alerts: AlertRules | None = None,
+        *,
+        announce: bool = True,
+    ) -> None:
         self._connect = connect
         self._progress = progress
         self._alerts = alerts
+        self._announce = announce
         self._connection: Connection | None = None
         self._backend: Backend | None = None
         self._not_new: dict[SourcePartition, str] = {}
@@ -174,7 +185,10 @@ class Sink:
                 events.append(rows.telemetry(subscriber.cluster, unit.source, effects.events))
                 for told in fact_rows.by_kind(subscriber.cluster, unit.source, effects.facts):
                     events.append(told.events())
-                    facts[told.kind].append(told.rows())
+                    if told.kind in facts:
+                        facts[told.kind].append(told.rows())
+                if effects.new_machines:
+                    events.append(machine_rows.new_machines(subscriber.cluster, unit.source, effects.new_machines))
                 if effects.anomalies:
                     found = rows.AnomalyRows(subscriber, unit.source, effects.anomalies)
                     events.append(found.events())
@@ -192,13 +206,17 @@ class Sink:
         if self._alerts is not None and alerts:
             merges.copy_in(cursor, "outbox", rows.outbox_columns(self._alerts), alerts)
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
-        self._note_skips(cursor, units)
+        self._write_controls(cursor, units)
 
-    def _note_skips(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
+    def _write_controls(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         for unit in units:
             for effects in unit.effects:
                 if any(letter.reason in _BY_CONTROL for letter in effects.dead_letters):
                     merges.note_skips(cursor, self._progress.key(unit.source), effects)
+                commands = [fact for fact in effects.facts if isinstance(fact, MetadataCommand)]
+                metadata.store(cursor, self._progress, unit.source, commands, announce=self._announce)
+                if effects.controls:
+                    controls.note(cursor, unit.source, effects.controls)
 
     def _unstorable(self, connection: Connection, units: Sequence[UnitOfWork], error: psycopg.Error) -> PipelineError:
         """Return the error that says which record it was."""
@@ -234,6 +252,8 @@ def _move(unit: UnitOfWork) -> dict[str, Any]:
         "watermark": _timestamp(projections.watermark_ms) if projections else None,
         "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,
         "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
+        "controls": unit.controls,
+        "controls_next": unit.controls_next,
     }
 
 

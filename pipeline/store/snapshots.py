@@ -28,6 +28,8 @@ class Snapshot:
         Compressed.
     raw_bytes
         Size before compression, bytes.
+    controls
+        How many control records the state holds.
     """
 
     source: SourcePartition
@@ -36,6 +38,7 @@ class Snapshot:
     format_version: int
     state: bytes
     raw_bytes: int
+    controls: int = 0
 
 
 _SAVE = """
@@ -46,6 +49,7 @@ SELECT cluster, consumer_group, topic, partition, %(offset)s, %(format_version)s
 FROM source_progress
 WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND topic = %(topic)s AND partition = %(partition)s
   AND owner = %(owner)s AND effects_next >= %(offset)s AND windows_next >= %(offset)s
+  AND controls_next >= %(controls)s
 ON CONFLICT (cluster, consumer_group, topic, partition) DO UPDATE SET
     snapshot_offset = excluded.snapshot_offset, format_version = excluded.format_version,
     fold_version = excluded.fold_version, state = excluded.state, raw_bytes = excluded.raw_bytes,
@@ -84,7 +88,7 @@ def keep(connection: psycopg.Connection[Any], progress: Progress, source: Source
 
 
 def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snapshot) -> bool:
-    """Keep a snapshot if its owner still owns the partition and both marks have reached it; return whether it was kept.
+    """Keep a snapshot if its owner still owns the partition and all marks have reached it; return whether it was kept.
 
     A snapshot ahead of a mark would, after a restart, hold effects that nobody stored.
 
@@ -105,6 +109,7 @@ def save(connection: psycopg.Connection[Any], progress: Progress, snapshot: Snap
         "fold_version": progress.fold_version,
         "state": snapshot.state,
         "raw_bytes": snapshot.raw_bytes,
+        "controls": snapshot.controls,
     }
     try:
         reached(CrashPoint.BEFORE_SNAPSHOT)

@@ -19,11 +19,13 @@ from typing import Any
 import psycopg
 import structlog
 
+from pipeline.core.controls import Control, PlacedControl
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.marks import Evidence, Gap, Reconciled, StoredMarks, reconcile
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.store import controls
 from pipeline.store.identity import source_id
 from pipeline.store.progress import KEY, Backend, Progress
 
@@ -51,6 +53,12 @@ class Acquired:
         What the log no longer had of what was to be read, if anything.
     settle_first
         Whether the log is lost and its windows are still to be merged: nothing can be read before.
+    controls, controls_mark
+        Control records that the partition applied in this log, in this order; and how many they are.
+    waiting
+        Those that it has not applied yet.
+    horizon
+        Where to look for control records that came since; see :class:`pipeline.core.controls.Polled`.
     """
 
     owner: str
@@ -61,6 +69,10 @@ class Acquired:
     skip: dict[int, tuple[DeadLetterReason, str]]
     gap: Gap | None = None
     settle_first: bool = False
+    controls: tuple[PlacedControl, ...] = ()
+    controls_mark: int = 0
+    waiting: tuple[Control, ...] = ()
+    horizon: int = 0
 
 
 _INSERT = """
@@ -87,6 +99,7 @@ SET owner = %(owner)s, worker = %(worker)s, backend_pid = %(pid)s, backend_start
     checksum = CASE WHEN NOT %(begins_anew)s THEN checksum END,
     checksum_offset = CASE WHEN NOT %(begins_anew)s THEN checksum_offset END,
     log_since = CASE WHEN %(begins_anew)s THEN clock_timestamp() ELSE log_since END,
+    controls_next = CASE WHEN %(begins_anew)s THEN 0 ELSE controls_next END,
     acquired_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE {KEY}
 """
@@ -215,8 +228,22 @@ def _take(
 def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: Reconciled, owner: str) -> Acquired:
     reachable = -1 if found.begins_anew else min(found.effects, found.windows)
     snapshot = cursor.execute(_SNAPSHOT, key | {"reachable": reachable}).fetchone()
+    known = controls.of_partition(cursor, key)
     skip = {at: (DeadLetterReason(reason), detail) for at, reason, detail in cursor.execute(_SKIP, key)}
-    return Acquired(owner, before.owner, found.effects, found.windows, snapshot, skip, found.gap, found.settle_first)
+    return Acquired(
+        owner,
+        before.owner,
+        found.effects,
+        found.windows,
+        snapshot,
+        skip,
+        found.gap,
+        found.settle_first,
+        known.placed,
+        known.mark,
+        known.waiting,
+        known.horizon,
+    )
 
 
 def _note_gap(cursor: Cursor, key: dict[str, Any], source: SourcePartition, gap: Gap) -> None:

@@ -22,7 +22,7 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "derived": (
         "SELECT source_partition, source_offset, source_index, machine_id, replace(lower(substring(event_type FROM"
-        f" '(.*) Anomaly')), ' ', '_') FROM event WHERE event_type <> 'Telemetry Ingest' AND {_OF_TOPIC}",
+        f" '(.*) Anomaly')), ' ', '_') FROM event WHERE event_type LIKE '% Anomaly' AND {_OF_TOPIC}",
         {**_KEY, "machine_id": "VARCHAR", "sensor": "VARCHAR"},
     ),
     "anomaly": (

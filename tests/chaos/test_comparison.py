@@ -19,7 +19,7 @@ MISBEHAVED = (
     "interval_ms=2000",
 )  # fmt: skip
 
-TELEMETRY, DERIVED = "event_type = 'Telemetry Ingest'", "event_type <> 'Telemetry Ingest'"
+TELEMETRY, DERIVED = "event_type = 'Telemetry Ingest'", "event_type LIKE '%% Anomaly'"
 CANONICAL = f"{TELEMETRY} AND body -> 'readings' IS NOT NULL"
 
 DRIFT = """(jsonb_populate_record(anomaly, '{"kind": "drift"}')).*"""

@@ -199,7 +199,7 @@ def test_a_factory_has_topics_and_a_group_of_its_own(site: Callable[..., Site], 
 
     produce(broker_address, f"aurora.{plain}", [message()])
 
-    at.wait(lambda: at.one("SELECT count(*) FROM event") == 1)
+    at.wait(lambda: at.one("SELECT count(*) FROM event WHERE event_type = 'Telemetry Ingest'") == 1)
     assert at.one("SELECT count(*) FROM source_progress WHERE consumer_group = %s", f"{at.group}-aurora") == 1
 
 

@@ -106,3 +106,18 @@ def refused(message: object, headers: Any = (), rules: CodecRules = RULES) -> De
     assert letter.detail.isprintable()
     assert len(letter.detail) < 200
     return letter
+
+
+def command(**other: object) -> dict[str, object]:
+    """Return a command on a machine's metadata, with other fields instead of the usual ones."""
+    usual = {
+        "type": "command",
+        "command_id": "c-1",
+        "entity": "machine",
+        "id": "m0",
+        "action": "add",
+        "expected_version": 0,
+        "body": {"factory_id": "aurora"},
+        "time": "2026-09-21T14:14:00Z",
+    }
+    return usual | other

@@ -27,6 +27,7 @@ class MemorySink:
         self.anomalies: dict[tuple[int, int, str, str], tuple[float, float, float]] = {}
         self.dead_letters: dict[tuple[int, int], str] = {}
         self.facts: dict[tuple[int, int], Fact] = {}
+        self.new_machines: dict[tuple[int, int], str] = {}
         self.windows: dict[tuple[str, str, int], dict[str, float]] = {}
         self.factories: dict[tuple[str, str, int], dict[str, float]] = {}
         self.fragments: list[tuple[str, dict]] = []
@@ -47,6 +48,9 @@ class MemorySink:
         for fact in effects.facts:
             assert (fact.offset, fact.index) not in self.facts, "stored twice"
             self.facts[fact.offset, fact.index] = fact
+        for machine in effects.new_machines:
+            assert (machine.offset, machine.index) not in self.new_machines, "stored twice"
+            self.new_machines[machine.offset, machine.index] = machine.machine_id
         for letter in effects.dead_letters:
             assert (letter.offset, letter.index) not in self.dead_letters, "stored twice"
             self.dead_letters[letter.offset, letter.index] = str(letter.reason)

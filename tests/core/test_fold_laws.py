@@ -75,6 +75,7 @@ def assert_same(expected: MemorySink, actual: MemorySink) -> None:
     assert actual.events == expected.events
     assert actual.dead_letters == expected.dead_letters
     assert actual.facts == expected.facts
+    assert actual.new_machines == expected.new_machines
     assert actual.machines == expected.machines
     assert actual.anomalies.keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():

@@ -96,6 +96,20 @@ CORE_BUGS = [
         _AGREES,
     ),
     Bug(
+        "of two versions the one that comes last wins",
+        "pipeline.core.registry",
+        "if known is not None and known.rank >= found.rank:",
+        "if known is None and found is None:",
+        "tests/core/test_metadata.py::test_of_two_equal_versions_every_partition_takes_the_same",
+    ),
+    Bug(
+        "a command may expect any version",
+        "pipeline.core.metadata",
+        "if command.expected_version != version:",
+        "if command.expected_version > version:",
+        "tests/core/test_metadata.py::test_a_stale_version_is_rejected_and_says_what_it_is_now",
+    ),
+    Bug(
         "the watermark goes back",
         "pipeline.core.watermark",
         "return max(watermark_ms, min(event_ms, ingest_ms) - delay_ms)",

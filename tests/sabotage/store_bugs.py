@@ -7,6 +7,7 @@ from tests.sabotage.bug import LOG, RELAY, Bug
 _MERGES = "tests/store/test_sink_laws.py::test_laws_1_2_8_any_batches_give_the_rows_once"
 _SINK = "tests/store/test_sink.py::"
 _PROGRESS = "tests/store/test_progress.py::"
+_CONTROLS = "tests/store/test_controls.py::"
 
 STORE_BUGS = [
     # -- facts ---------------------------------------------------------------------------------------------------------
@@ -59,6 +60,35 @@ STORE_BUGS = [
         "mine = [unit for unit in units if unit.source in hit]",
         "mine = list(units)",
         _SINK + "test_the_same_unit_has_its_effect_once",
+    ),
+    # -- control records -----------------------------------------------------------------------------------------------
+    Bug(
+        "how many control records were applied is not compared",
+        "pipeline.store.progress",
+        " AND controls_next = %(controls)s",
+        "",
+        _CONTROLS + "test_what_a_partition_applied_is_compared_as_the_other_marks_are",
+    ),
+    Bug(
+        "a snapshot may be ahead of the control records",
+        "pipeline.store.snapshots",
+        "  AND controls_next >= %(controls)s\n",
+        "",
+        _CONTROLS + "test_a_snapshot_is_kept_only_behind_the_control_records_that_it_holds",
+    ),
+    Bug(
+        "control records are looked for by the numbers that were seen",
+        "pipeline.store.controls",
+        "  AND xid >= %(since)s::text::xid8\n",
+        "  AND xid > %(since)s::text::xid8\n",
+        _CONTROLS + "test_what_is_committed_later_than_a_higher_number_is_found_all_the_same",
+    ),
+    Bug(
+        "places in a lost log count in the new one",
+        "pipeline.store.controls",
+        "  AND (p.log_since IS NULL OR e.noted_at >= p.log_since)\n",
+        "",
+        _CONTROLS + "test_what_was_applied_in_a_log_that_is_lost_waits_for_the_new_one_and_may_have_the_same_place",
     ),
     # -- ownership -----------------------------------------------------------------------------------------------------
     Bug(

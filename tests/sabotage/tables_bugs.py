@@ -6,6 +6,7 @@ from tests.sabotage.bug import FLUSH, SIMULATION, SOME_SEEDS, Bug
 
 _PARTITIONS = "tests/tables/test_partitions.py::"
 _LOADING = "tests/tables/test_loading.py::"
+_CONTROLS = "tests/tables/test_controls.py::"
 
 TABLES_BUGS = [
     # -- the marks -----------------------------------------------------------------------------------------------------
@@ -59,6 +60,29 @@ TABLES_BUGS = [
         "            if held or unit.source in hit:\n",
         SIMULATION,
         SOME_SEEDS,
+    ),
+    # -- control records -----------------------------------------------------------------------------------------------
+    Bug(
+        "control records are applied while records are folded again",
+        "tables.partition",
+        "if not self._waiting or self.recorded or self.position < self.marks.effects:",
+        "if not self._waiting:",
+        _CONTROLS + "test_while_records_are_folded_again_nothing_new_is_applied",
+    ),
+    Bug(
+        "a batch is not cut where a control record was applied",
+        "tables.partition",
+        "            effects = fold(self.state, part, rules, self.marks, self.skip)\n",
+        "            effects = fold(self.state, batch if part.start == batch.start else replace(part, records=[]), rules,"
+        " self.marks, self.skip)\n",
+        _CONTROLS + "test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold",
+    ),
+    Bug(
+        "nobody looks for what came while a partition was acquired",
+        "tables.partitions",
+        "self.controls_since = min(self.controls_since, taken.horizon)",
+        "self.controls_since = min(self.controls_since, taken.horizon + 2)",
+        _CONTROLS + "test_what_came_while_a_partition_was_acquired_is_looked_for",
     ),
     # -- snapshots and logs --------------------------------------------------------------------------------------------
     Bug(

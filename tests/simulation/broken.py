@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from agents.flush import Flusher
@@ -116,6 +117,23 @@ class SilentPartitionsNotCompared(FailingPartitions):
         return super().take(limit, [source for source in due if not self.owned[source].is_stored])
 
 
+class PlacesForgotten(SimulatedVault):
+    """A new owner applies control records at the effects mark, wherever they were applied before."""
+
+    def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
+        taken = super().take_over(source, evidence)
+        return replace(taken, controls=tuple(each._replace(offset=taken.effects) for each in taken.controls))
+
+
+class PlacesNotStored(SimulatedVault):
+    """Control records take effect, and nobody learns where."""
+
+    async def store(self, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
+        return await super().store(
+            [replace(unit, effects=[replace(each, controls=()) for each in unit.effects]) for unit in units]
+        )
+
+
 class Broken(NamedTuple):
     """Parts without a rule, and the faults that need it: fewer kinds find it sooner."""
 
@@ -141,5 +159,7 @@ BROKEN = {
     "a silent partition is not compared with its marks": Broken(
         Parts(partitions=SilentPartitionsNotCompared), [Fault.RESTORE]
     ),
+    "places of control records are forgotten": Broken(Parts(vault=PlacesForgotten), [Fault.CONTROL, Fault.KILL]),
+    "places of control records are not stored": Broken(Parts(vault=PlacesNotStored), [Fault.CONTROL]),
 }
 """What is left out."""

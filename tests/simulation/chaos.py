@@ -28,6 +28,7 @@ class Chaos:
         self._workers: list[SimulatedWorker] = []
         self._count = workers
         self._made = 0
+        self._versions: dict[str, int] = {}
         self._fed = self._quiet = False
         self._actions: dict[Fault, Callable[[], None]] = {
             Fault.REBALANCE: world.group.rebalance,
@@ -44,6 +45,7 @@ class Chaos:
             Fault.DATABASE_SLOW: lambda: self._slow_down(world.database),
             Fault.RESTORE: self._restore,
             Fault.UNSTORABLE: lambda: self._append(poison=UNSTORABLE),
+            Fault.CONTROL: self._write_control,
             Fault.POISON: lambda: self._append(poison=POISON),
         }
         self._uncounted = {Fault.UNSTORABLE, Fault.POISON, Fault.STOP, Fault.FREEZE, Fault.KILL, Fault.RESTORE}
@@ -122,6 +124,15 @@ class Chaos:
         broker, now = self._world.broker, self._world.loop.time()
         source = source or self._world.rng.choice(list(broker.logs))
         broker.append(source, self._plant.message(now, source.partition, poison), hole)
+
+    def _write_control(self) -> None:
+        world = self._world
+        places = [source.partition for source in world.broker.logs]
+        machine = world.rng.choice(("shared", *(f"{name}{place}" for place in places for name in "mn")))
+        version = self._versions[machine] = self._versions.get(machine, 0) + 1
+        said = {"entity": "machine", "id": machine, "version": version, "removed": False}
+        status = {"status": world.rng.choice(("enabled", "disabled", "disabled"))}
+        world.database.write_control("metadata", said | {"body": status, "changed_ms": 0, "command_id": ""})
 
     def _lose_heartbeats(self) -> None:
         members = self._world.group.members

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pipeline.core.controls import Control, PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
@@ -43,6 +44,7 @@ class Tables:
     progress: dict[SourcePartition, StoredMarks] = field(default_factory=dict)
     snapshots: dict[SourcePartition, tuple[int, bytes]] = field(default_factory=dict)
     log_since: dict[SourcePartition, float] = field(default_factory=dict)
+    placed: dict[SourcePartition, tuple[PlacedControl, ...]] = field(default_factory=dict)
     skips: list[tuple[SourcePartition, int, DeadLetterReason, str, float]] = field(default_factory=list)
     gaps: list[tuple[SourcePartition, Gap]] = field(default_factory=list)
     events: dict[Event, Written] = field(default_factory=dict)
@@ -95,6 +97,8 @@ class Transaction:
         due = unit.projections
         if row is None or not self._database.matches(row, unit):
             return False
+        if unit.controls != len(self._database.tables.placed.get(unit.source, ())):
+            return False
         crc, at = unit.checksum or (row.checksum, row.checksum_offset)
         moved = StoredMarks(row.owner, unit.next, due.next if due is not None else row.windows, crc, at)
         self._moves.append((unit, moved))
@@ -108,6 +112,7 @@ class Transaction:
             if moved.effects < before.effects or moved.windows < before.windows:
                 raise Violation(f"marks of {unit.source} went back from {before} to {moved}")
             tables.progress[unit.source] = moved
+            _store_controls(tables, unit)
             _store_effects(tables, unit, self._database.trace.now())
             _merge_projections(tables, unit)
         self.end()
@@ -119,6 +124,15 @@ class Transaction:
         for source in [source for source, holder in locks.items() if holder is self]:
             del locks[source]
         self._database.transactions.discard(self)
+
+
+def _store_controls(tables: Tables, unit: UnitOfWork) -> None:
+    placed = tables.placed.get(unit.source, ())
+    for each in (each for effects in unit.effects for each in effects.controls):
+        if each.ordinal != len(placed) or not each.offset <= unit.next:
+            raise Violation(f"{unit.source} applied {each} after {placed}")
+        placed += (each,)
+    tables.placed[unit.source] = placed
 
 
 def _store_effects(tables: Tables, unit: UnitOfWork, at_s: float) -> None:
@@ -175,6 +189,20 @@ class Database:
         # Where each partition was first read from: what was gone by then, nobody ever promised
         self.began: dict[SourcePartition, int] = {}
         self._backups: list[Tables] = []
+        # By number, with the moment when their transaction is committed. They are never lost: whoever is behind reads again
+        # the commands that they came from
+        self.controls: dict[int, tuple[Control, float]] = {}
+
+    def write_control(self, kind: str, body: dict[str, object]) -> None:
+        """Write a control record in a transaction that takes some time; those that begin later may be over sooner."""
+        number = len(self.controls) + 1
+        self.controls[number] = Control(number, kind, body), self.trace.now() + self.rng.choice((0.0, 0.01, 0.5))
+
+    def polled(self, horizon: int) -> Polled:
+        """Return what is committed of the control records from a horizon on."""
+        open_ = [number for number, (_, at_s) in self.controls.items() if at_s > self.trace.now()]
+        found = [one for number, (one, at_s) in self.controls.items() if number >= horizon and number not in open_]
+        return Polled(found, min(open_, default=len(self.controls) + 1))
 
     @staticmethod
     def matches(row: StoredMarks, unit: UnitOfWork) -> bool:

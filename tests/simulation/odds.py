@@ -41,6 +41,7 @@ ACTIVE = (
     Fault.RESTORE,
     Fault.UNSTORABLE,
     Fault.POISON,
+    Fault.CONTROL,
 )
 """What is done at some moment."""
 

@@ -123,7 +123,7 @@ def _simulate(
 
     loop.spawn(None, begin())
     until(CHAOS_S)
-    while not (oracle.is_caught_up(broker, database.tables) and chaos.is_over):
+    while not (oracle.is_caught_up(broker, database) and chaos.is_over):
         if loop.time() > CHAOS_S + QUIET_S:
             ends = {str(source): log.reached for source, log in broker.logs.items()}
             raise Violation(f"no progress: logs reach {ends}, marks {database.tables.progress}")

@@ -35,6 +35,7 @@ class Fault(StrEnum):
     HOLDER_ENDED = "the connection that holds a row's lock is ended"
     RESTORE = "the database is restored to an older state"
     UNSTORABLE = "a record can never be stored"
+    CONTROL = "a machine is disabled or enabled while records come"
     POISON = "the fold fails on one record, each time"
     FOLD_FAILS = "the fold fails in the middle of a batch, once"
     SNAPSHOT_LOST = "a snapshot is not kept"

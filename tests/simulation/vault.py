@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from contextvars import Context
 
+from pipeline.core.controls import Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
@@ -115,6 +116,8 @@ class SimulatedVault:
         row = tables.progress.get(source)
         if row is None or row.owner != snapshot.owner or min(row.effects, row.windows) < snapshot.offset:
             return False
+        if len(tables.placed.get(source, ())) < snapshot.controls:
+            return False
         tables.snapshots[source] = (snapshot.offset, snapshot.state)
         return True
 
@@ -141,6 +144,14 @@ class SimulatedVault:
         progress = self.database.tables.progress
         return {source: progress[source] for source in sources if source in progress}
 
+    async def controls_since(self, horizon: int) -> Polled:
+        """Return control records that came since."""
+        await self._some_time()
+        self.database.require_available()
+        polled = self.database.polled(horizon)
+        await self._some_time()
+        return polled
+
     def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
         """Take a partition over, whoever has it; runs in a thread."""
         database, start = self.database, evidence.held.start
@@ -157,6 +168,7 @@ class SimulatedVault:
         taken = present._replace(owner=owner, effects=found.effects, windows=found.windows)
         if found.begins_anew:
             tables.snapshots.pop(source, None)
+            tables.placed.pop(source, None)
             tables.log_since[source] = self._loop.time()
             taken = taken._replace(checksum=None, checksum_offset=None)
         tables.progress[source] = taken
@@ -167,8 +179,21 @@ class SimulatedVault:
         skip = {
             offset: (reason, why) for at, offset, reason, why, when in tables.skips if at == source and when >= since
         }
+        placed, polled = tables.placed.get(source, ()), database.polled(0)
+        known = {each.control.id for each in placed}
         return Acquired(
-            owner, present.owner, found.effects, found.windows, snapshot, skip, found.gap, found.settle_first
+            owner,
+            present.owner,
+            found.effects,
+            found.windows,
+            snapshot,
+            skip,
+            found.gap,
+            found.settle_first,
+            placed,
+            len(placed),
+            tuple(each for each in polled.controls if each.id not in known),
+            polled.horizon,
         )
 
     def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from agents.controls import ControlPoll
 from agents.flush import Flusher, FlushRules
 from agents.leases import PartitionLeases
 from agents.telemetry import Telemetry
 from pipeline.broker.ownership import Ownership
-from pipeline.core.effects import Effects
 from pipeline.core.errors import PipelineError
 from pipeline.core.fold import FoldRules, fold
 from pipeline.core.records import RecordBatch
@@ -47,7 +47,7 @@ class FailingPartitions(Partitions):
     trace: Trace
     name: str
 
-    def fold(self, batch: RecordBatch) -> Effects:
+    def fold(self, batch: RecordBatch) -> None:
         partition = self.owned[batch.source]
         for at, record in enumerate(batch.records):
             if POISON.encode() in (record.value or b"") and record.offset not in partition.skip:
@@ -55,7 +55,7 @@ class FailingPartitions(Partitions):
                 self._fold_half(batch, at)
         if len(batch.records) > 1 and self.odds.strike(Fault.FOLD_FAILS, self.name):
             self._fold_half(batch, len(batch.records) // 2)
-        return super().fold(batch)
+        super().fold(batch)
 
     def _fold_half(self, batch: RecordBatch, records: int) -> None:
         partition = self.owned[batch.source]
@@ -119,6 +119,7 @@ class SimulatedWorker:
             "acquiring": ownership.acquire_for_ever(lambda: client.generation, world.broker.ask),
             "flusher": self._flusher.run(),
             "heartbeat": self._beat(),
+            "controls": ControlPoll(self._partitions, self._vault.controls_since, 0.3).run(),
         }.items():
             self._run(self._guard(part), name_)
 

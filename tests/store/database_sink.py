@@ -109,8 +109,10 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     anomalies = admin.execute(
         "SELECT source_offset, source_index, sensor, kind, value, expected, score FROM anomaly"
     ).fetchall()
+    new = admin.execute("SELECT source_offset, source_index, machine_id FROM event WHERE event_type = 'New Machine'")
+    new_machines = {(o, i): machine for o, i, machine in new.fetchall()}
     derived = admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
-    assert derived == (len(anomalies),)
+    assert derived == (len(anomalies) + len(new_machines),)
     windows, factories = (
         admin.execute(
             f"SELECT {key}, sensor, extract(epoch FROM window_start)::bigint / {length_s}, {_STATISTICS}, last, late_count,"
@@ -122,6 +124,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         "SELECT machine_id, messages, duplicates, late, very_late, unverified FROM machine_state"
     ).fetchall()
     return {
+        "new_machines": new_machines,
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
         "anomalies": {tuple(row[:4]): tuple(row[4:]) for row in anomalies},
         "dead_letters": {

@@ -73,7 +73,9 @@ class World:
         return int(row[0])
 
     def events(self) -> dict[int, int]:
-        rows = self.leasing.execute("SELECT source_partition, count(*) FROM event GROUP BY 1").fetchall()
+        rows = self.leasing.execute(
+            "SELECT source_partition, count(*) FROM event WHERE event_type = 'Telemetry Ingest' GROUP BY 1"
+        ).fetchall()
         return dict(rows)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
+from psycopg.rows import dict_row
 
 from tests.forks import Forks
 
@@ -100,6 +101,11 @@ class Site:
             row = connection.execute(query, parameters).fetchone()
         assert row is not None
         return int(row[0] or 0)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        with psycopg.connect(self.dsn, options="-c search_path=telemetry", row_factory=dict_row) as connection:
+            return connection.execute(query).fetchall()
 
     def stored(self) -> int:
         """Return how many records the effects marks have passed."""

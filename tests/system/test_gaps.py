@@ -53,7 +53,9 @@ def test_what_retention_deleted_before_a_running_worker_read_it_is_a_gap(
     ((first, end, reason),) = gaps(database.dsn)
     assert (end, reason) == (150, "log_start_moved")
     with connect(database.dsn) as connection:
-        rows = connection.execute("SELECT source_offset FROM event ORDER BY 1").fetchall()
+        rows = connection.execute(
+            "SELECT source_offset FROM event WHERE event_type = 'Telemetry Ingest' ORDER BY 1"
+        ).fetchall()
     offsets = [offset for (offset,) in rows]
     before = [offset for offset in offsets if offset < 150]
     assert before == list(range(len(before)))
@@ -74,7 +76,7 @@ def test_a_topic_that_is_recreated_under_a_running_worker_is_a_gap_and_read_from
 
     at.wait(lambda: at.stored() == 30)
     assert gaps(database.dsn) == [(30, 100, "log_truncated")]
-    assert at.one("SELECT count(*) FROM event WHERE machine_id = 'press-00002'") == 30
+    assert at.one("SELECT count(DISTINCT source_offset) FROM event WHERE machine_id = 'press-00002'") == 30
 
 
 def test_a_recreated_topic_whose_log_has_passed_the_mark_is_told_by_the_record_before_it(

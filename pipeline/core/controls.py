@@ -1,0 +1,94 @@
+"""Control records: what changes the fold's answer other than the source records, applied between two of them.
+
+A control record is meant for every partition of a group. Each partition applies it once, at the position where it stands when
+it hears of it; that place is stored and is the same in every later fold.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from pipeline.core.records import RecordBatch
+
+METADATA = "metadata"
+"""Kind of the control records that say what the plant is like."""
+
+
+class Control(NamedTuple):
+    """One control record.
+
+    Parameters
+    ----------
+    id
+        Its number; numbers say nothing about order.
+    kind
+        What it changes, for example :data:`METADATA`.
+    body
+        What it says, as plain JSON.
+    """
+
+    id: int
+    kind: str
+    body: Mapping[str, Any]
+
+
+class PlacedControl(NamedTuple):
+    """A control record, and where one partition applied it.
+
+    Parameters
+    ----------
+    offset
+        It holds for records from this offset on.
+    ordinal
+        How many control records the partition had applied before.
+    """
+
+    control: Control
+    offset: int
+    ordinal: int
+
+
+class Polled(NamedTuple):
+    """Control records of a group that came since somebody looked last.
+
+    Parameters
+    ----------
+    controls
+        Some of them may have been told before.
+    horizon
+        Where to look from the next time; nothing that comes later is before it.
+    """
+
+    controls: list[Control]
+    horizon: int
+
+
+def cut(batch: RecordBatch, offsets: Iterable[int]) -> list[RecordBatch]:
+    """Return a batch as batches that cover the same positions, and begin anew at each of some offsets.
+
+    Parameters
+    ----------
+    offsets
+        Rising. Those outside the batch are passed over.
+
+    Examples
+    --------
+    >>> from pipeline.core.records import Record, SourcePartition
+    >>> records = [Record(n, 0, b"") for n in (4, 5, 8)]
+    >>> parts = cut(RecordBatch(SourcePartition("t", 0), "owner", 3, 9, records), [3, 5, 5, 7, 9])
+    >>> [(part.start, part.next, [record.offset for record in part.records]) for part in parts]
+    [(3, 5, [4]), (5, 7, [5]), (7, 9, [8])]
+    """
+    parts = []
+    start, first = batch.start, 0
+    for offset in offsets:
+        if start < offset < batch.next:
+            end = bisect_left(batch.records, offset, first, key=attrgetter("offset"))
+            parts.append(replace(batch, start=start, next=offset, records=batch.records[first:end]))
+            start, first = offset, end
+    parts.append(replace(batch, start=start, records=batch.records[first:]) if parts else batch)
+    return parts
