@@ -12,7 +12,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.marks import Evidence, StoredMarks, reconcile
-from pipeline.core.records import SourcePartition, StoredEvents
+from pipeline.core.records import SourcePartition, StoredEvent, StoredEvents
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tests.simulation.database import Database, Transaction
@@ -209,7 +209,7 @@ class SimulatedVault:
         self._trace.add(self._name, "reads events", {"source": source, "first": first, "end": end, "found": len(found)})
         lost = self._odds.strike(Fault.EVENTS_NOT_READ, self._name)
         for event in sorted(found):
-            yield StoredEvents.of([event])
+            yield StoredEvents.of([StoredEvent(*event)])
             if lost:
                 raise DatabaseUnavailable("the connection was lost while events were read")
 

@@ -154,7 +154,7 @@ def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
             Acquired("new", "old", 9, 9, None, {}),
             9,
             RULES,
-            lambda *_: [StoredEvents.of([(n, 0, BASE_MS, b"{}")]) for n in range(5)],
+            lambda *_: [StoredEvents.of([StoredEvent(n, 0, BASE_MS, b"{}")]) for n in range(5)],
             lambda: next(wanted),
         )
 

@@ -170,7 +170,7 @@ WHERE w.length_s = 30;
 
 CREATE OR REPLACE VIEW dashboard.machine_state AS
 SELECT s.machine_id, s.factory_id, s.machine_type, s.readings, s.last_seen, a.last_anomaly,
-       s.messages, s.duplicates, s.late, s.unverified, s.first_seen, s.updated_at, s.very_late
+       s.messages, s.duplicates, s.late, s.unverified, s.first_seen, s.updated_at, s.line_id, s.very_late
 FROM machine_state AS s
 LEFT JOIN LATERAL (
     SELECT event_time AS last_anomaly FROM anomaly WHERE anomaly.machine_id = s.machine_id
