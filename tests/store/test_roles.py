@@ -8,6 +8,7 @@ import pytest
 from pipeline.store.connect import connect
 
 VIEWS = [
+    "quality_report",
     "freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event", "event_rate", "source_gap",
 ]  # fmt: skip
 
