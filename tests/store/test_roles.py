@@ -10,6 +10,9 @@ from pipeline.store.connect import connect
 VIEWS = [
     "quality_report",
     "freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event", "event_rate", "source_gap",
+    "oee_report", "oee_machine_shift", "oee_machine_day", "oee_line_shift", "oee_line_day", "oee_factory_shift",
+    "oee_factory_day", "oee_freshness", "yield_sku_shift", "yield_sku_day", "hierarchy", "line_state", "factory_state",
+    "machine_pump", "anomaly_pump",
 ]  # fmt: skip
 
 
