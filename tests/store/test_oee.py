@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.store.connect import Connection, connect
 from pipeline.store.oee import refresh
-from tests.store.quality import entity, one, report, rows, store, sum_up, withdraw
+from tests.store.quality import entity, one, report, rewrite, rows, store, sum_up, withdraw
 from tests.system.processes import Site
 
 MONDAY = dt.date(2026, 3, 2)
@@ -250,6 +250,20 @@ def test_a_night_shift_is_of_the_day_on_which_it_begins_and_only_on_its_weekdays
     assert night["coverage"] == near(1800 / 28800)
 
 
+def test_a_night_shift_is_found_and_goes_with_a_report_of_the_next_morning_alone(plant: Connection) -> None:
+    entity(plant, "shift", "night", factory_id="f", name="Night", start="22:00", end="06:00", weekdays=[1])
+    store(plant, report("m", "2026-03-03 05:30"))
+    sum_up(plant)
+    shifts = "SELECT date FROM dashboard.oee_machine_shift"
+    assert one(plant, shifts)["date"] == MONDAY
+
+    entity(plant, "shift", "night", removed=True)
+    sum_up(plant)
+
+    assert rows(plant, shifts) == []
+    assert rows(plant, "SELECT FROM oee_calendar") == []
+
+
 @pytest.mark.parametrize(
     ("night", "hours", "length_h", "day_h"),
     [("2026-03-28 21:00", 7, 7, 23), ("2026-10-24 20:00", 9, 9, 25), ("2026-06-01 20:00", 8, 8, 24)],
@@ -329,6 +343,30 @@ def test_an_older_report_that_comes_later_changes_nothing(plant: Connection) -> 
     sum_up(plant)
 
     assert one(plant, DAY, "m")["planned_s"] == near(200)
+
+
+def test_a_report_that_is_rewritten_leaves_where_it_was(plant: Connection) -> None:
+    first = report("m", "2026-03-02 06:00")
+    store(plant, first, report("m", "2026-03-02 06:00", sku="other"))
+    sum_up(plant)
+    rewrite(plant, replace(report("n", "2026-03-05 06:00", factory_id="g"), number=first.number))
+    sum_up(plant)
+
+    found = rows(plant, "SELECT machine_id, factory_id, date, reports FROM dashboard.oee_machine_day ORDER BY 1")
+
+    assert [tuple(row.values()) for row in found] == [
+        ("m", "f", MONDAY, 1),
+        ("n", "g", MONDAY + dt.timedelta(days=3), 1),
+    ]
+
+
+def test_a_long_period_counts_once_where_days_at_both_of_its_ends_are_summed_up_anew(plant: Connection) -> None:
+    store(plant, report("m", "2026-03-02 20:00", 32 * 60, planned_s=32))
+    sum_up(plant)
+    store(plant, report("m", "2026-03-02 08:00", sku="other"), report("m", "2026-03-04 08:00", sku="other"))
+    sum_up(plant)
+
+    assert [row["planned_s"] for row in rows(plant, DAY + " ORDER BY date", "m")] == [near(904), near(24), near(904)]
 
 
 def test_a_replaced_report_in_another_shift_than_its_correction_leaves_that_too(plant: Connection) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline.store.connect import Connection, connect
 from pipeline.store.oee import refresh
 from tests.conftest import Database
-from tests.store.quality import Report, at, entity, rows, store, sum_up, withdraw
+from tests.store.quality import Report, at, entity, rewrite, rows, store, sum_up, withdraw
 
 FACTORIES = ("f", "g")
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns")
@@ -93,6 +93,7 @@ made_shifts = st.builds(
 steps = st.one_of(
     st.tuples(st.just("store"), st.lists(made_reports(), min_size=1, max_size=12)),
     st.tuples(st.just("withdraw"), st.integers(0, 30)),
+    st.tuples(st.just("rewrite"), st.tuples(st.integers(0, 30), made_reports())),
     st.tuples(st.just("zone"), st.tuples(st.sampled_from(FACTORIES), st.sampled_from(ZONES))),
     st.tuples(st.just("shift"), st.tuples(st.sampled_from(("a", "b", "c")), st.none() | made_shifts)),
     st.tuples(st.just("refresh"), st.integers(1, 5)),
@@ -159,6 +160,12 @@ def _take(plant: Connection, known: Known, step: str, what: Any) -> None:
             gone = [each for each in known.reports if each.number == what]
             withdraw(plant, *gone)
             known.reports = [each for each in known.reports if each not in gone]
+        case "rewrite":
+            number, other = what
+            if any(each.number == number for each in known.reports):
+                fresh = replace(other, number=number)
+                rewrite(plant, fresh)
+                known.reports = [fresh if each.number == number else each for each in known.reports]
         case "zone":
             entity(plant, "factory", what[0], name=what[0], time_zone=what[1])
             known.zones[what[0]] = what[1]
