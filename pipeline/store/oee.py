@@ -7,7 +7,7 @@ import psycopg
 from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
 
-MOST = 1000
+MOST = 250
 """Changes that one transaction deals with, most of them a report; so that it lasts about a second at most."""
 
 

@@ -194,7 +194,19 @@ BEGIN
         -- One period of up to 31 days, or several that begin on one day. Of a longer one nothing is summed up
         SELECT machine_id, factory_id, from_time, to_time FROM taken WHERE to_time - from_time <= interval '32 days'
         UNION
-        -- Reports that a new one replaces, or that count again without one, in all of their time
+        -- Reports that reach over its ends, in all of their time: they are replaced, or count again without it
+        SELECT taken.machine_id, r.factory_id, r.period_start, r.period_end
+        FROM taken CROSS JOIN LATERAL (
+            SELECT factory_id, period_start, period_end FROM quality_report
+            WHERE machine_id = taken.machine_id AND tstzrange(period_start, period_end) @> taken.from_time
+              AND period_end - period_start <= interval '31 days'
+            UNION ALL
+            SELECT factory_id, period_start, period_end FROM quality_report
+            WHERE machine_id = taken.machine_id AND tstzrange(period_start, period_end) @> taken.to_time
+              AND period_end - period_start <= interval '31 days'
+        ) AS r
+        -- Those within, if they are of another factory; and of a period that is too long, which has no time of its own here
+        UNION
         SELECT taken.machine_id, r.factory_id, r.period_start, r.period_end
         FROM taken CROSS JOIN LATERAL (
             SELECT factory_id, period_start, period_end FROM quality_report
@@ -203,6 +215,7 @@ BEGIN
               AND period_end - period_start <= interval '31 days'
             OFFSET 0
         ) AS r
+        WHERE r.factory_id <> taken.factory_id OR taken.to_time - taken.from_time > interval '32 days'
     ), calendar AS MATERIALIZED (
         SELECT t.factory_id, t.from_time, t.to_time, c.shift_id, c.date, c.starts_at, c.ends_at
         FROM (SELECT DISTINCT factory_id, from_time, to_time FROM touched) AS t
@@ -227,12 +240,14 @@ BEGIN
     WITH span AS MATERIALIZED (
         SELECT * FROM unnest(due) WHERE starts_at IS NOT NULL
     ), reach AS (
-        SELECT machine_id, unnest(range_agg(tstzrange(starts_at, ends_at))) AS near FROM span GROUP BY machine_id
+        SELECT machine_id, near, lag(upper(near), 1, '-infinity') OVER (PARTITION BY machine_id ORDER BY near) AS looked_at
+        FROM (SELECT machine_id, unnest(range_agg(tstzrange(starts_at, ends_at))) AS near FROM span GROUP BY machine_id) AS s
     ), report AS MATERIALIZED (
-        -- One that reaches over a gap is found from both sides
-        SELECT DISTINCT r.* FROM reach CROSS JOIN LATERAL (
+        SELECT r.* FROM reach CROSS JOIN LATERAL (
             SELECT * FROM judged_report
             WHERE machine_id = reach.machine_id AND tstzrange(period_start, period_end) && near
+              -- One that reaches over a gap is found from both sides
+              AND period_start >= looked_at
             OFFSET 0
         ) AS r WHERE r.counts
     ), piece AS (
