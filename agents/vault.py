@@ -18,7 +18,6 @@ from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.store import controls, snapshots, takeover
-from pipeline.store.event_partitions import summarize
 from pipeline.store.failures import failure
 from pipeline.store.history import stored_events
 from pipeline.store.migrate import make_partitions
@@ -94,14 +93,14 @@ class DatabaseVault:
         """Make the days ahead of ``event``; see :func:`pipeline.store.migrate.make_partitions`."""
         await asyncio.to_thread(self._keeping.use, make_partitions)
 
-    async def summarize(self) -> None:
-        """Tell indexes of ``event`` what is new; over a connection of its own, since that may take some seconds."""
+    async def apart(self, work: Callable[[Connection], T]) -> T:
+        """Do some work that may take seconds, over a connection of its own in autocommit mode; return its result."""
 
-        def work() -> None:
+        def connected() -> T:
             with self._connect(True) as connection:
-                summarize(connection)
+                return work(connection)
 
-        await asyncio.to_thread(work)
+        return await asyncio.to_thread(connected)
 
     async def peek(self, sources: Collection[SourcePartition]) -> dict[SourcePartition, StoredMarks]:
         """Return the marks of those partitions that have any; see :func:`pipeline.store.takeover.peek`."""

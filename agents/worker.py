@@ -30,6 +30,8 @@ from pipeline.core.records import RecordBatch
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
+from pipeline.store import oee
+from pipeline.store.event_partitions import summarize
 from pipeline.store.progress import Progress
 
 log = structlog.get_logger(__name__)
@@ -99,7 +101,8 @@ class Worker:
         app.task(lambda: self._guard(self._controls.run()))
         app.task(lambda: self._guard(self._publish_marks()))
         app.task(lambda: self._guard(self._see_to(PARTITIONS_INTERVAL_S, self._vault.make_partitions)))
-        app.task(lambda: self._guard(self._see_to(SUMMARIES_INTERVAL_S, self._vault.summarize)))
+        app.task(lambda: self._guard(self._see_to(SUMMARIES_INTERVAL_S, self._summarize)))
+        app.task(lambda: self._guard(self._see_to(self._settings.oee.refresh_interval_s, self._refresh_oee)))
         app.task(lambda: self._guard(cast(BatchConsumer, app.consumer).until_displaced()))
         if self._relay is not None:
             relay = self._relay
@@ -154,7 +157,15 @@ class Worker:
             try:
                 await work()
             except PipelineError as error:
-                log.warning("partitions.not_seen_to", reason=str(error))
+                log.warning("upkeep.failed", reason=str(error))
+
+    async def _summarize(self) -> None:
+        await self._vault.apart(summarize)
+
+    async def _refresh_oee(self) -> None:
+        # A transaction each, so that a worker that is told to stop need not wait for the last one
+        while await self._vault.apart(oee.refresh):
+            pass
 
     async def _publish_marks(self) -> None:
         while True:

@@ -189,6 +189,14 @@ class Spikes(Group):
     warm_up: int = Field(30, ge=2, le=1_000_000, description="Readings learned before the first is scored")
 
 
+class Oee(Group):
+    """Effectiveness and yields."""
+
+    refresh_interval_s: float = Field(
+        60.0, gt=0, le=86_400, description="How often workers sum up effectiveness and yields where reports changed, s"
+    )
+
+
 class Health(Group):
     """What a worker tells about itself."""
 

@@ -24,6 +24,7 @@ from pipeline.setting_groups import (
     Health,
     Ingest,
     Log,
+    Oee,
     Outbox,
     Postgres,
     Retention,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     ingest: Ingest = Ingest()
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
+    oee: Oee = Oee()
     health: Health = Health()
     watchdog: Watchdog = Watchdog()
     log: Log = Log()

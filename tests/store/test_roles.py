@@ -9,10 +9,12 @@ from pipeline.store.connect import connect
 
 VIEWS = [
     "quality_report", "maintenance_record", "pump_state", "service_due",
-    "freshness", "reading_window", "machine_state", "anomaly", "dead_letter_summary", "event", "event_rate", "source_gap",
     "freshness", "reading_window", "reading_window_30s", "reading_window_5min", "reading_hour", "reading_day",
     "factory_window", "factory_hour", "factory_day", "operating_cycle", "cycle_rolling", "machine_state", "anomaly",
     "dead_letter_summary", "event", "event_rate", "source_gap",
+    "oee_report", "oee_machine_shift", "oee_machine_day", "oee_line_shift", "oee_line_day", "oee_factory_shift",
+    "oee_factory_day", "oee_freshness", "yield_sku_shift", "yield_sku_day", "hierarchy", "line_state", "factory_state",
+    "machine_pump", "anomaly_pump",
 ]  # fmt: skip
 
 
