@@ -184,9 +184,9 @@ def _check_survivors(source: SourcePartition, log: Log, tables: Tables) -> None:
         if not stored and letter is None:
             raise Violation(f"{source} offset {each.offset} is in the log and in no table")
         message = log.messages[each.offset]
-        # What was set aside before anything was stored: nothing tells that log from one that was recreated right after
-        set_aside = letter in BY_CONTROL.values() and source not in tables.log_since
-        if not set_aside and stored == (is_shut(each.offset, message) or _is_dead(message)):
+        if not _was_set_aside(source, each.offset, tables) and stored == (
+            is_shut(each.offset, message) or _is_dead(message)
+        ):
             raise Violation(f"{source} offset {each.offset} is stored: {stored}, dead letter: {letter}")
 
 
@@ -201,10 +201,20 @@ def _check_lost(source: SourcePartition, log: Log, tables: Tables, began: int) -
                 raise Violation(f"{source} offset {offset} was lost in silence; gaps: {gaps}")
 
 
+def _was_set_aside(source: SourcePartition, offset: int, tables: Tables) -> bool:
+    """Return whether an offset was set aside before anything was stored.
+
+    Nothing tells the log in which that was from one that was recreated right after, whose record is another one.
+    """
+    letter = tables.dead_letters.get((source, offset, 0))
+    return letter in BY_CONTROL.values() and source not in tables.log_since
+
+
 def _accepted(source: SourcePartition, log: Log, tables: Tables) -> Iterator[dict[str, Any]]:
     is_shut = _gate(source, tables)
     for each in log.records:
-        if not is_shut(each.offset, log.messages[each.offset]):
+        shut = is_shut(each.offset, log.messages[each.offset])
+        if not shut and not _was_set_aside(source, each.offset, tables):
             yield log.messages[each.offset]
 
 

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
+from tests.core.raw_messages import command
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -62,6 +63,21 @@ def produce(
         producer.poll(0)
     producer.flush(30)
     assert failures == []
+
+
+def command_some(address: str, topic: str, machine: str = "m0") -> None:
+    """Put commands into a topic: a machine is added and disabled, and another command comes too late."""
+    added = {"factory_id": "aurora", "line_id": "one"}
+    changes = [(1, "add", 0, added), (2, "change", 1, {"status": "disabled"}), (3, "change", 1, {"line_id": "two"})]
+    produce(
+        address,
+        topic,
+        [
+            command(id=machine, command_id=f"c-{number}", action=action, expected_version=version, body=body)
+            for number, action, version, body in changes
+        ],
+        key=machine.encode(),
+    )
 
 
 def delete_before(address: str, topic: str, offset: int, partitions: int = 1) -> None:

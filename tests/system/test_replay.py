@@ -19,7 +19,7 @@ from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 from tests.forks import Forks
 from tests.system.processes import Site
-from tests.system.producing import delete_before
+from tests.system.producing import command_some, delete_before
 
 KILLS = 20
 
@@ -40,6 +40,7 @@ def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
         "plant", "simulate", "--rate=6000", "--machines=300", "--messages=40000", f"--topic={at.topics[0]}", *PLANT
     )
     at.wait(lambda: at.stored() > 8_000)
+    command_some(at.environment["PIPELINE_BROKER__ADDRESS"], at.topics[0])
     first.signal(signal.SIGKILL)
     second = at.worker("second")
     assert plant.wait(120) == 0
