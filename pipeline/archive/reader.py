@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -19,40 +17,12 @@ from pipeline.archive.manifests import DataFile, Manifest
 from pipeline.archive.place import Place
 from pipeline.archive.superseded import Superseded
 from pipeline.core.errors import ArchiveDamaged
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.records import SourcePartition, StoredEvents
 
 _EVENTS_AT_ONCE = 10_000
 _TYPE = "Telemetry Ingest"
 _PLAIN = ["event_type", "source_offset", "source_index", "ingest_time", "body"]
 _WHOLE = [*_PLAIN, "event_id", "entity_id", "event_time", "stored_time"]
-
-
-@dataclass(frozen=True, slots=True)
-class EventColumns:
-    """Accepted messages column by column, by rising (offset, place), each once.
-
-    Parameters
-    ----------
-    offsets, places
-        Source record and place in an array record; shape (n,).
-    ingest_ms
-        The broker's time, ms since the epoch, UTC; shape (n,).
-    bodies
-        n JSON objects, as they were stored.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int32]
-    ingest_ms: npt.NDArray[np.int64]
-    bodies: list[bytes]
-
-    def __len__(self) -> int:
-        return len(self.bodies)
-
-    def events(self, begin: int = 0, end: int | None = None) -> list[StoredEvent]:
-        """Return those of some rows one by one."""
-        numbers = (column[begin:end].tolist() for column in (self.offsets, self.places, self.ingest_ms))
-        return list(map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies[begin:end], strict=True)))
 
 
 class Archive:
@@ -105,16 +75,10 @@ class Archive:
 
     def events(
         self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
-    ) -> Iterator[list[StoredEvent]]:
-        """Yield the accepted messages of ``[first, end)`` like :meth:`columns`, but some thousands at a time."""
-        for columns in self.columns(cluster, source, first, end, log_since):
-            for begin in range(0, len(columns), _EVENTS_AT_ONCE):
-                yield columns.events(begin, begin + _EVENTS_AT_ONCE)
+    ) -> Iterator[StoredEvents]:
+        """Yield the accepted messages of ``[first, end)`` by rising (offset, place), each once, some thousands at a time.
 
-    def columns(
-        self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
-    ) -> Iterator[EventColumns]:
-        """Yield the accepted messages of ``[first, end)``, those of a slice at a time: at most about 128 MB of them.
+        Those of a slice are in memory together: at most about 128 MB of them.
 
         Raises
         ------
@@ -128,14 +92,14 @@ class Archive:
         at = first
         for begin, to in self._slices(log):
             if at < min(to, end) and begin <= at:
-                yield from self._read(log, at, min(to, end))
+                yield from _pieces(self._read(log, at, min(to, end)))
                 at = to
 
     def _slices(self, log: SourceLog) -> list[tuple[int, int]]:
         found = (m for _, m in self._contents.by_source.get(log.source, ()) if m.is_slice and m.log == log)
         return sorted((m.first, m.end) for m in found)
 
-    def _read(self, log: SourceLog, first: int, end: int) -> Iterator[EventColumns]:
+    def _read(self, log: SourceLog, first: int, end: int) -> StoredEvents:
         """Read one slice, with what other manifests have of its offsets."""
         chosen = [
             (manifest, file)
@@ -143,46 +107,51 @@ class Archive:
             if manifest.cluster in {"", log.cluster}
         ]
         plain = all(manifest.is_slice and manifest.log == log for manifest, _ in chosen) and not len(self._superseded)
-        tables = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
-        if not tables:
-            return
-        table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+        read = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
+        if not read:
+            return StoredEvents.of(())
+        table = pa.concat_tables([each for each, _ in read])
         offsets, places = table["source_offset"].to_numpy(), table["source_index"].to_numpy()
-        wanted = (offsets >= first) & (offsets < end)
+        wanted = np.concatenate([messages for _, messages in read]) & (offsets >= first) & (offsets < end)
         if not plain:
             wanted &= ~self._superseded.contain(halves(table["event_id"]), rows.micros(table, "stored_time"))
-        columns = _columns(table, offsets, places, np.flatnonzero(wanted), in_order=plain and len(tables) == 1)
-        if len(columns):
-            yield columns
+        return _ordered(table, offsets, places, np.flatnonzero(wanted))
 
-    def _table(self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool) -> pa.Table:
-        """Return the accepted messages in a file that are of this log."""
+    def _table(
+        self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool
+    ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+        """Return what is in a file of this log, and which rows of that are accepted messages."""
         table = files.read(self._place, file, _PLAIN if plain else _WHOLE)
-        of_type = pc.equal(table["event_type"], _TYPE)
-        if not pc.all(of_type).as_py():
-            table = table.filter(of_type)
-        if manifest.is_slice and manifest.log == log:
-            return table
-        mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
-        return rows.chosen(table, mine)
+        if not (manifest.is_slice and manifest.log == log):
+            mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
+            table = rows.chosen(table, mine)
+        return table.drop_columns(["event_type"]), _are_messages(table["event_type"])
 
 
-def _columns(
-    table: pa.Table,
-    offsets: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.int64],
-    *,
-    in_order: bool,
-) -> EventColumns:
-    if not in_order:
-        chosen = chosen[np.lexsort((places[chosen], offsets[chosen]))]
+def _are_messages(types: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Return which of some event types are those of accepted messages, shape (n,)."""
+    found = [np.empty(0, np.bool_)]
+    for chunk in types.chunks:
+        is_type = pc.equal(chunk.dictionary, _TYPE).to_numpy(zero_copy_only=False)
+        found.append(is_type[chunk.indices.to_numpy()])
+    return np.concatenate(found)
+
+
+def _pieces(events: StoredEvents) -> Iterator[StoredEvents]:
+    for begin in range(0, len(events), _EVENTS_AT_ONCE):
+        yield events[begin : begin + _EVENTS_AT_ONCE]
+
+
+def _ordered(
+    table: pa.Table, offsets: npt.NDArray[np.int64], places: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64]
+) -> StoredEvents:
+    """Return some rows by rising offset and place, each message once."""
+    chosen = chosen[np.lexsort((places[chosen], offsets[chosen]))]
     offsets, places = offsets[chosen], places[chosen]
     # Two groups that read the same topic have stored the same message twice
     first = np.r_[True, (np.diff(offsets) != 0) | (np.diff(places) != 0)][: len(chosen)]
     if not first.all():
         chosen, offsets, places = chosen[first], offsets[first], places[first]
-    if len(chosen) < len(table) or not in_order:
-        table = table.select(["ingest_time", "body"]).take(chosen)
-    bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy().tolist()
-    return EventColumns(offsets, places, rows.micros(table, "ingest_time") // 1000, bodies)
+    # References to the bodies are put in order: Arrow would copy the bodies themselves
+    bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy()[chosen].tolist()
+    return StoredEvents(offsets, places, (rows.micros(table, "ingest_time") // 1000)[chosen], bodies)

@@ -22,7 +22,7 @@ from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Elements, Refusal, split
 from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
-from pipeline.core.records import Shape, SourceRecord
+from pipeline.core.records import Shape, SourceRecord, offsets_of
 from pipeline.core.source_properties import UNREADABLE, read_properties
 from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS, parse_times
 
@@ -150,7 +150,6 @@ def _columns(
     messages: Sequence[Telemetry],
     known: Mapping[Shape, int],
 ) -> Columns:
-    offsets = np.array([record.offset for record in records], np.int64)
     readings = [message.readings for message in messages]
     counts = np.fromiter(map(len, readings), np.int64, len(readings))
     machine_ids = [message.machine_id for message in messages]
@@ -160,7 +159,7 @@ def _columns(
     sensors = [names.setdefault(some, some) for some in map(tuple, readings)]
     shapes = list(zip(machine_ids, factory_ids, machine_types, sensors, strict=True))
     return Columns(
-        offsets=offsets[elements.records],
+        offsets=offsets_of(records)[elements.records],
         indexes=elements.indexes,
         times_ms=parse_times([message.time for message in messages]),
         ingest_ms=ingest_ms[elements.records],

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core import banks
+from pipeline.core.compiling import uncounted
 from pipeline.core.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
 from pipeline.core.watermark import BEGINNING_MS
 
@@ -44,17 +45,7 @@ class CycleMemory(NamedTuple):
     ends: npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _reset(sensor: Any) -> None:
-    sensor.count = 0
-    sensor.mean = 0.0
-    sensor.m2 = 0.0
-    sensor.min = np.inf
-    sensor.max = -np.inf
-    sensor.last_time_ms = np.iinfo(np.int64).min
-
-
-@njit(cache=True, nogil=True)
+@uncounted
 def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
     """Close a machine's fragment; what the sink has already is forgotten."""
     fragment = memory.open[row]
@@ -70,7 +61,7 @@ def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
                 )  # fmt: skip
                 out.last_time_ms, out.slot, out.fragment = sensor.last_time_ms, slot, at
                 end += 1
-            _reset(sensor)
+            sensor.count = 0
         slot = sensor.next_slot
     if emits:
         closed = memory.closed[at]
@@ -80,7 +71,7 @@ def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
     fragment.messages = 0
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def take_message(memory: Any, row: int, time_ms: int, gap_ms: int, emits: bool) -> bool:
     """Let a message have its fragment; return whether that is the open one, else it is a closed one of its own.
 
@@ -114,6 +105,9 @@ def take_reading(memory: Any, slot: int, value: float, time_ms: int, is_open: bo
     """Add a reading to the fragment that its message has."""
     if is_open:
         sensor = memory.readings[slot]
+        if sensor.count == 0:
+            sensor.mean = sensor.m2 = 0.0
+            sensor.min, sensor.max, sensor.last_time_ms = value, value, time_ms
         sensor.count += 1
         step = value - sensor.mean
         sensor.mean += step / sensor.count
@@ -128,7 +122,7 @@ def take_reading(memory: Any, slot: int, value: float, time_ms: int, is_open: bo
         memory.ends[1] += 1
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _sweep_to(memory: Any, used: int, minute_ms: int, gap_ms: int, emits: bool) -> None:
     memory.ends[2] = minute_ms
     for row in range(used):
@@ -168,7 +162,6 @@ class Cycles:
     def add_slot(self, machine: int) -> None:
         """Make room for one more sensor of a machine, which has a row here."""
         slot = self.readings.append()
-        _reset(self.readings.rows[slot])
         self.readings.rows[slot]["next_slot"] = self.open.rows[machine]["first_slot"]
         self.open.rows[machine]["first_slot"] = slot
 

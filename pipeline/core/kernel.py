@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core.banks import MEMORY
+from pipeline.core.compiling import uncounted
 from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
@@ -147,7 +148,7 @@ def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]
     return entry, used
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _fold_readings(
     messages: Any,
     layouts: Any,
@@ -185,7 +186,7 @@ def _fold_readings(
     return used, flagged
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def fold_messages(
     messages: Any,
     layouts: Any,
