@@ -45,16 +45,6 @@ class CycleMemory(NamedTuple):
     ends: npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _reset(sensor: Any) -> None:
-    sensor.count = 0
-    sensor.mean = 0.0
-    sensor.m2 = 0.0
-    sensor.min = np.inf
-    sensor.max = -np.inf
-    sensor.last_time_ms = np.iinfo(np.int64).min
-
-
 @uncounted
 def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
     """Close a machine's fragment; what the sink has already is forgotten."""
@@ -71,7 +61,7 @@ def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
                 )  # fmt: skip
                 out.last_time_ms, out.slot, out.fragment = sensor.last_time_ms, slot, at
                 end += 1
-            _reset(sensor)
+            sensor.count = 0
         slot = sensor.next_slot
     if emits:
         closed = memory.closed[at]
@@ -115,6 +105,9 @@ def take_reading(memory: Any, slot: int, value: float, time_ms: int, is_open: bo
     """Add a reading to the fragment that its message has."""
     if is_open:
         sensor = memory.readings[slot]
+        if sensor.count == 0:
+            sensor.mean = sensor.m2 = 0.0
+            sensor.min, sensor.max, sensor.last_time_ms = value, value, time_ms
         sensor.count += 1
         step = value - sensor.mean
         sensor.mean += step / sensor.count
@@ -169,7 +162,6 @@ class Cycles:
     def add_slot(self, machine: int) -> None:
         """Make room for one more sensor of a machine, which has a row here."""
         slot = self.readings.append()
-        _reset(self.readings.rows[slot])
         self.readings.rows[slot]["next_slot"] = self.open.rows[machine]["first_slot"]
         self.open.rows[machine]["first_slot"] = slot
 

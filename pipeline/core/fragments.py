@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.compiling import uncounted
 from pipeline.core.moments import Moments, beginnings, combine, endings
 
 STATISTICS = [
@@ -115,7 +115,7 @@ def join(fragments: npt.NDArray[np.void], readings: npt.NDArray[np.void], gap_ms
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _islands(machines: Any, started_ms: Any, ended_ms: Any, gap_ms: int, out: Any) -> None:
     """Give connected fragments, which are sorted by machine and start, the same number."""
     number, reached = -1, 0
