@@ -155,7 +155,7 @@ class Scene:
     def _send(self, poisoned: bool = False) -> None:
         for partition in range(PARTITIONS):
             machine = f"{self._topic}-{partition}"
-            bodies = [message(machine, seq=n) for n in range(self._sent, self._sent + STEP)]
+            bodies = [message(machine, seq=n, factory_id=self._topic) for n in range(self._sent, self._sent + STEP)]
             if self._alerts:
                 bodies[-1]["readings"]["pressure"] = 100.0
             if poisoned:
@@ -219,7 +219,10 @@ class Scene:
                 f"CREATE TEMPORARY VIEW {table} AS SELECT * FROM telemetry.{table}"
                 f" WHERE starts_with({column}, '{self._topic}')"
             )
-        wrong = compare(self._connection)
+        self._connection.execute(
+            f"CREATE TEMPORARY VIEW own_factory AS SELECT * FROM dashboard.factory_window WHERE factory_id = '{self._topic}'"
+        )
+        wrong = compare(self._connection, "own_factory")
         assert {name: rows for name, (rows, _) in wrong.items()} == {"windows": 0, "anomalies": 0}
         assert wrong["windows"][1] >= 2 * PARTITIONS
         if self._alerts:

@@ -77,18 +77,25 @@ WRONG_READING_WINDOWS = WRONG_WINDOWS.format(key="machine_id", length="30 s", ta
 WRONG_FACTORY_WINDOWS = WRONG_WINDOWS.format(
     key="factory_id",
     length="1 min",
-    table="(SELECT *, stddev * stddev * (count - 1) AS m2 FROM dashboard.factory_window)",
+    table="(SELECT *, stddev * stddev * (count - 1) AS m2 FROM {factories})",
 )
 
 
-def compare(connection: psycopg.Connection) -> dict[str, tuple[int, int]]:
-    """Return (rows that differ, rows) of the windows, of machines and of factories, and the anomalies."""
+def compare(connection: psycopg.Connection, factories: str = "dashboard.factory_window") -> dict[str, tuple[int, int]]:
+    """Return (rows that differ, rows) of the windows, of machines and of factories, and the anomalies.
+
+    Parameters
+    ----------
+    factories
+        The relation that has the windows of factories.
+    """
     connection.execute("SET max_parallel_workers_per_gather = 0")
     connection.execute(READINGS)
     connection.execute(DETECTOR)
     return {
         "windows": _both(
-            connection.execute(query).fetchone() for query in (WRONG_READING_WINDOWS, WRONG_FACTORY_WINDOWS)
+            connection.execute(query).fetchone()
+            for query in (WRONG_READING_WINDOWS, WRONG_FACTORY_WINDOWS.format(factories=factories))
         ),
         "anomalies": connection.execute(WRONG_ANOMALIES).fetchone(),
     }
