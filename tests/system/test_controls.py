@@ -63,6 +63,12 @@ def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Call
     rows = {each["table"]: each["live"] for each in found["columns"] if not each["column"]}
     assert rows["metadata_command"] == 8
     assert rows["dead_letter"] > 0
+
+    promoted = at.run("replay", "promote", "again", "--json")
+    assert promoted.returncode == 0, promoted.stderr
+    assert {each["removed"] for each in json.loads(promoted.stdout)["tables"]} == {0}
+    assert told(at, "machines", "remove", machines[2], "--wait=60")["version"] == 2
+    at.wait(lambda: everywhere(at))
     assert second.stop() == 0
 
 
