@@ -24,7 +24,7 @@ from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Elements, Refusal, split
 from pipeline.core.fact_messages import Draft, FactMessage, accept
 from pipeline.core.facts import Fact
-from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message
+from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message, read_stored
 from pipeline.core.records import Shape, SourceRecord, are_stored
 from pipeline.core.source_properties import read_properties
 from pipeline.core.times import END_MS, parse_times
@@ -148,12 +148,12 @@ def _read(
     if len(messages) == len(found):
         return elements, messages, []
     drafts: list[Draft] = []
-    was_accepted = are_stored(records)
+    read_plainly = read_stored if are_stored(records) else read_message
     for i, message in enumerate(found):
         if message is None:
             record, index, body = int(elements.records[i]), int(elements.indexes[i]), elements.bodies[i]
             try:
-                read = _read_plainly(body, types[record] if types else None, rules, was_accepted=was_accepted)
+                read = read_plainly(body, types[record] if types else None, rules.max_depth)
             except Refused as refused:
                 refusals.append(Refusal(record, index, refused.reason, refused.detail, body))
                 continue
@@ -164,18 +164,6 @@ def _read(
     kept = np.array([message is not None for message in found])
     elements = Elements(list(compress(elements.bodies, kept)), elements.records[kept], elements.indexes[kept])
     return elements, [message for message in found if message is not None], drafts
-
-
-def _read_plainly(
-    body: bytes, header_type: str | None, rules: CodecRules, *, was_accepted: bool
-) -> Telemetry | FactMessage:
-    try:
-        return read_message(body, header_type, rules.max_depth)
-    except Refused:
-        if not was_accepted or header_type is not None:
-            raise
-    # Telemetry whose headers are not stored: they said that it was a pump's
-    return read_message(body, "pump", rules.max_depth)
 
 
 def _columns(

@@ -193,6 +193,22 @@ def read_message(body: bytes, header_type: str | None, max_depth: int) -> Teleme
     return _telemetry(message, said)
 
 
+def read_stored(body: bytes, header_type: str | None, max_depth: int) -> Telemetry | FactMessage:
+    """Return a message that was accepted and stored before; as :func:`read_message`, but its headers may be gone.
+
+    Only of facts is it known what those said: telemetry that names no machine type was a pump's.
+    """
+    try:
+        return read_message(body, header_type, max_depth)
+    except Refused as refused:
+        if header_type is not None:
+            raise
+        try:
+            return read_message(body, "pump", max_depth)
+        except Refused:
+            raise refused from None
+
+
 def _telemetry(message: Mapping[str, Any], said: str) -> Telemetry:
     if said == "pump":
         return _canonical(message, PUMP_TYPE) if "readings" in message or "machine_id" in message else _pump(message)
