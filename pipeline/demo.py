@@ -31,6 +31,7 @@ from pipeline.store import figures
 from pipeline.store.connect import address, connect
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
+from simulator.fact_ledger import beside
 
 DATABASE = "pipeline_demo"
 _CLUSTER, _TOPIC = "demo", "telemetry.machine"
@@ -102,7 +103,8 @@ def run(options: DemoOptions) -> Report:
     folder = options.folder.resolve() / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     ledger = folder / "ledger.csv"
-    ledger.unlink(missing_ok=True)
+    for path in (ledger, beside(ledger)):
+        path.unlink(missing_ok=True)
     with ExitStack() as stack, _interruptible():
         site = stack.enter_context(_services(options.folder, console))
         with _processes(site, options, ledger, folder) as processes:

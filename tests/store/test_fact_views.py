@@ -26,8 +26,8 @@ reports = st.lists(
     st.tuples(
         st.sampled_from(["m0", "m1"]),
         st.sampled_from(["A", "B"]),
-        st.integers(0, 6),
-        st.integers(1, 3),
+        st.integers(0, 6) | st.integers(0, 500),
+        st.integers(1, 3) | st.sampled_from([96, 97, 300]),
         st.integers(0, 2),
         st.integers(0, 3),
     ),
@@ -71,7 +71,7 @@ def test_of_reports_that_overlap_only_the_last_counts(sink, admin, made) -> None
             planned_s=100,
             run_s=99 + good,
         )
-        bodies.append((BASE_MS + 20 * QUARTER_MS + reported, body))
+        bodies.append((BASE_MS + 1000 * QUARTER_MS + reported, body))
     store(sink, bodies)
 
     found = admin.execute(

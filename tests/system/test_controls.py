@@ -15,7 +15,7 @@ from tests.system.producing import message, produce
 
 def told(at: Site, *command: str) -> dict[str, Any]:
     """Run a command that changes the plant; return what became of it."""
-    done = at.run(*command, "--json")
+    done = at.run(*command, "--json", "--wait=90")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -28,24 +28,24 @@ def everywhere(at: Site) -> bool:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Callable[..., Site], database) -> None:
     at = site(topics=2, partitions=4, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
     commands = {"PIPELINE_BROKER__COMMAND_TOPIC": at.topics[1]}
     at.environment |= commands
     first, second = at.worker("first"), at.worker("second")
     plant = at.start("plant", "simulate", "--rate=1500", "--machines=60", "--messages=30000", f"--topic={at.topics[0]}")
-    at.wait(lambda: at.stored() > 2_000)
+    at.wait(lambda: at.stored() > 2_000 and at.one("SELECT count(*) FROM machine_state") >= 4)
     machines = [row["machine_id"] for row in at.rows("SELECT machine_id FROM machine_state ORDER BY 1 LIMIT 4")]
 
     for number, machine in enumerate(machines):
         assert told(at, "machines", "add", machine, "factory_id=aurora", f"line_id=line-{number}")["version"] == 1
     told(at, "machines", "change", machines[0], "status=disabled")
     first.signal(signal.SIGKILL)
-    told(at, "machines", "change", machines[1], "status=disabled", "--wait=60")
+    told(at, "machines", "change", machines[1], "status=disabled")
     at.worker("third")
-    told(at, "machines", "change", machines[0], "status=enabled", "--wait=60")
-    stale = at.run("machines", "change", machines[0], "status=disabled", "--expect=1", "--wait=60")
+    told(at, "machines", "change", machines[0], "status=enabled")
+    stale = at.run("machines", "change", machines[0], "status=disabled", "--expect=1", "--wait=90")
     assert (stale.returncode, "expected version 1, it is 3" in stale.stderr) == (1, True)
 
     assert plant.wait(120) == 0
@@ -63,10 +63,16 @@ def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Call
     rows = {each["table"]: each["live"] for each in found["columns"] if not each["column"]}
     assert rows["metadata_command"] == 8
     assert rows["dead_letter"] > 0
+
+    promoted = at.run("replay", "promote", "again", "--json")
+    assert promoted.returncode == 0, promoted.stderr
+    assert {each["removed"] for each in json.loads(promoted.stdout)["tables"]} == {0}
+    assert told(at, "machines", "remove", machines[2])["version"] == 2
+    at.wait(lambda: everywhere(at))
     assert second.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_what_a_quarantined_machine_sent_is_taken_after_it_was_added(
     site: Callable[..., Site], broker_address: str, tmp_path
 ) -> None:

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
+from pipeline.demo import DATABASE
 
 KEYS = {"sent", "stored", "lost", "doubled", "device_duplicates", "dead_letters", "anomalies", "windows", "latency_ms"}
 
@@ -21,7 +25,20 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
         "PIPELINE_BROKER__ADDRESS": broker_address,
         "PIPELINE_POSTGRES__ADMIN_DSN": postgres_dsn,
     }
-    command = [sys.executable, "-m", "pipeline", "demo", "--for=10", "--machines=60", "--rate=600", "--folder=here"]
+    inputs = [
+        f"--plant={each}" for each in ("pump_share=0.1", "quality_interval_ms=5000", "maintenance_interval_ms=9000")
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "demo",
+        "--for=10",
+        "--machines=60",
+        "--rate=600",
+        "--folder=here",
+        *inputs,
+    ]
 
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False
@@ -35,4 +52,8 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
     for key in ("stored", "device_duplicates", "dead_letters", "anomalies", "windows"):
         assert report[key] > 0, key
     assert "psql" in done.stderr
+    with psycopg.connect(make_conninfo(postgres_dsn, dbname=DATABASE)) as connection:
+        for view in ("quality_report", "maintenance_record", "pump_state"):
+            (rows,) = connection.execute(f"SELECT count(*) FROM dashboard.{view}").fetchone()
+            assert rows > 5, view
     assert not any(topic.name.startswith("demo-") for topic in topics.list_topics(broker_address, BrokerSecurity()))

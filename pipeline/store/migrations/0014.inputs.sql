@@ -1,6 +1,5 @@
 -- What comes in beside telemetry: reports of the MES and maintenance records, each also an event; and schedules of service,
--- which are imported. Reports that tell of the same time overlap: the index finds those of one machine and SKU
-CREATE EXTENSION IF NOT EXISTS btree_gist;
+-- which are imported.
 
 CREATE TABLE quality_report (
     machine_id        text             NOT NULL,
@@ -27,7 +26,12 @@ CREATE TABLE quality_report (
 );
 CREATE INDEX quality_report_machine ON quality_report (machine_id, period_start);
 CREATE INDEX quality_report_factory ON quality_report (factory_id, period_start);
-CREATE INDEX quality_report_overlap ON quality_report USING gist (machine_id, sku, tstzrange(period_start, period_end));
+
+-- Reports of one machine and SKU overlap: those that do begin at most a day before the other ends, but for the few that tell of
+-- more than a day. A GiST index over ranges does without the difference, and took twenty times as long to add a row to
+CREATE INDEX quality_report_sku ON quality_report (machine_id, sku, period_start);
+CREATE INDEX quality_report_long ON quality_report (machine_id, sku, period_end)
+    WHERE period_end - period_start > interval '24 hours';
 
 CREATE TABLE maintenance_record (
     machine_id        text        NOT NULL,
@@ -69,7 +73,15 @@ SELECT r.machine_id, r.factory_id, r.line_id, r.sku, r.period_start, r.period_en
        NOT EXISTS (
            SELECT FROM quality_report AS later
            WHERE later.machine_id = r.machine_id AND later.sku = r.sku
-             AND tstzrange(later.period_start, later.period_end) && tstzrange(r.period_start, r.period_end)
+             AND later.period_start < r.period_end AND later.period_end > r.period_start
+             AND later.period_start >= r.period_start - interval '24 hours'
+             AND (later.reported_at, later.source_topic, later.source_partition, later.source_offset, later.source_index)
+                 > (r.reported_at, r.source_topic, r.source_partition, r.source_offset, r.source_index)
+       ) AND NOT EXISTS (
+           SELECT FROM quality_report AS later
+           WHERE later.machine_id = r.machine_id AND later.sku = r.sku
+             AND later.period_start < r.period_end AND later.period_end > r.period_start
+             AND later.period_end - later.period_start > interval '24 hours'
              AND (later.reported_at, later.source_topic, later.source_partition, later.source_offset, later.source_index)
                  > (r.reported_at, r.source_topic, r.source_partition, r.source_offset, r.source_index)
        ) AS counts,
