@@ -27,6 +27,7 @@ MACHINE_COUNTS = np.dtype(
         ("late", np.int64),
         ("very_late", np.int64),
         ("unverified", np.int64),
+        ("missing", np.int64),
     ]
 )
 """What a machine did since the last merge into the sink."""

@@ -213,9 +213,10 @@ class MachineRow:
         Last value of every sensor.
     last_seen_ms, last_offset
         Event time (ms since the epoch, UTC) and offset of its newest message.
-    messages, duplicates, late, very_late, unverified
+    messages, duplicates, late, very_late, unverified, missing
         Accepted; dropped as sent twice by the device; accepted after their window was complete; accepted after the
-        allowed lateness too; accepted though older than the memory of duplicates.
+        allowed lateness too; accepted though older than the memory of duplicates; missing between the device's sequence
+        numbers, < 0: some that were missing came.
     """
 
     machine_id: str
@@ -230,6 +231,7 @@ class MachineRow:
     late: int
     very_late: int
     unverified: int
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)

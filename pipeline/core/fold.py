@@ -27,7 +27,7 @@ from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised whenever the same records give other effects than before."""
 
 

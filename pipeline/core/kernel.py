@@ -14,6 +14,7 @@ from numba import njit
 from pipeline.core.banks import MEMORY
 from pipeline.core.compiling import uncounted
 from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
+from pipeline.core.sequences import take_number
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
 from pipeline.core.windows import add_reading, place
@@ -53,6 +54,7 @@ class Memory(NamedTuple):
     machines: Array
     counts: Array
     sent: Array
+    sequences: Array
     sensors: Array
     slot_entries: Array
     merged_ms: Array
@@ -226,6 +228,7 @@ def fold_messages(
             continue
         machine.layout = layout
         _remember(machine, memory.sent[row], messages.seqs[i], time_ms, offset)
+        missing = take_number(memory.sequences[row], messages.seqs[i], time_ms, unverified)
         end_ms = (time_ms // rules.window_ms + 1) * rules.window_ms
         late, very_late = end_ms <= watermark_ms, end_ms + rules.allowed_lateness_ms <= watermark_ms
         if counted:
@@ -233,6 +236,7 @@ def fold_messages(
             counts.late += late
             counts.very_late += very_late
             counts.unverified += unverified
+            counts.missing += missing
         is_open = take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
         used, flagged = _fold_readings(
             messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found

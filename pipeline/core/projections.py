@@ -36,6 +36,7 @@ def machine_rows(state: PartitionState) -> list[MachineRow]:
             late=int(counts["late"][row]),
             very_late=int(counts["very_late"][row]),
             unverified=int(counts["unverified"][row]),
+            missing=int(counts["missing"][row]),
         )
         for row, last in readings.items()
     ]

@@ -13,11 +13,15 @@ from pipeline.core.cycles import Cycles
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
+from pipeline.core.sequences import SEQUENCE
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
-STATE_VERSION = 2
-"""Version of the plain arrays; one that this program does not know is not loaded but folded anew. Version 1 has no registry."""
+STATE_VERSION = 3
+"""Version of the plain arrays; one that this program does not know is not loaded but folded anew.
+
+Version 1 has no registry, version 2 no sequences: those begin with the first message after it.
+"""
 
 _SHAPES_PER_MACHINE = 8
 
@@ -41,6 +45,7 @@ class PartitionState:
         self.machines = banks.Bank(banks.MACHINE)
         self.counts = banks.Bank(banks.MACHINE_COUNTS)
         self.sent = banks.Bank(banks.SENT, width=banks.MEMORY)
+        self.sequences = banks.Bank(SEQUENCE)
         self.sensors = banks.Bank(banks.SENSOR)
         self.slot_entries = banks.Bank(np.dtype(np.int32))
         self.merged_ms = banks.Bank(np.dtype(np.int64))
@@ -95,6 +100,7 @@ class PartitionState:
         row = self.machines.append()
         self.counts.append()
         self.sent.append()
+        self.sequences.append()
         self.cycles.add_machine()
         self.machines.rows[row]["last_offset"] = -1
         self.machines.rows[row]["layout"] = -1
@@ -161,6 +167,7 @@ class PartitionState:
             self.machines.rows,
             self.counts.rows,
             self.sent.rows,
+            self.sequences.rows,
             self.sensors.rows,
             self.slot_entries.rows,
             self.merged_ms.rows,
@@ -193,6 +200,7 @@ class PartitionState:
             "sensor_names": list(self.sensor_names),
             "machines": self.machines.copy(),
             "sent": self.sent.copy(),
+            "sequences": self.sequences.copy(),
             "sensors": self.sensors.copy(),
             **self.cycles.to_arrays(),
             "controls": self.registry.applied,
@@ -221,6 +229,7 @@ class PartitionState:
         state.machines.load(arrays["machines"])
         state.machines.rows["layout"] = -1
         state.sent.load(arrays["sent"])
+        state.sequences.load(arrays.get("sequences", np.zeros(state.machines.used, SEQUENCE)))
         state.sensors.load(arrays["sensors"])
         state.cycles.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))

@@ -93,7 +93,7 @@ MACHINE_STATE = Merge(
     "machine_id",
     """messages = old.messages + excluded.messages, duplicates = old.duplicates + excluded.duplicates,
     late = old.late + excluded.late, very_late = old.very_late + excluded.very_late,
-    unverified = old.unverified + excluded.unverified,
+    unverified = old.unverified + excluded.unverified, missing = old.missing + excluded.missing,
     readings = CASE WHEN excluded.last_seen >= old.last_seen THEN old.readings || excluded.readings
                     ELSE excluded.readings || old.readings END,
     updated_at = clock_timestamp(), """

@@ -37,7 +37,7 @@ ANOMALY = (
 )
 MACHINE_STATE = (
     "machine_id, factory_id, machine_type, line_id, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
-    " very_late, unverified"
+    " very_late, unverified, missing"
 )
 OUTBOX = (
     "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, ordinal, id, target_topic,"
@@ -265,6 +265,7 @@ def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow
             copy.fixed(np.array([m.late for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.very_late for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.unverified for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.missing for m in changed], np.int64), ">i8"),
         ]
     )
 

@@ -17,6 +17,7 @@ from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 
 SOURCE = SourcePartition("telemetry.machine", 0)
+COUNTS = ("messages", "duplicates", "late", "very_late", "unverified", "missing")
 
 
 class MemorySink:
@@ -67,9 +68,7 @@ class MemorySink:
             assert not (first and key in self.windows), "said to be new, and is there"
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
         for m in due.machines:
-            counts = self.machines.setdefault(
-                m.machine_id, {"messages": 0, "duplicates": 0, "late": 0, "very_late": 0, "unverified": 0}
-            )
+            counts = self.machines.setdefault(m.machine_id, dict.fromkeys(COUNTS, 0))
             for name in counts:
                 counts[name] += getattr(m, name)
         for key, new in factory_deltas(due.factories).items():

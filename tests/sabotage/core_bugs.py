@@ -96,6 +96,13 @@ CORE_BUGS = [
         _AGREES,
     ),
     Bug(
+        "a message that comes late fills no gap",
+        "pipeline.core.sequences",
+        "        change = -1\n",
+        "        change = 0\n",
+        "tests/core/test_sequences.py::test_what_never_came_is_missing_whatever_the_order_and_the_batches",
+    ),
+    Bug(
         "of two versions the one that comes last wins",
         "pipeline.core.registry",
         "if known is not None and known.rank >= found.rank:",

@@ -19,7 +19,7 @@ from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tables import snapshots
-from tests.core.sinks import SOURCE
+from tests.core.sinks import COUNTS, SOURCE
 from tests.store.leasing import acquire
 
 END = 10**6
@@ -120,9 +120,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         ).fetchall()
         for table, key, length_s in (("reading_window", "machine_id", 30), ("factory_window", "factory_id", 60))
     )
-    machines = admin.execute(
-        "SELECT machine_id, messages, duplicates, late, very_late, unverified FROM machine_state"
-    ).fetchall()
+    machines = admin.execute(f"SELECT machine_id, {', '.join(COUNTS)} FROM machine_state").fetchall()
     return {
         "new_machines": new_machines,
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
@@ -135,10 +133,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         "windows": {(machine, sensor, int(window)): window_row(row) for machine, sensor, window, *row in windows},
         "factories": {(factory, sensor, int(window)): window_row(row) for factory, sensor, window, *row in factories},
         "cycles": cycles(admin),
-        "machines": {
-            machine: dict(zip(("messages", "duplicates", "late", "very_late", "unverified"), counts, strict=True))
-            for machine, *counts in machines
-        },
+        "machines": {machine: dict(zip(COUNTS, counts, strict=True)) for machine, *counts in machines},
     }
 
 

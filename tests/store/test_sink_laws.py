@@ -20,10 +20,8 @@ from tests.core.test_fold_laws import RULES, approximately, assert_same_cycles, 
 from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (
-    "event, reading_window, anomaly, machine_state, dead_letter, source_progress, partition_snapshot, source_gap,"
-    " control_record, control_effect, quality_report, maintenance_record"
     "event, reading_window, factory_window, operating_cycle, cycle_reading, anomaly, machine_state, dead_letter,"
-    " source_progress, partition_snapshot, source_gap, control_record, control_effect"
+    " source_progress, partition_snapshot, source_gap, control_record, control_effect, quality_report, maintenance_record"
 )
 on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
