@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ class Plant:
         end = first + len(bodies)
         owner = acquire(progress, self.leasing, source, start=first, end=max(end, 1)).owner
         records = [Record(first + at, INGEST_MS, body) for at, body in enumerate(bodies)]
-        effects = fold(state, RecordBatch(source, owner, first, end, records), FoldRules(), Marks(first, first))
+        found = fold(state, RecordBatch(source, owner, first, end, records), FoldRules(), Marks(first, first))
+        # Machines are not looked at here: what is stored is what was sent, and what was found about it
+        effects = replace(found, new_machines=[])
         sink = Sink(lambda: connect(self.dsn), progress)
         assert sink.store([UnitOfWork(source, owner, first, end, [effects])]) == {source}
         sink.close()

@@ -21,7 +21,8 @@ from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (
     "event, reading_window, factory_window, operating_cycle, cycle_reading, anomaly, machine_state, dead_letter,"
-    " source_progress, partition_snapshot, source_gap, control_record, control_effect, quality_report, maintenance_record"
+    " source_progress, partition_snapshot, source_gap, control_record, control_effect, quality_report, maintenance_record,"
+    " metadata_command"
 )
 on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
