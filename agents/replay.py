@@ -83,7 +83,15 @@ class ReplayWorker:
         self._stopping = False
 
     def _connect(self, autocommit: bool) -> Connection:
-        return connections.database(self._settings, "pipeline replay", autocommit=autocommit, schema=self._share.schema)
+        # A crash of the server takes the last commits whole, marks with rows and snapshots: it goes on from older marks. What
+        # tells that the replay is complete is committed later, and waits for all that comes before it
+        return connections.database(
+            self._settings,
+            "pipeline replay",
+            autocommit=autocommit,
+            schema=self._share.schema,
+            waits_for_disk=False,
+        )
 
     async def _ask(self, seen: Mapping[SourcePartition, StoredMarks | None]) -> dict[SourcePartition, Evidence]:
         return self._client.proven(await self._witness.ask(seen))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 import structlog
@@ -12,7 +12,7 @@ from pipeline.broker.fetching import IDLE_S
 from pipeline.broker.log_client import LogClient
 from pipeline.core.errors import PipelineError
 from pipeline.core.marks import Evidence, LogRange
-from pipeline.core.records import SourcePartition, SourceRecord, StoredEvent
+from pipeline.core.records import SourcePartition, SourceRecord, StoredEvents
 from pipeline.history import StoredHistory
 from tables.loading import batches
 
@@ -22,6 +22,8 @@ _RETRY_S = 1.0
 
 _PARTITIONS_AT_ONCE = 2
 """While one is folded the next is read; an archive gives hundreds of megabytes at a time."""
+
+_NOTHING = StoredEvents.of(())
 
 Carry = Callable[[SourcePartition, int], None]
 
@@ -103,9 +105,9 @@ class ChainClient:
             await self._log.seek(source, position)
             return
 
-        def since(at: int) -> Iterator[list[StoredEvent]]:
+        def since(at: int) -> Iterator[StoredEvents]:
             self._carry(source, end)
-            yield from batches(_flat(self._history.events(source, at, end)), self._most)
+            yield from batches(self._history.events(source, at, end), self._most)
 
         self._readings[source] = _Reading(source, since, position)
 
@@ -179,27 +181,25 @@ class _Reading:
         Gives the batches from a position on.
     """
 
-    def __init__(
-        self, source: SourcePartition, since: Callable[[int], Iterator[list[StoredEvent]]], position: int
-    ) -> None:
+    def __init__(self, source: SourcePartition, since: Callable[[int], Iterator[StoredEvents]], position: int) -> None:
         self._source, self._since, self._position = source, since, position
         self._batches = since(position)
-        self._next: asyncio.Task[list[StoredEvent]] | None = None
+        self._next: asyncio.Task[StoredEvents] | None = None
 
-    def coming(self) -> asyncio.Task[list[StoredEvent]]:
+    def coming(self) -> asyncio.Task[StoredEvents]:
         """Return the next batch as it is under way."""
         if self._next is None:
             self._next = self._begin(0.0)
         return self._next
 
-    def _begin(self, wait_s: float) -> asyncio.Task[list[StoredEvent]]:
-        async def read() -> list[StoredEvent]:
+    def _begin(self, wait_s: float) -> asyncio.Task[StoredEvents]:
+        async def read() -> StoredEvents:
             await asyncio.sleep(wait_s)
-            return await asyncio.to_thread(next, self._batches, [])
+            return await asyncio.to_thread(next, self._batches, _NOTHING)
 
         return asyncio.create_task(read())
 
-    def take(self) -> list[StoredEvent] | None:
+    def take(self) -> StoredEvents | None:
         """Return the batch that came, empty behind the last; ``None`` if it has to be asked for again."""
         try:
             events = self.coming().result()
@@ -223,8 +223,3 @@ class _Reading:
         close = getattr(self._batches, "close", None)
         if close is not None:
             await asyncio.to_thread(close)
-
-
-def _flat(some: Iterable[Sequence[StoredEvent]]) -> Iterator[StoredEvent]:
-    for events in some:
-        yield from events

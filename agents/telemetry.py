@@ -109,6 +109,6 @@ def single_records(batch: RecordBatch) -> list[RecordBatch]:
     starts = [batch.start, *(record.offset + 1 for record in batch.records[:-1])]
     ends = [*starts[1:], batch.next]
     return [
-        replace(batch, start=start, next=end, records=[record])
-        for start, end, record in zip(starts, ends, batch.records, strict=True)
+        replace(batch, start=start, next=end, records=batch.records[i : i + 1])
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
     ]

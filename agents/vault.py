@@ -13,7 +13,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.outbox import AlertRules
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.store import controls, snapshots, takeover
 from pipeline.store.event_partitions import summarize
@@ -26,7 +26,7 @@ from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 
 Connection = psycopg.Connection[Any]
-Stored = Callable[[SourcePartition, int, int], Iterable[Sequence[StoredEvent]]]
+Stored = Callable[[SourcePartition, int, int], Iterable[StoredEvents]]
 T = TypeVar("T")
 
 
@@ -107,7 +107,7 @@ class DatabaseVault:
         pids = (self._sink.backend.pid if self._sink.backend else None, self._leasing.pid, self._keeping.pid)
         return [pid for pid in pids if pid is not None]
 
-    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of some offsets; blocks, see :func:`pipeline.store.history.stored_events`."""
         with self._connect(False) as connection:
             try:
@@ -149,7 +149,7 @@ class SelectingVault(DatabaseVault):
         offsets = (position, end)
         await asyncio.to_thread(self._keeping.use, lambda c: pass_by(c, self._progress, source, owner, offsets))
 
-    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of some offsets: here, if all of it is stored here."""
         if self._selection.is_all:
             yield from super().stored_events(source, first, end)

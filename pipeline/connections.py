@@ -37,13 +37,21 @@ def group_member(settings: Settings) -> GroupMember:
     )
 
 
-def database(settings: Settings, application_name: str, *, autocommit: bool = True, schema: str = SCHEMA) -> Connection:
+def database(
+    settings: Settings,
+    application_name: str,
+    *,
+    autocommit: bool = True,
+    schema: str = SCHEMA,
+    waits_for_disk: bool = True,
+) -> Connection:
     """Open a connection under the workers' login.
 
     Parameters
     ----------
-    schema
-        Where tables are looked for.
+    schema, waits_for_disk
+        Where tables are looked for, and whether commits outlast a crash of the server once they are told; see
+        :func:`pipeline.store.connect.connect`.
 
     Raises
     ------
@@ -58,4 +66,5 @@ def database(settings: Settings, application_name: str, *, autocommit: bool = Tr
         connect_timeout_s=postgres.connect_timeout_s,
         lock_timeout_s=postgres.lock_timeout_s,
         schema=schema,
+        waits_for_disk=waits_for_disk,
     )

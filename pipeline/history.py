@@ -13,7 +13,7 @@ from pipeline.archive import superseded
 from pipeline.archive.place import Place
 from pipeline.archive.reader import Archive
 from pipeline.core.errors import PipelineError, SettingsError
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
 from pipeline.store.connect import SCHEMA, Connection
@@ -89,7 +89,7 @@ class StoredHistory:
             if self._archive.has_rows_behind(source, found[0][1] if found else 0):
                 raise SettingsError(f"the archive has rows of {source} in no order yet: run `pipeline archive` first")
 
-    def events(self, source: SourcePartition, first: int, end: int) -> Iterator[Sequence[StoredEvent]]:
+    def events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of the offsets ``[first, end)``, in order, some at a time; blocks.
 
         Raises
@@ -112,7 +112,7 @@ class StoredHistory:
 
     def _of_table(
         self, connection: Connection, source: SourcePartition, first: int, end: int
-    ) -> Iterator[Sequence[StoredEvent]]:
+    ) -> Iterator[StoredEvents]:
         for at in range(first, end, _OFFSETS_AT_ONCE):
             try:
                 found = stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))

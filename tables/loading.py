@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import structlog
 
 from pipeline.core.errors import NotOwner
 from pipeline.core.fold import FoldRules, Marks, fold
-from pipeline.core.records import RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import RecordBatch, SourcePartition, StoredEvents
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.takeover import Acquired
@@ -19,7 +20,7 @@ from tables.partition import OwnedPartition
 
 log = structlog.get_logger(__name__)
 
-Stored = Callable[[SourcePartition, int, int], Iterable[Sequence[StoredEvent]]]
+Stored = Callable[[SourcePartition, int, int], Iterable[StoredEvents]]
 """Gives the stored events of the offsets ``[first, end)`` of a partition, in order, some at a time."""
 
 _AT_ONCE = 4000
@@ -90,13 +91,13 @@ def _rebuild(
     first, end = offsets
     began, messages = time.monotonic(), 0
 
-    def wanted() -> Iterator[StoredEvent]:
+    def wanted() -> Iterator[StoredEvents]:
         nonlocal messages
         for events in stored(source, first, end):
             if not is_wanted():
                 raise NotOwner(f"{source} went to another worker while its state was rebuilt")
             messages += len(events)
-            yield from events
+            yield events
 
     # They were accepted once, with headers and by rules that are not known any more
     codec = replace(rules.codec, max_future_ms=2**60)
@@ -114,27 +115,47 @@ def _rebuild(
     )
 
 
-def batches(events: Iterable[StoredEvent], most: int = _AT_ONCE) -> Iterator[list[StoredEvent]]:
+def batches(some: Iterable[StoredEvents], most: int = _AT_ONCE) -> Iterator[StoredEvents]:
     """Yield events in batches that can be folded; all of an offset are in one.
 
     Parameters
     ----------
+    some
+        By rising offset and place, cut anywhere.
     most
         Events of one, about; or a megabyte of their bodies.
 
     Examples
     --------
-    >>> events = [StoredEvent(at, place, 0, b"{}") for at, place in [(7, 0), (8, 1), (8, 3)]]
-    >>> [[(event.offset, event.place) for event in batch] for batch in batches(events)]
-    [[(7, 0), (8, 1), (8, 3)]]
+    >>> events = StoredEvents.of((at, place, 0, b"{}") for at, place in [(7, 0), (8, 1), (8, 3), (9, 0)])
+    >>> [batch.offsets.tolist() for batch in batches([events[:2], events[2:]], 2)]
+    [[7, 8, 8], [9]]
     """
-    batch: list[StoredEvent] = []
-    held = 0
-    for event in events:
-        if (len(batch) >= most or held >= _BYTES_AT_ONCE) and event.offset != batch[-1].offset:
-            yield batch
-            batch, held = [], 0
-        batch.append(event)
-        held += len(event.value)
-    if batch:
-        yield batch
+    held: list[StoredEvents] = []
+    waiting = size = 0
+    for events in some:
+        held.append(events)
+        waiting, size = waiting + len(events), size + sum(map(len, events.bodies))
+        if waiting > most or size > _BYTES_AT_ONCE:
+            joined = StoredEvents.joined(held)
+            at = 0
+            for end in _ends(joined, most):
+                yield joined[at:end]
+                at = end
+            # What comes next may be of the last offset too
+            held = [joined[at:]]
+            waiting, size = len(held[0]), sum(map(len, held[0].bodies))
+    if waiting:
+        yield StoredEvents.joined(held)
+
+
+def _ends(events: StoredEvents, most: int) -> Iterator[int]:
+    """Yield where batches end that are as long as they are to be, but for one that ends with the last event."""
+    sizes = np.cumsum(np.fromiter(map(len, events.bodies), np.int64, len(events)))
+    end = held = 0
+    while end < len(events):
+        full = min(end + most, int(np.searchsorted(sizes, held + _BYTES_AT_ONCE)) + 1, len(events))
+        end = int(np.searchsorted(events.offsets, events.offsets[full - 1], "right"))
+        held = int(sizes[end - 1])
+        if end < len(events):
+            yield end

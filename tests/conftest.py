@@ -235,6 +235,23 @@ def site(
         yield make
 
 
+@pytest.fixture(scope="module")
+def lasting_site(
+    tmp_path_factory: pytest.TempPathFactory,
+    broker_address: str,
+    new_database: Callable[[], AbstractContextManager[Database]],
+    topic: Callable[..., str],
+    commands: Forks,
+) -> Iterator[tuple[Callable[..., Site], Database]]:
+    """Return a function that makes a site whose processes end with the module, and its database.
+
+    The module belongs to :data:`tests.together.MODULES`, and its tests do not change what they share.
+    """
+    folder = tmp_path_factory.mktemp("site")
+    with new_database() as made, sites(folder, broker_address, made.dsn, topic, commands) as make:
+        yield make, made
+
+
 @pytest.fixture(scope="session")
 def commands() -> Iterator[Forks]:
     """A server that forks processes which have imported the command line, for tests that start and kill many of them."""

@@ -93,6 +93,8 @@ class Forks:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         _exit_file(log).unlink(missing_ok=True)
+        # Whoever asks may look into it before the process has written anything
+        log.touch()
         request = {
             "call": call,
             "log": str(log),

@@ -12,6 +12,7 @@ import pytest
 MODULES = (
     "tests/crash/test_crash_points.py",
     "tests/sabotage/test_sabotage.py",
+    "tests/system/test_replay.py",
     "tests/system/test_replay_sources.py",
 )
 """Whose tests have much in common that is made once, and so belong into one process."""

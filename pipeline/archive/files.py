@@ -17,6 +17,9 @@ from pipeline.archive.rows import micros
 from pipeline.core.errors import ArchiveDamaged
 from pipeline.store.identity import Uuids
 
+_REPEATED = ["event_type"]
+"""Columns that come as dictionaries, as they are written: so not every row's text is looked at."""
+
 _REPAIR = "restore it from a copy, or delete its manifest: what the database still has of it is then archived again"
 
 
@@ -46,7 +49,9 @@ def read(place: Place, file: DataFile, columns: Sequence[str]) -> pa.Table:
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise ArchiveDamaged(f"{file.path} is not what was written (sha256, {len(content)} bytes): {_REPAIR}")
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=list(columns), use_threads=False)
+        table = pq.read_table(
+            pa.BufferReader(content), columns=list(columns), use_threads=False, read_dictionary=_REPEATED
+        )
     except (pa.ArrowException, KeyError) as error:
         raise ArchiveDamaged(f"{file.path} cannot be read: {error}") from error
     if len(table) != file.rows:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.archive import files, manifests, rows
 from pipeline.archive.ids import halves
@@ -19,45 +16,12 @@ from pipeline.archive.manifests import DataFile, Manifest
 from pipeline.archive.place import Place
 from pipeline.archive.superseded import Superseded
 from pipeline.core.errors import ArchiveDamaged
-from pipeline.core.facts import INGESTED, TELEMETRY_INGEST
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.facts import INGESTED
+from pipeline.core.records import SourcePartition, StoredEvents
 
 _EVENTS_AT_ONCE = 10_000
-_TYPES = pa.array(INGESTED)
 _PLAIN = ["event_type", "source_offset", "source_index", "ingest_time", "body"]
 _WHOLE = [*_PLAIN, "event_id", "entity_id", "event_time", "stored_time"]
-
-
-@dataclass(frozen=True, slots=True)
-class EventColumns:
-    """Accepted messages column by column, by rising (offset, place), each once.
-
-    Parameters
-    ----------
-    offsets, places
-        Source record and place in an array record; shape (n,).
-    ingest_ms
-        The broker's time, ms since the epoch, UTC; shape (n,).
-    bodies
-        n JSON objects, as they were stored.
-    types
-        Event types, n of them.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int32]
-    ingest_ms: npt.NDArray[np.int64]
-    bodies: list[bytes]
-    types: list[str]
-
-    def __len__(self) -> int:
-        return len(self.bodies)
-
-    def events(self, begin: int = 0, end: int | None = None) -> list[StoredEvent]:
-        """Return those of some rows one by one."""
-        numbers = (column[begin:end].tolist() for column in (self.offsets, self.places, self.ingest_ms))
-        texts: tuple[list[bytes], list[str]] = (self.bodies[begin:end], self.types[begin:end])
-        return list(map(tuple.__new__, repeat(StoredEvent), zip(*numbers, *texts, strict=True)))
 
 
 class Archive:
@@ -110,16 +74,10 @@ class Archive:
 
     def events(
         self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
-    ) -> Iterator[list[StoredEvent]]:
-        """Yield the accepted messages of ``[first, end)`` like :meth:`columns`, but some thousands at a time."""
-        for columns in self.columns(cluster, source, first, end, log_since):
-            for begin in range(0, len(columns), _EVENTS_AT_ONCE):
-                yield columns.events(begin, begin + _EVENTS_AT_ONCE)
+    ) -> Iterator[StoredEvents]:
+        """Yield the accepted messages of ``[first, end)`` by rising (offset, place), each once, some thousands at a time.
 
-    def columns(
-        self, cluster: str, source: SourcePartition, first: int, end: int, log_since: dt.datetime | None = None
-    ) -> Iterator[EventColumns]:
-        """Yield the accepted messages of ``[first, end)``, those of a slice at a time: at most about 128 MB of them.
+        Those of a slice are in memory together: at most about 128 MB of them.
 
         Raises
         ------
@@ -133,14 +91,14 @@ class Archive:
         at = first
         for begin, to in self._slices(log):
             if at < min(to, end) and begin <= at:
-                yield from self._read(log, at, min(to, end))
+                yield from _pieces(self._read(log, at, min(to, end)))
                 at = to
 
     def _slices(self, log: SourceLog) -> list[tuple[int, int]]:
         found = (m for _, m in self._contents.by_source.get(log.source, ()) if m.is_slice and m.log == log)
         return sorted((m.first, m.end) for m in found)
 
-    def _read(self, log: SourceLog, first: int, end: int) -> Iterator[EventColumns]:
+    def _read(self, log: SourceLog, first: int, end: int) -> StoredEvents:
         """Read one slice, with what other manifests have of its offsets."""
         chosen = [
             (manifest, file)
@@ -148,48 +106,57 @@ class Archive:
             if manifest.cluster in {"", log.cluster}
         ]
         plain = all(manifest.is_slice and manifest.log == log for manifest, _ in chosen) and not len(self._superseded)
-        tables = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
-        if not tables:
-            return
-        table = pa.concat_tables(tables) if len(tables) > 1 else tables[0]
+        read = [self._table(log, manifest, file, plain=plain) for manifest, file in chosen]
+        if not read:
+            return StoredEvents.of(())
+        table = pa.concat_tables([each for each, _ in read])
         offsets, places = table["source_offset"].to_numpy(), table["source_index"].to_numpy()
-        wanted = (offsets >= first) & (offsets < end)
+        kinds = np.concatenate([kinds for _, kinds in read])
+        wanted = (kinds >= 0) & (offsets >= first) & (offsets < end)
         if not plain:
             wanted &= ~self._superseded.contain(halves(table["event_id"]), rows.micros(table, "stored_time"))
-        columns = _columns(table, offsets, places, np.flatnonzero(wanted), in_order=plain and len(tables) == 1)
-        if len(columns):
-            yield columns
+        return _ordered(table, offsets, places, kinds, np.flatnonzero(wanted))
 
-    def _table(self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool) -> pa.Table:
-        """Return the accepted messages in a file that are of this log."""
+    def _table(
+        self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool
+    ) -> tuple[pa.Table, npt.NDArray[np.int8]]:
+        """Return what is in a file of this log, and as what each row came in."""
         table = files.read(self._place, file, _PLAIN if plain else _WHOLE)
-        of_type = pc.is_in(table["event_type"], _TYPES)
-        if not pc.all(of_type).as_py():
-            table = table.filter(of_type)
-        if manifest.is_slice and manifest.log == log:
-            return table
-        mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
-        return rows.chosen(table, mine)
+        if not (manifest.is_slice and manifest.log == log):
+            mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
+            table = rows.chosen(table, mine)
+        return table.drop_columns(["event_type"]), _kinds(table["event_type"])
 
 
-def _columns(
+def _kinds(types: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+    """Return the number of each event type among those of accepted messages, -1 of others; shape (n,)."""
+    numbers = {event_type: number for number, event_type in enumerate(INGESTED)}
+    found = [np.empty(0, np.int8)]
+    for chunk in types.chunks:
+        of_dictionary = np.array([numbers.get(each, -1) for each in chunk.dictionary.to_pylist()], np.int8)
+        found.append(of_dictionary[chunk.indices.to_numpy()])
+    return np.concatenate(found)
+
+
+def _pieces(events: StoredEvents) -> Iterator[StoredEvents]:
+    for begin in range(0, len(events), _EVENTS_AT_ONCE):
+        yield events[begin : begin + _EVENTS_AT_ONCE]
+
+
+def _ordered(
     table: pa.Table,
     offsets: npt.NDArray[np.int64],
     places: npt.NDArray[np.int32],
+    kinds: npt.NDArray[np.int8],
     chosen: npt.NDArray[np.int64],
-    *,
-    in_order: bool,
-) -> EventColumns:
-    if not in_order:
-        chosen = chosen[np.lexsort((places[chosen], offsets[chosen]))]
+) -> StoredEvents:
+    """Return some rows by rising offset and place, each message once."""
+    chosen = chosen[np.lexsort((places[chosen], offsets[chosen]))]
     offsets, places = offsets[chosen], places[chosen]
     # Two groups that read the same topic have stored the same message twice
     first = np.r_[True, (np.diff(offsets) != 0) | (np.diff(places) != 0)][: len(chosen)]
     if not first.all():
         chosen, offsets, places = chosen[first], offsets[first], places[first]
-    if len(chosen) < len(table) or not in_order:
-        table = table.select(["ingest_time", "event_type", "body"]).take(chosen)
-    bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy().tolist()
-    is_telemetry = pc.all(pc.equal(table["event_type"], TELEMETRY_INGEST)).as_py()
-    types = [TELEMETRY_INGEST] * len(table) if is_telemetry else table["event_type"].to_pylist()
-    return EventColumns(offsets, places, rows.micros(table, "ingest_time") // 1000, bodies, types)
+    # References to the bodies are put in order: Arrow would copy the bodies themselves
+    bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy()[chosen].tolist()
+    return StoredEvents(offsets, places, (rows.micros(table, "ingest_time") // 1000)[chosen], bodies, kinds[chosen])

@@ -25,7 +25,7 @@ from pipeline.core.elements import Elements, Refusal, split
 from pipeline.core.fact_messages import Draft, FactMessage, accept
 from pipeline.core.facts import Fact
 from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message, read_stored
-from pipeline.core.records import Shape, SourceRecord, are_stored
+from pipeline.core.records import Shape, SourceRecord, are_stored, offsets_of
 from pipeline.core.source_properties import read_properties
 from pipeline.core.times import END_MS, parse_times
 
@@ -168,7 +168,6 @@ def _columns(
     messages: Sequence[Telemetry],
     known: Mapping[Shape, int],
 ) -> Columns:
-    offsets = np.array([record.offset for record in records], np.int64)
     readings = [message.readings for message in messages]
     counts = np.fromiter(map(len, readings), np.int64, len(readings))
     machine_ids = [message.machine_id for message in messages]
@@ -178,7 +177,7 @@ def _columns(
     sensors = [names.setdefault(some, some) for some in map(tuple, readings)]
     shapes = list(zip(machine_ids, factory_ids, machine_types, sensors, strict=True))
     return Columns(
-        offsets=offsets[elements.records],
+        offsets=offsets_of(records)[elements.records],
         indexes=elements.indexes,
         times_ms=parse_times([message.time for message in messages]),
         ingest_ms=ingest_ms[elements.records],

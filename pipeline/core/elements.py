@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.core.checks import Refused, check_depth, read_json
 from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.records import SourceRecord, StoredEvent, are_stored
+from pipeline.core.records import SourceRecord, StoredEvents, are_stored
 
 _BRACE = ord("{")
 _WHITESPACE = b" \t\r\n"
@@ -67,16 +67,16 @@ def split(
     return _split_each(records, rules, skip)
 
 
-def _stored(events: Sequence[StoredEvent], skip: Mapping[int, tuple[Reason, str]]) -> tuple[Elements, list[Refusal]]:
+def _stored(events: StoredEvents, skip: Mapping[int, tuple[Reason, str]]) -> tuple[Elements, list[Refusal]]:
     """Return messages that were taken apart before, at the places they had."""
-    kept = [i for i, event in enumerate(events) if event.offset not in skip] if skip else range(len(events))
+    if not skip:
+        return Elements(events.bodies, np.arange(len(events)), events.places), []
+    skipped = np.isin(events.offsets, list(skip))
     refusals = [
-        Refusal(i, event.place, *skip[event.offset], event.value)
-        for i, event in enumerate(events)
-        if event.offset in skip
+        Refusal(i, event.place, *skip[event.offset], event.value) for i, event in enumerate(events) if skipped[i]
     ]
-    bodies = [events[i].value for i in kept]
-    return Elements(bodies, np.array(kept, np.int64), np.array([events[i].place for i in kept], np.int32)), refusals
+    kept = np.flatnonzero(~skipped)
+    return Elements([events.bodies[i] for i in kept], kept, events.places[kept]), refusals
 
 
 def _split_each(

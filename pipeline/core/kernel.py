@@ -12,6 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core.banks import MEMORY
+from pipeline.core.compiling import uncounted
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
 from pipeline.core.windows import add_reading, place
@@ -141,7 +142,7 @@ def _entry_of(memory: Any, used: int, slot: int, window: int) -> tuple[int, int]
     return entry, used
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _fold_readings(
     messages: Any,
     layouts: Any,
@@ -176,7 +177,7 @@ def _fold_readings(
     return used, flagged
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def fold_messages(
     messages: Any,
     layouts: Any,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import amqp
-from pipeline.core.records import SourceRecord
+from pipeline.core.records import SourceRecord, are_stored
 from pipeline.core.times import END_MS, parse_times
 
 DEVICE_ID = "iothub-connection-device-id"
@@ -45,6 +45,8 @@ def read_properties(records: Sequence[SourceRecord]) -> SourceProperties:
 
     IoT Hub's enqueued time is preferred to the record's timestamp: it is when the message reached the cloud.
     """
+    if are_stored(records):
+        return SourceProperties(records.ingest_ms, [], records.said)
     ingest_ms = np.array([record.timestamp for record in records], np.int64)
     headers = [record.headers for record in records]
     if not any(headers):

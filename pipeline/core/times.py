@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline.core.compiling import uncounted
+
 END_MS = 7_258_118_400_000
 """2200-01-01T00:00:00Z, ms since the epoch: times are in ``[0, END_MS)``."""
 
@@ -63,7 +65,7 @@ def iso(at_ms: int) -> str:
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _parse_all(text: Bytes, ends: Bytes, instants: Bytes) -> None:
     begin = 0
     for i in range(len(ends)):
@@ -92,7 +94,7 @@ def _is_laid_out(text: Bytes) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _parse(text: Bytes) -> int:
     if not _is_laid_out(text):
         return MALFORMED_MS
@@ -109,7 +111,7 @@ def _parse(text: Bytes) -> int:
     return ((days * 24 + hour) * 60 + minute - zone) * 60_000 + ms
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _days(year: int, month: int, day: int) -> int:
     """Return days since the epoch of a date of the Gregorian calendar."""
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
@@ -124,7 +126,7 @@ def _days(year: int, month: int, day: int) -> int:
     return y * 365 + y // 4 - y // 100 + y // 400 + from_march - 719_468
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _seconds(text: Bytes, at: int) -> tuple[int, int]:
     """Return (where the zone begins, ms); ms is -1 if it is malformed."""
     if at == len(text) or text[at] != ord(":"):
@@ -146,7 +148,7 @@ def _seconds(text: Bytes, at: int) -> tuple[int, int]:
     return at, ms
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _zone_minutes(text: Bytes, at: int) -> int:
     """Return how far the zone is ahead of UTC, minutes."""
     if at == len(text):

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline.core.compiling import uncounted
+
 DELTA = np.dtype(
     [
         ("window", np.int64),
@@ -63,7 +65,7 @@ def home(slot: int, window: int, mask: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def place(places: npt.NDArray[np.int32], entries: npt.NDArray[np.void], used: int, slot: int, window: int) -> int:
     """Return the entry of (slot, window); ``used`` itself if it is new, then its place is taken."""
     mask = len(places) - 1
@@ -126,8 +128,12 @@ class WindowDeltas:
         _replace_all(self.places, self.entries, self.used)
 
     def take(self) -> npt.NDArray[np.void]:
-        """Return the entries, shape (n,) of :data:`DELTA`, and begin anew."""
-        taken = self.entries[: self.used].copy()
+        """Return the entries by slot and window, shape (n,) of :data:`DELTA`, and begin anew.
+
+        What is near in that order is near in the sink's key too, and is found there on the same pages.
+        """
+        used = self.entries[: self.used]
+        taken: npt.NDArray[np.void] = used[np.lexsort((used["window"], used["slot"]))]
         self.used = 0
         self.places.fill(-1)
         return taken

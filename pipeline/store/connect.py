@@ -26,6 +26,7 @@ def connect(
     connect_timeout_s: float = 10.0,
     lock_timeout_s: float = 0.0,
     schema: str = SCHEMA,
+    waits_for_disk: bool = True,
 ) -> Connection:
     """Open a connection that looks into a schema first and speaks UTC.
 
@@ -39,6 +40,8 @@ def connect(
         Longest wait for a lock, s; 0: for ever.
     schema
         Where tables are looked for; a plain identifier.
+    waits_for_disk
+        Whether a commit is told only when it would outlast a crash of the server.
 
     Raises
     ------
@@ -62,6 +65,8 @@ def connect(
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
         connection.execute("SET timezone TO 'UTC'")
         connection.execute(f"SET lock_timeout TO {round(lock_timeout_s * 1000)}")
+        if not waits_for_disk:
+            connection.execute("SET synchronous_commit TO off")
         connection.autocommit = autocommit
     except psycopg.Error as error:
         connection.close()

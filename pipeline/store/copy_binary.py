@@ -130,13 +130,19 @@ def _with_lengths(columns: Sequence[Fixed]) -> Varying:
     """Return neighbours as one piece that has each value's length before it."""
     n = len(columns[0].block)
     widths = [column.block.shape[1] for column in columns]
-    piece = np.empty((n, sum(widths) + 4 * len(widths)), np.uint8)
-    at = 0
-    for column, width in zip(columns, widths, strict=True):
-        piece[:, at : at + 4] = np.frombuffer(int4(width), np.uint8)
-        piece[:, at + 4 : at + 4 + width] = column.block
-        at += 4 + width
-    return Varying(piece.reshape(-1), np.arange(n, dtype=np.int64) * at, np.full(n, at, np.int64))
+    # A value is moved as one item, not byte by byte
+    fields = [
+        (f"length_{i}", ">i4") if of_length else (f"value_{i}", f"V{width}")
+        for i, width in enumerate(widths)
+        for of_length in (True, False)
+    ]
+    piece = np.empty(n, np.dtype(fields))
+    for i, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        piece[f"length_{i}"] = width
+        if width:
+            piece[f"value_{i}"] = column.block.view(f"V{width}")[:, 0]
+    size = piece.dtype.itemsize
+    return Varying(piece.view(np.uint8), np.arange(n, dtype=np.int64) * size, np.full(n, size, np.int64))
 
 
 @njit(cache=True, nogil=True)

@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.store.connect import SCHEMA
 from pipeline.store.fact_rows import IS_INGESTED
@@ -56,7 +56,7 @@ Row = tuple[int, int, int, bytes, str, bytes]
 
 def stored_events(
     connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition, first: int, end: int
-) -> Iterator[list[StoredEvent]]:
+) -> Iterator[StoredEvents]:
     """Yield what is stored of the offsets ``[first, end)``, some at a time.
 
     Rows of another cluster's topic of the same name are told by their ids; of two groups that store the same message, one
@@ -75,9 +75,9 @@ def stored_events(
             events = []
             for row in _of_seed(own, rows):
                 if row[:2] != last:
-                    events.append(StoredEvent(*row[:5]))
+                    events.append(row[:5])
                 last = row[:2]
-            yield events
+            yield StoredEvents.of(events)
 
 
 def log_since(connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition) -> dt.datetime | None:

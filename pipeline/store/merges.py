@@ -155,10 +155,13 @@ def merge(cursor: Cursor, how: Merge, incoming: Sequence[bytes]) -> None:
 def copy_in(cursor: Cursor, table: str, columns: str, blocks: Sequence[bytes]) -> None:
     """Append rows in binary COPY form to a table."""
     with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)") as copy:
-        body = memoryview(b"".join([copy_binary.HEADER, *blocks, copy_binary.TRAILER]))
-        copy.write(body[: len(body) // 2])
+        parts = [copy_binary.HEADER, *blocks, copy_binary.TRAILER]
+        middle = (len(parts) + 1) // 2
+        for part in parts[:middle]:
+            copy.write(memoryview(part))
         reached(CrashPoint.AMID_COPY)
-        copy.write(body[len(body) // 2 :])
+        for part in parts[middle:]:
+            copy.write(memoryview(part))
 
 
 _NOTE_SKIPS = """

@@ -13,7 +13,7 @@ from agents.replay_source import ChainClient
 from pipeline.broker.log_client import LogClient
 from pipeline.core.errors import BrokerUnavailable, DatabaseUnavailable, PipelineError
 from pipeline.core.marks import Evidence, LogRange, StoredMarks
-from pipeline.core.records import Record, SourcePartition, StoredEvent
+from pipeline.core.records import Record, SourcePartition, StoredEvents
 from pipeline.history import StoredHistory
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
@@ -72,12 +72,12 @@ class History:
         self.failures: list[Exception] = []
         self.open = 0
 
-    def events(self, source: SourcePartition, first: int, end: int) -> Iterator[list[StoredEvent]]:
+    def events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         self.open += 1
         try:
             for offset in range(first, end):
                 if offset % 3 == 0:
-                    yield [StoredEvent(offset, place, 0, b"stored") for place in range(2)]
+                    yield StoredEvents.of((offset, place, 0, b"stored") for place in range(2))
                 elif offset == 7 and self.failures:
                     raise self.failures.pop()
         finally:

@@ -132,7 +132,7 @@ def test_what_is_superseded_is_told_by_id_and_time_of_storing(rules, rows) -> No
 def test_columns_are_the_same_events(sliced: Plant) -> None:
     sliced.store([message(100, at=minute(70))])
     sliced.archive()
-    for columns in Archive(sliced.place).columns("local", SOURCE, 0, 41):
-        assert len(columns) == len(columns.events()) == len(columns.offsets)
-        assert [event.value for event in columns.events()] == columns.bodies
-        assert all(isinstance(event, StoredEvent) for event in columns.events())
+    for events in Archive(sliced.place).events("local", SOURCE, 0, 41):
+        assert len(events) == len(list(events)) == len(events.offsets)
+        assert [event.value for event in events] == events.bodies
+        assert [events[i] for i in range(len(events))] == list(events)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.fold import FoldRules, Marks, fold, project
-from pipeline.core.records import Record, RecordBatch, StoredEvent
+from pipeline.core.records import Record, RecordBatch, StoredEvent, StoredEvents
 from pipeline.core.spikes import SpikeDetector, SpikeRules
 from pipeline.core.state import PartitionState
 from tables import snapshots
@@ -185,7 +185,7 @@ def feed_stored(sink: MemorySink, events: list[StoredEvent], end: int, at: list[
     state = PartitionState()
     for first, last in pairwise(sorted({0, end, *(cut for cut in at if 0 < cut < end)})):
         some = [event for event in events if first <= event.offset < last]
-        sink.store(fold(state, RecordBatch(SOURCE, "owner", first, last, some), RULES, sink.marks))
+        sink.store(fold(state, RecordBatch(SOURCE, "owner", first, last, StoredEvents.of(some)), RULES, sink.marks))
         sink.merge(project(state, sink.marks.windows, last, RULES.window))
 
 
@@ -197,7 +197,7 @@ def test_a_stored_event_that_a_control_record_names_is_set_aside_as_any_record_i
     events.append(events[0]._replace(offset=8))
     skip = {7: (DeadLetterReason.FOLD_FAILED, "it failed")}
 
-    effects = fold(PartitionState(), RecordBatch(SOURCE, "owner", 7, 9, events), RULES, Marks(), skip)
+    effects = fold(PartitionState(), RecordBatch(SOURCE, "owner", 7, 9, StoredEvents.of(events)), RULES, Marks(), skip)
 
     assert [(letter.offset, letter.index) for letter in effects.dead_letters] == [(7, 0), (7, 1), (7, 2)]
     assert (effects.events.offsets.tolist(), effects.checksum) == ([8], None)

@@ -11,7 +11,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.marks import Evidence, StoredMarks, reconcile
-from pipeline.core.records import SourcePartition, StoredEvent
+from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tests.simulation.database import Database, Transaction
@@ -171,20 +171,20 @@ class SimulatedVault:
             owner, present.owner, found.effects, found.windows, snapshot, skip, found.gap, found.settle_first
         )
 
-    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[list[StoredEvent]]:
+    def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of some offsets in the present log; runs in a thread."""
         self.database.require_available()
         tables = self.database.tables
         since = tables.log_since.get(source, 0.0)
         found = [
-            StoredEvent(offset, place, written.ingest_ms, body)
+            (offset, place, written.ingest_ms, body)
             for (at, offset, place, body), written in tables.events.items()
             if at == source and first <= offset < end and written.at_s > since
         ]
         self._trace.add(self._name, "reads events", {"source": source, "first": first, "end": end, "found": len(found)})
         lost = self._odds.strike(Fault.EVENTS_NOT_READ, self._name)
         for event in sorted(found):
-            yield [event]
+            yield StoredEvents.of([event])
             if lost:
                 raise DatabaseUnavailable("the connection was lost while events were read")
 

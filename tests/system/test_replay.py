@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +16,8 @@ import pytest
 from pipeline.core.errors import SettingsError
 from pipeline.replaying import replays, stretches
 from pipeline.store.connect import connect
+from pipeline.store.migrate import migrate
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import delete_before
 
@@ -27,10 +30,11 @@ PLANT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def lived(site: Callable[..., Site], database) -> Site:
+@pytest.fixture(scope="module")
+def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
     """A site whose workers have stored everything, one of them killed on the way."""
-    at = site(partitions=6, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
+    make, database = lasting_site
+    at = make(partitions=6, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
     first = at.worker("first")
     plant = at.start(
         "plant", "simulate", "--rate=6000", "--machines=300", "--messages=40000", f"--topic={at.topics[0]}", *PLANT
@@ -126,6 +130,35 @@ def test_a_replay_that_is_killed_at_any_moment_and_resumed_gives_the_same(lived:
     assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
 
 
+@pytest.mark.timeout(300)
+def test_what_a_database_that_crashes_forgets_of_a_replay_is_replayed_again(
+    tmp_path: Path, broker_address: str, topic: Callable[..., str], own_postgres: Callable[..., Any], commands: Forks
+) -> None:
+    postgres = own_postgres()
+    migrate(postgres.dsn)
+    at = Site(tmp_path, broker_address, postgres.dsn, [topic(partitions=2)], commands=commands)
+    worker = at.worker("worker")
+    sent = ["--machines=50", "--messages=9000", f"--topic={at.topics[0]}", "--rate=20000", *PLANT]
+    assert at.start("plant", "simulate", *sent).wait(120) == 0
+    total = sum(each["log end"] for each in ends(at))
+    at.wait(lambda: at.stored() == at.merged() == total, within_s=120)
+    assert worker.stop() == 0
+
+    replay = at.start("replay", "replay", "start", "again", "--processes=1", "--rate=1500")
+    for crash in (1, 2, 3):
+        at.wait(lambda crash=crash: is_alive(at, "again") and stored_by(at, "again") > crash * 1500)
+        postgres.kill()
+        postgres.start()
+        if replay.exit_code is not None:
+            replay = at.start(f"replay-{crash}", "replay", "resume", "again")
+    if replay.wait(120):
+        assert at.run("replay", "resume", "again").returncode == 0
+
+    found = compared(at, "again")
+    assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
+    at.end()
+
+
 @pytest.fixture
 def sent(site: Callable[..., Site], database) -> Site:
     """A site with records in its topic, that no worker has read."""
@@ -182,8 +215,8 @@ def test_a_replay_that_would_begin_in_the_middle_is_refused_unless_told(sent: Si
 
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("name", ["", "Upper", "a-b", "x" * 41, 'a"; DROP SCHEMA telemetry'])
-def test_a_name_that_is_no_identifier_is_refused(sent: Site, name: str) -> None:
-    assert sent.run("replay", "start", name).returncode == 2
+def test_a_name_that_is_no_identifier_is_refused(site: Callable[..., Site], name: str) -> None:
+    assert site().run("replay", "start", name).returncode == 2
 
 
 @pytest.mark.timeout(100)

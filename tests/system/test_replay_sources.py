@@ -6,8 +6,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import psycopg
 import pytest
 
 from pipeline.core.records import SourcePartition
-from tests.forks import Forks
-from tests.system.processes import Site, sites
+from tests.system.processes import Site
 from tests.system.producing import delete_before
 from tests.system.test_replay import PLANT, compared, ends, is_alive, listed, stored_by
 
@@ -46,17 +44,9 @@ def live(make: Callable[..., Site], database: Any) -> Site:
 
 
 @pytest.fixture(scope="module")
-def lived(
-    tmp_path_factory: pytest.TempPathFactory,
-    broker_address: str,
-    new_database: Callable[[], AbstractContextManager[Any]],
-    topic: Callable[..., str],
-    commands: Forks,
-) -> Iterator[Site]:
+def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
     """The site of those tests that change neither its log nor its tables."""
-    folder = tmp_path_factory.mktemp("lived")
-    with new_database() as database, sites(folder, broker_address, database.dsn, topic, commands) as make:
-        yield live(make, database)
+    return live(*lasting_site)
 
 
 def started(at: Site, name: str, *options: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
@@ -12,11 +13,11 @@ from pipeline.core.errors import NotOwner
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.fold import Marks, fold, project
 from pipeline.core.marks import Gap, GapReason
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvents
 from pipeline.core.state import PartitionState
 from pipeline.store.takeover import Acquired
 from tables import snapshots
-from tables.loading import load
+from tables.loading import batches, load
 from tests.core.sinks import SOURCE, MemorySink, record
 from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, facts, garbage
 
@@ -52,12 +53,12 @@ def snapshot_at(records: list[Record], offset: int) -> bytes:
     return snapshots.encode(state.to_arrays())[0]
 
 
-def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> Iterator[list[StoredEvent]]:
+def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> Iterator[StoredEvents]:
     stored = {place: (body, TELEMETRY_INGEST) for place, (_, body) in sink.events.items()}
     stored |= {place: (fact.body, fact.event_type) for place, fact in sink.facts.items()}
     for (offset, place), (body, event_type) in sorted(stored.items()):
         if first <= offset < end:
-            yield [StoredEvent(offset, place, records[offset].timestamp, body, event_type)]
+            yield StoredEvents.of([(offset, place, records[offset].timestamp, body, event_type)])
 
 
 @given(streams, st.data())
@@ -136,7 +137,7 @@ def test_a_lost_log_is_settled_with_all_that_is_stored_of_it(records: list[Recor
 
 
 def test_a_partition_that_nobody_had_before_is_not_looked_for() -> None:
-    def stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+    def stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
         raise AssertionError("looked for")
 
     taken = Acquired("new", None, 7, 7, None, {})
@@ -153,7 +154,7 @@ def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
             Acquired("new", "old", 9, 9, None, {}),
             9,
             RULES,
-            lambda *_: [[StoredEvent(n, 0, BASE_MS, b"{}")] for n in range(5)],
+            lambda *_: [StoredEvents.of([(n, 0, BASE_MS, b"{}")]) for n in range(5)],
             lambda: next(wanted),
         )
 
@@ -161,7 +162,7 @@ def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
 def test_nothing_is_looked_for_that_nobody_can_have_stored() -> None:
     asked = []
 
-    def stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+    def stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
         asked.append((first, end))
         return []
 
@@ -173,3 +174,25 @@ def test_nothing_is_looked_for_that_nobody_can_have_stored() -> None:
 
     assert (loaded.position, behind.position) == (70, 70)
     assert asked == [(0, 40)]
+
+
+@given(st.lists(st.integers(1, 3), max_size=30), st.lists(st.integers(0, 60), max_size=6), st.integers(1, 7))
+def test_batches_are_long_enough_and_hold_all_of_an_offset_however_the_events_come(
+    places: list[int], cuts: list[int], most: int
+) -> None:
+    events = StoredEvents.of((offset, place, 0, b"{}") for offset, count in enumerate(places) for place in range(count))
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(events)), len(events)]
+
+    found = list(batches([events[begin:end] for begin, end in pairwise(bounds)], most))
+
+    assert [event for batch in found for event in batch] == list(events)
+    assert all(batch[-1].offset < after[0].offset for batch, after in pairwise(found))
+    # Without the last offset none would be full
+    assert all(sum(batch.offsets < batch[-1].offset) < most <= len(batch) for batch in found[:-1])
+    assert all(len(batch) < most + 3 for batch in found)
+
+
+def test_a_batch_ends_at_a_megabyte_of_bodies() -> None:
+    events = StoredEvents.of((offset, 0, 0, bytes(300_000)) for offset in range(9))
+
+    assert [len(batch) for batch in batches([events[:2], events[2:]])] == [4, 4, 1]

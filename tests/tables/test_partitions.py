@@ -12,7 +12,7 @@ import pytest
 from pipeline.core.errors import NotOwner, StaleEvidence
 from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence, LogRange
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvents
 from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 
@@ -20,7 +20,7 @@ SOURCE = SourcePartition("t", 0)
 LOG = Evidence(None, LogRange(0, 1000))
 
 
-def nothing_stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+def nothing_stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
     return []
 
 
@@ -266,7 +266,7 @@ async def test_large_bodies_count_as_many_rows(partitions, marks) -> None:
 async def test_a_lost_log_is_left_behind_when_its_windows_are_merged(marks) -> None:
     """Its events are stored to 10, its windows merged to 0: the sink gets them, then the log is asked about again."""
     source, stored_batch = SOURCE, batch("", 0, 10)
-    events = [StoredEvent(r.offset, 0, r.timestamp, r.value) for r in stored_batch.records]
+    events = StoredEvents.of((r.offset, 0, r.timestamp, r.value) for r in stored_batch.records)
     taken = Acquired("mine", "old", 10, 0, None, {}, settle_first=True)
     partitions = Partitions(lambda *_: taken, lambda *_: [events], FoldRules())
     acquiring = asyncio.create_task(partitions.acquire(source, LOG))
@@ -290,7 +290,7 @@ async def test_a_state_that_was_still_being_folded_again_is_not_kept_when_its_lo
     """It stands at 4, the marks at 10, and nobody can give it what is between but the stored events."""
     lost = Acquired("first", "old", 10, 0, None, {})
     answers = iter([lost, replace(lost, owner="second", previous_owner="first", settle_first=True)])
-    events = [StoredEvent(r.offset, 0, r.timestamp, r.value) for r in batch("", 0, 10).records]
+    events = StoredEvents.of((r.offset, 0, r.timestamp, r.value) for r in batch("", 0, 10).records)
     partitions = Partitions(lambda *_: next(answers), lambda *_: [events], FoldRules())
     owner, _ = await partitions.acquire(SOURCE, LOG)
     partitions.fold(batch(owner, 0, 4))
