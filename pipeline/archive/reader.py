@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.archive import files, manifests, rows
 from pipeline.archive.ids import halves
@@ -21,7 +20,6 @@ from pipeline.core.facts import INGESTED
 from pipeline.core.records import SourcePartition, StoredEvents
 
 _EVENTS_AT_ONCE = 10_000
-_TYPES = pa.array(INGESTED)
 _PLAIN = ["event_type", "source_offset", "source_index", "ingest_time", "body"]
 _WHOLE = [*_PLAIN, "event_id", "entity_id", "event_time", "stored_time"]
 
@@ -113,28 +111,30 @@ class Archive:
             return StoredEvents.of(())
         table = pa.concat_tables([each for each, _ in read])
         offsets, places = table["source_offset"].to_numpy(), table["source_index"].to_numpy()
-        wanted = np.concatenate([messages for _, messages in read]) & (offsets >= first) & (offsets < end)
+        kinds = np.concatenate([kinds for _, kinds in read])
+        wanted = (kinds >= 0) & (offsets >= first) & (offsets < end)
         if not plain:
             wanted &= ~self._superseded.contain(halves(table["event_id"]), rows.micros(table, "stored_time"))
-        return _ordered(table, offsets, places, np.flatnonzero(wanted))
+        return _ordered(table, offsets, places, kinds, np.flatnonzero(wanted))
 
     def _table(
         self, log: SourceLog, manifest: Manifest, file: DataFile, *, plain: bool
-    ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
-        """Return what is in a file of this log, and which rows of that are accepted messages."""
+    ) -> tuple[pa.Table, npt.NDArray[np.int8]]:
+        """Return what is in a file of this log, and as what each row came in."""
         table = files.read(self._place, file, _PLAIN if plain else _WHOLE)
         if not (manifest.is_slice and manifest.log == log):
             mine = rows.are_of(table, log.cluster, log.source) & (rows.micros(table, "stored_time") >= log.since_us)
             table = rows.chosen(table, mine)
-        return table, _are_messages(table["event_type"])
+        return table.drop_columns(["event_type"]), _kinds(table["event_type"])
 
 
-def _are_messages(types: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """Return which of some event types are those of accepted messages, shape (n,)."""
-    found = [np.empty(0, np.bool_)]
+def _kinds(types: pa.ChunkedArray) -> npt.NDArray[np.int8]:
+    """Return the number of each event type among those of accepted messages, -1 of others; shape (n,)."""
+    numbers = {event_type: number for number, event_type in enumerate(INGESTED)}
+    found = [np.empty(0, np.int8)]
     for chunk in types.chunks:
-        is_type = pc.is_in(chunk.dictionary, _TYPES).to_numpy(zero_copy_only=False)
-        found.append(is_type[chunk.indices.to_numpy()])
+        of_dictionary = np.array([numbers.get(each, -1) for each in chunk.dictionary.to_pylist()], np.int8)
+        found.append(of_dictionary[chunk.indices.to_numpy()])
     return np.concatenate(found)
 
 
@@ -144,7 +144,11 @@ def _pieces(events: StoredEvents) -> Iterator[StoredEvents]:
 
 
 def _ordered(
-    table: pa.Table, offsets: npt.NDArray[np.int64], places: npt.NDArray[np.int32], chosen: npt.NDArray[np.int64]
+    table: pa.Table,
+    offsets: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int32],
+    kinds: npt.NDArray[np.int8],
+    chosen: npt.NDArray[np.int64],
 ) -> StoredEvents:
     """Return some rows by rising offset and place, each message once."""
     chosen = chosen[np.lexsort((places[chosen], offsets[chosen]))]
@@ -155,12 +159,4 @@ def _ordered(
         chosen, offsets, places = chosen[first], offsets[first], places[first]
     # References to the bodies are put in order: Arrow would copy the bodies themselves
     bodies: list[bytes] = table["body"].cast(pa.binary()).to_numpy()[chosen].tolist()
-    ingest_ms = (rows.micros(table, "ingest_time") // 1000)[chosen]
-    return StoredEvents(offsets, places, ingest_ms, bodies, _types(table["event_type"], chosen))
-
-
-def _types(types: pa.ChunkedArray, chosen: npt.NDArray[np.int64]) -> list[str]:
-    """Return the event types of some rows."""
-    named = [np.array(chunk.dictionary.to_pylist(), object)[chunk.indices.to_numpy()] for chunk in types.chunks]
-    found: list[str] = np.concatenate([np.empty(0, object), *named])[chosen].tolist()
-    return found
+    return StoredEvents(offsets, places, (rows.micros(table, "ingest_time") // 1000)[chosen], bodies, kinds[chosen])

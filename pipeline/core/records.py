@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, TypeGuard, overload
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.facts import MESSAGE_TYPES, TELEMETRY_INGEST
+from pipeline.core.facts import INGESTED, MESSAGE_TYPES, TELEMETRY_INGEST
 
 
 class SourcePartition(NamedTuple):
@@ -95,9 +95,8 @@ class StoredEvent(NamedTuple):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Not stored, but for what they had to say about the type of a fact."""
-        said = MESSAGE_TYPES.get(self.event_type)
-        return () if said is None else (("type", said.encode()),)
+        """Not stored."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +111,8 @@ class StoredEvents(Sequence[StoredEvent]):
         The broker's time, ms since the epoch, UTC; shape (n,).
     bodies
         n JSON objects.
-    types
-        n event types: as what they were stored.
+    kinds
+        As what each was stored: its place in :data:`pipeline.core.facts.INGESTED`; shape (n,).
 
     Examples
     --------
@@ -126,14 +125,14 @@ class StoredEvents(Sequence[StoredEvent]):
     places: npt.NDArray[np.int32]
     ingest_ms: npt.NDArray[np.int64]
     bodies: list[bytes]
-    types: list[str]
+    kinds: npt.NDArray[np.int8]
 
     @classmethod
-    def of(cls, events: Iterable[StoredEvent]) -> StoredEvents:
-        """Return events that came one by one."""
-        columns = list(zip(*events, strict=True)) or [()] * 5
+    def of(cls, events: Iterable[tuple[int, int, int, bytes] | tuple[int, int, int, bytes, str]]) -> StoredEvents:
+        """Return events that came one by one, each as :class:`StoredEvent` has it."""
+        columns = list(zip(*(StoredEvent(*each) for each in events), strict=True)) or [(), (), (), (), ()]
         numbers = np.array(columns[0], np.int64), np.array(columns[1], np.int32), np.array(columns[2], np.int64)
-        return cls(*numbers, list(columns[3]), list(columns[4]))
+        return cls(*numbers, list(columns[3]), np.array([INGESTED.index(each) for each in columns[4]], np.int8))
 
     @classmethod
     def joined(cls, some: Sequence[StoredEvents]) -> StoredEvents:
@@ -145,7 +144,7 @@ class StoredEvents(Sequence[StoredEvent]):
             np.concatenate([each.places for each in some]),
             np.concatenate([each.ingest_ms for each in some]),
             list(chain.from_iterable(each.bodies for each in some)),
-            list(chain.from_iterable(each.types for each in some)),
+            np.concatenate([each.kinds for each in some]),
         )
 
     def __len__(self) -> int:
@@ -160,13 +159,22 @@ class StoredEvents(Sequence[StoredEvent]):
     def __getitem__(self, at: int | slice) -> StoredEvent | StoredEvents:
         if isinstance(at, slice):
             numbers = self.offsets[at], self.places[at], self.ingest_ms[at]
-            return StoredEvents(*numbers, self.bodies[at], self.types[at])
+            return StoredEvents(*numbers, self.bodies[at], self.kinds[at])
         place = int(self.offsets[at]), int(self.places[at]), int(self.ingest_ms[at])
-        return StoredEvent(*place, self.bodies[at], self.types[at])
+        return StoredEvent(*place, self.bodies[at], INGESTED[self.kinds[at]])
 
     def __iter__(self) -> Iterator[StoredEvent]:
         numbers = (column.tolist() for column in (self.offsets, self.places, self.ingest_ms))
-        return map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies, self.types, strict=True))
+        types = map(INGESTED.__getitem__, self.kinds.tolist())
+        return map(tuple.__new__, repeat(StoredEvent), zip(*numbers, self.bodies, types, strict=True))
+
+    @property
+    def said(self) -> list[str | None]:
+        """What their headers had to say about their type, as far as it follows from what they were stored as."""
+        if not self.kinds.any():
+            return []
+        types = [MESSAGE_TYPES.get(each) for each in INGESTED]
+        return [types[kind] for kind in self.kinds.tolist()]
 
 
 def are_stored(records: Sequence[SourceRecord]) -> TypeGuard[StoredEvents]:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import amqp
-from pipeline.core.facts import MESSAGE_TYPES, TELEMETRY_INGEST
 from pipeline.core.records import SourceRecord, are_stored
 from pipeline.core.times import END_MS, parse_times
 
@@ -47,8 +46,7 @@ def read_properties(records: Sequence[SourceRecord]) -> SourceProperties:
     IoT Hub's enqueued time is preferred to the record's timestamp: it is when the message reached the cloud.
     """
     if are_stored(records):
-        said = set(records.types) != {TELEMETRY_INGEST}
-        return SourceProperties(records.ingest_ms, [], list(map(MESSAGE_TYPES.get, records.types)) if said else [])
+        return SourceProperties(records.ingest_ms, [], records.said)
     ingest_ms = np.array([record.timestamp for record in records], np.int64)
     headers = [record.headers for record in records]
     if not any(headers):

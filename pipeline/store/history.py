@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from pipeline.core.records import SourcePartition, StoredEvent, StoredEvents
+from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.store.connect import SCHEMA
 from pipeline.store.fact_rows import IS_INGESTED
@@ -75,7 +75,7 @@ def stored_events(
             events = []
             for row in _of_seed(own, rows):
                 if row[:2] != last:
-                    events.append(StoredEvent(*row[:5]))
+                    events.append(row[:5])
                 last = row[:2]
             yield StoredEvents.of(events)
 

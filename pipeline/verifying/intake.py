@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.codec import CodecRules, decode
 from pipeline.core.facts import TELEMETRY_INGEST
-from pipeline.core.records import Shape, SourcePartition, StoredEvent, StoredEvents
+from pipeline.core.records import Shape, SourcePartition, StoredEvents
 from pipeline.core.times import END_MS
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.blocks import Names, whole
@@ -85,9 +85,7 @@ class Intake:
     def _read_bodies(self, rows: Array, ingest_ms: Array, bodies: list[Any], types: list[str]) -> tuple[Array, Array]:
         """Fill in what bodies say; return all readings, and how many each message has: shape (n,)."""
         each = zip(ingest_ms.tolist(), bodies, types, strict=True)
-        records = StoredEvents.of(
-            StoredEvent(n, 0, at, body, event_type) for n, (at, body, event_type) in enumerate(each)
-        )
+        records = StoredEvents.of((n, 0, at, body, event_type) for n, (at, body, event_type) in enumerate(each))
         said, _ = decode(records, _RULES, {}, self._layouts)
         machines, shapes = self._known(said.shapes, said.numbers)
         counts = np.zeros(len(rows), np.int64)

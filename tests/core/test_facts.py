@@ -15,7 +15,7 @@ from pipeline.core.facts import (
     QualityReport,
 )
 from pipeline.core.messages import PUMP_SENSORS
-from pipeline.core.records import Record, StoredEvent, StoredEvents
+from pipeline.core.records import Record, StoredEvents
 from tests.core.raw_messages import LAB, NOW_MS, RULES, canonical, maintenance, pump, quality, raw, read, refused
 
 TIME_KEYS = ("period_start", "period_end")
@@ -223,7 +223,7 @@ def test_what_is_stored_is_read_again_without_its_headers(message: Any) -> None:
     live, _ = decode([Record(4, NOW_MS, body, headers=[("type", message()["type"].encode())])], RULES, {})
     event_type = live.facts[0].event_type if live.facts else INGESTED[0]
 
-    again, letters = decode(StoredEvents.of([StoredEvent(4, 0, NOW_MS, body, event_type)]), RULES, {})
+    again, letters = decode(StoredEvents.of([(4, 0, NOW_MS, body, event_type)]), RULES, {})
 
     assert letters == []
     assert (again.facts, again.shapes, again.values.tolist()) == (live.facts, live.shapes, live.values.tolist())
@@ -233,7 +233,7 @@ def test_a_canonical_pump_is_read_again_without_its_headers() -> None:
     body = raw(canonical(type=..., machine_type=...))
     live, _ = decode([Record(4, NOW_MS, body, headers=[("type", b"pump")])], RULES, {})
 
-    again, letters = decode(StoredEvents.of([StoredEvent(4, 0, NOW_MS, body)]), RULES, {})
+    again, letters = decode(StoredEvents.of([(4, 0, NOW_MS, body)]), RULES, {})
 
     assert (letters, again.shapes) == ([], live.shapes)
     assert again.machine_types == ["hvac_pump"]

@@ -58,7 +58,7 @@ def stored_in(sink: MemorySink, records: list[Record], first: int, end: int) -> 
     stored |= {place: (fact.body, fact.event_type) for place, fact in sink.facts.items()}
     for (offset, place), (body, event_type) in sorted(stored.items()):
         if first <= offset < end:
-            yield StoredEvents.of([StoredEvent(offset, place, records[offset].timestamp, body, event_type)])
+            yield StoredEvents.of([(offset, place, records[offset].timestamp, body, event_type)])
 
 
 @given(streams, st.data())
