@@ -19,6 +19,7 @@ def fold_rules(settings: Settings) -> FoldRules:
         watermark_delay_ms=settings.windows.watermark_delay_ms,
         allowed_lateness_ms=settings.windows.allowed_lateness_ms,
         cycle_gap_ms=settings.windows.cycle_gap_ms,
+        silence_ms=settings.silence.after_ms,
         quarantine_unknown=settings.ingest.unknown_devices == "quarantine",
     )
 

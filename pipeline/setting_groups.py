@@ -189,6 +189,14 @@ class Spikes(Group):
     warm_up: int = Field(30, ge=2, le=1_000_000, description="Readings learned before the first is scored")
 
 
+class Silence(Group):
+    """Devices from which nothing comes."""
+
+    after_ms: int = Field(
+        45_000, ge=0, le=10**9, description="Event time without a message after which a machine is silent, ms; 0: never"
+    )
+
+
 class Oee(Group):
     """Effectiveness and yields."""
 

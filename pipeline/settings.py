@@ -28,6 +28,7 @@ from pipeline.setting_groups import (
     Outbox,
     Postgres,
     Retention,
+    Silence,
     Site,
     Spikes,
     Watchdog,
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     ingest: Ingest = Ingest()
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
+    silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()
     watchdog: Watchdog = Watchdog()

@@ -28,9 +28,10 @@ MACHINE_COUNTS = np.dtype(
         ("very_late", np.int64),
         ("unverified", np.int64),
         ("missing", np.int64),
+        ("silences", np.int64),
     ]
 )
-"""What a machine did since the last merge into the sink."""
+"""What a machine did since the last merge into the sink; ``silences``: how often it fell silent."""
 
 SENT = np.dtype([("seq", np.int64), ("time_ms", np.int64)])
 """One remembered message of a device."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.aggregates import CycleRows, FactoryRows
+from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
@@ -65,37 +66,6 @@ NO_EVENTS = Events(
     np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), [], [], []
 )
 """What a batch without an accepted message has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """One reading that was not expected.
-
-    Parameters
-    ----------
-    offset, index
-        Source position of the message, and its place in an array record.
-    sensor, kind
-        Which sensor; ``spike`` or ``dip``.
-    machine_id, factory_id
-        Whose it is.
-    time_ms, ingest_ms
-        Event time and the broker's time, ms since the epoch, UTC.
-    value, expected, score
-        What was observed, what the model expected before it saw it, and how unlike they are (standard deviations, ≥ 0).
-    """
-
-    offset: int
-    index: int
-    sensor: str
-    kind: str
-    machine_id: str
-    factory_id: str
-    time_ms: int
-    ingest_ms: int
-    value: float
-    expected: float
-    score: float
 
 
 @dataclass(frozen=True)
@@ -211,6 +181,8 @@ class MachineRow:
         The line that it belonged to when it sent its newest message; empty: nobody has said.
     readings
         Last value of every sensor.
+    is_silent
+        Whether nothing came for so long that it was found silent.
     last_seen_ms, last_offset
         Event time (ms since the epoch, UTC) and offset of its newest message.
     messages, duplicates, late, very_late, unverified, missing
@@ -224,6 +196,7 @@ class MachineRow:
     machine_type: str
     line_id: str
     readings: dict[str, float]
+    is_silent: bool
     last_seen_ms: int
     last_offset: int
     messages: int

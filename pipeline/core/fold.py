@@ -9,20 +9,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.admission import Senders, refused_machines
+from pipeline.core.anomalies import Anomaly
 from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
-from pipeline.core.effects import Anomaly, Effects, Events, Projections
+from pipeline.core.effects import Effects, Events, Projections
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
 from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, window_rows
 from pipeline.core.records import RecordBatch, are_stored
+from pipeline.core.silence import SILENT
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
@@ -45,6 +48,8 @@ class FoldRules:
         How much later they still are merely late, ms; ≥ 0. Later yet they are merged too, and counted as very late.
     cycle_gap_ms
         Longest time between two messages of one operating cycle, ms; ≥ 0.
+    silence_ms
+        How long nothing may come from a machine before it is silent, ms of event time; 0: for ever.
     quarantine_unknown
         Whether machines that nobody knows are refused, in factories without a policy of their own.
     """
@@ -55,6 +60,7 @@ class FoldRules:
     watermark_delay_ms: int = 10_000
     allowed_lateness_ms: int = 7_200_000
     cycle_gap_ms: int = 30_000
+    silence_ms: int = 0
     quarantine_unknown: bool = False
 
     def numbers(self) -> Rules:
@@ -65,6 +71,7 @@ class FoldRules:
             self.watermark_delay_ms,
             self.allowed_lateness_ms,
             self.cycle_gap_ms,
+            self.silence_ms,
             spikes.threshold,
             spikes.fading,
             float(spikes.warm_up),
@@ -127,7 +134,7 @@ def fold(
             columns.factory_ids,
             columns.bodies,
         ).where(fresh),
-        anomalies=_anomalies(state, columns, found[fresh[found["message"]]]),
+        anomalies=_anomalies(state, columns, found, fresh, rules),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
         facts=[fact for fact in facts if fact.offset >= marks.effects],
         new_machines=[each for each in first_messages(columns, strangers) if each.offset >= marks.effects],
@@ -173,7 +180,42 @@ def _fold_columns(
     return kept, found[:flagged]
 
 
-def _anomalies(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
+def _anomalies(
+    state: PartitionState,
+    columns: Columns,
+    found: npt.NDArray[np.void],
+    fresh: npt.NDArray[np.bool_],
+    rules: FoldRules,
+) -> list[Anomaly]:
+    silent = state.silence.take()
+    odd = _odd_readings(state, columns, found[fresh[found["message"]]])
+    both = odd + _silent_machines(state, columns, silent[fresh[silent["message"]]], rules)
+    return sorted(both, key=attrgetter("offset", "index")) if len(silent) else odd
+
+
+def _silent_machines(
+    state: PartitionState, columns: Columns, silent: npt.NDArray[np.void], rules: FoldRules
+) -> list[Anomaly]:
+    return [
+        Anomaly(
+            offset=int(columns.offsets[message]),
+            index=int(columns.indexes[message]),
+            sensor="",
+            kind=SILENT,
+            machine_id=state.machine_ids[row],
+            factory_id=state.factory_of(row, layout),
+            time_ms=int(columns.times_ms[message]),
+            ingest_ms=int(columns.ingest_ms[message]),
+            value=silence_ms / 1000,
+            expected=rules.silence_ms / 1000,
+            score=silence_ms / rules.silence_ms,
+        )
+        for message, row, layout, silence_ms in silent.tolist()
+        if state.registry.is_expected(state.machine_ids[row])
+    ]
+
+
+def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
     return [
         Anomaly(
             offset=int(columns.offsets[message]),

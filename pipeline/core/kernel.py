@@ -15,6 +15,7 @@ from pipeline.core.banks import MEMORY
 from pipeline.core.compiling import uncounted
 from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.sequences import take_number
+from pipeline.core.silence import SilenceMemory, hear, look
 from pipeline.core.spikes import spike_learn, spike_score
 from pipeline.core.watermark import advance
 from pipeline.core.windows import add_reading, place
@@ -61,6 +62,7 @@ class Memory(NamedTuple):
     entries: Array
     places: Array
     cycles: CycleMemory
+    silence: SilenceMemory
     machines_used: int
 
 
@@ -71,6 +73,7 @@ class Rules(NamedTuple):
     delay_ms: int
     allowed_lateness_ms: int
     cycle_gap_ms: int
+    silence_ms: int
     threshold: float
     fading: float
     warm_up: float
@@ -237,10 +240,21 @@ def fold_messages(
             counts.very_late += very_late
             counts.unverified += unverified
             counts.missing += missing
+        hear(memory.silence.heard[row], time_ms, messages.ingest_ms[i], watermark_ms)
         is_open = take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
         used, flagged = _fold_readings(
             messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found
         )
         watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], rules.delay_ms)
         sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
+        look(
+            memory.silence,
+            memory.machines,
+            memory.counts,
+            memory.machines_used,
+            watermark_ms,
+            rules.silence_ms,
+            i,
+            counted,
+        )
     return watermark_ms, used, flagged

@@ -17,7 +17,7 @@ from pipeline.core.windows import FACTORY_MS
 def machine_rows(state: PartitionState) -> list[MachineRow]:
     """Return what changed about machines."""
     counts = state.counts.rows[: state.counts.used]
-    changed = (counts["messages"] > 0) | (counts["duplicates"] > 0)
+    changed = (counts["messages"] > 0) | (counts["duplicates"] > 0) | (counts["silences"] > 0)
     readings: dict[int, dict[str, float]] = {row: {} for row in np.flatnonzero(changed).tolist()}
     sensors = state.sensors.rows[: state.sensors.used]
     for slot in np.flatnonzero(changed[sensors["machine"]] & (sensors["known"] == 1)).tolist():
@@ -29,6 +29,7 @@ def machine_rows(state: PartitionState) -> list[MachineRow]:
             machine_type=state.machine_types[row],
             line_id=state.line_ids[row],
             readings=last,
+            is_silent=state.silence.is_silent(row),
             last_seen_ms=int(state.machines.rows["last_seen_ms"][row]),
             last_offset=int(state.machines.rows["last_offset"][row]),
             messages=int(counts["messages"][row]),

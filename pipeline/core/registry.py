@@ -102,6 +102,11 @@ class Registry:
         found = self.find("machine", machine_id)
         return found is not None and not found.removed
 
+    def is_expected(self, machine_id: str) -> bool:
+        """Return whether a machine that sent something before ought to go on: it is neither disabled nor removed."""
+        found = self.find("machine", machine_id)
+        return machine_id not in self.disabled and (found is None or not found.removed)
+
     def line_of(self, machine_id: str) -> str:
         """Return the line that a machine belongs to; empty: nobody has said."""
         found = self.find("machine", machine_id)

@@ -14,13 +14,14 @@ from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
 from pipeline.core.sequences import SEQUENCE
+from pipeline.core.silence import Silence
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
 STATE_VERSION = 3
 """Version of the plain arrays; one that this program does not know is not loaded but folded anew.
 
-Version 1 has no registry, version 2 no sequences: those begin with the first message after it.
+Version 1 has no registry, version 2 no sequences, which begin with the first message after it, and nobody is silent there.
 """
 
 _SHAPES_PER_MACHINE = 8
@@ -51,6 +52,7 @@ class PartitionState:
         self.merged_ms = banks.Bank(np.dtype(np.int64))
         self.deltas = WindowDeltas()
         self.cycles = Cycles()
+        self.silence = Silence()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._lines_seen = 0
@@ -102,6 +104,7 @@ class PartitionState:
         self.sent.append()
         self.sequences.append()
         self.cycles.add_machine()
+        self.silence.add_machine()
         self.machines.rows[row]["last_offset"] = -1
         self.machines.rows[row]["layout"] = -1
         self._machine_rows[machine_id] = row
@@ -145,6 +148,10 @@ class PartitionState:
             self.sensor_names.append(name)
         return slot
 
+    def factory_of(self, row: int, layout: int) -> str:
+        """Return the factory of a machine whose newest message had a layout; -1: it is not known any more."""
+        return self._shapes[layout][1] if layout >= 0 else self.factory_ids[row]
+
     def settle_names(self) -> None:
         """Take factory and type of every machine from its newest message."""
         layouts = self.machines.rows["layout"][: self.machines.used]
@@ -174,6 +181,7 @@ class PartitionState:
             self.deltas.entries,
             self.deltas.places,
             self.cycles.memory(messages, readings),
+            self.silence.memory(messages),
             self.machines.used,
         )
 
@@ -203,6 +211,7 @@ class PartitionState:
             "sequences": self.sequences.copy(),
             "sensors": self.sensors.copy(),
             **self.cycles.to_arrays(),
+            **self.silence.to_arrays(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -232,6 +241,7 @@ class PartitionState:
         state.sequences.load(arrays.get("sequences", np.zeros(state.machines.used, SEQUENCE)))
         state.sensors.load(arrays["sensors"])
         state.cycles.load(arrays)
+        state.silence.load(arrays, arrays["machines"]["last_seen_ms"])
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

@@ -171,7 +171,7 @@ TABLES = (
         "machine_state",
         ("machine_id",),
         ("factory_id", "machine_type", "line_id", "readings", "last_seen", "last_offset", "messages", "duplicates", "late",
-         "very_late", "unverified", "missing"),
+         "very_late", "unverified", "missing", "silent"),
         (),
         "r.source_id = c.source_id",
         "c.is_counted AND c.is_even",

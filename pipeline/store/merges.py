@@ -98,7 +98,8 @@ MACHINE_STATE = Merge(
                     ELSE excluded.readings || old.readings END,
     updated_at = clock_timestamp(), """
     + _replace_by(
-        "excluded.last_seen >= old.last_seen", "factory_id, machine_type, line_id, last_seen, last_offset, source_id"
+        "excluded.last_seen >= old.last_seen",
+        "factory_id, machine_type, line_id, last_seen, last_offset, source_id, silent",
     ),
 )
 

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from pipeline.core.anomalies import Anomaly
 from pipeline.core.dead_letters import DeadLetter
-from pipeline.core.effects import Anomaly, Events, MachineRow, WindowRows
+from pipeline.core.effects import Events, MachineRow, WindowRows
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
-from pipeline.core.spikes import DETECTOR, DETECTOR_VERSION
 from pipeline.core.times import iso
 from pipeline.core.windows import BASE_MS
 from pipeline.store import copy_binary as copy
@@ -37,7 +37,7 @@ ANOMALY = (
 )
 MACHINE_STATE = (
     "machine_id, factory_id, machine_type, line_id, readings, last_seen, last_offset, source_id, messages, duplicates, late,"
-    " very_late, unverified, missing"
+    " very_late, unverified, missing, silent"
 )
 OUTBOX = (
     "cluster, consumer_group, source_topic, source_partition, source_offset, source_index, ordinal, id, target_topic,"
@@ -95,7 +95,7 @@ class AnomalyRows:
         self._indexes = np.array([a.index for a in anomalies], np.int32)
         self._times_ms = np.array([a.time_ms for a in anomalies], np.int64)
         cluster = subscriber.cluster
-        own = np.array([seed(cluster, source, f"{a.sensor}\0{a.kind}") for a in anomalies], np.uint64)
+        own = np.array([seed(cluster, source, a.identity) for a in anomalies], np.uint64)
         messages = np.array([seed(cluster, source)], np.uint64)
         place = (self._times_ms, self._offsets, self._indexes)
         self._ids = event_ids(own, *place)
@@ -109,7 +109,7 @@ class AnomalyRows:
         return copy.rows(
             [
                 self._event_id,
-                copy.texts([_event_type(a) for a in anomalies]),
+                copy.texts([a.event_type for a in anomalies]),
                 copy.constant(b"machine", n),
                 self._message_id,
                 copy.timestamps(self._times_ms),
@@ -142,8 +142,8 @@ class AnomalyRows:
                 copy.fixed(np.array([a.value for a in anomalies]), ">f8"),
                 copy.fixed(np.array([a.expected for a in anomalies]), ">f8"),
                 copy.fixed(np.array([a.score for a in anomalies]), ">f8"),
-                copy.constant(DETECTOR.encode(), n),
-                copy.constant(copy.int4(DETECTOR_VERSION), n),
+                copy.texts([a.detector[0] for a in anomalies]),
+                copy.fixed(np.array([a.detector[1] for a in anomalies]), ">i4"),
                 copy.constant(self._subscriber.worker.encode(), n),
                 self._event_id,
                 self._message_id,
@@ -190,10 +190,6 @@ def _texts(ids: Uuids) -> list[str]:
     return [str(uuid.UUID(int=high << 64 | low)) for high, low in zip(ids.high.tolist(), ids.low.tolist(), strict=True)]
 
 
-def _event_type(anomaly: Anomaly) -> str:
-    return f"{anomaly.sensor.replace('_', ' ').title()} Anomaly"
-
-
 def _measured(anomaly: Anomaly) -> dict[str, Any]:
     return {
         "sensor": anomaly.sensor,
@@ -201,15 +197,15 @@ def _measured(anomaly: Anomaly) -> dict[str, Any]:
         "value": anomaly.value,
         "expected": anomaly.expected,
         "score": anomaly.score,
-        "detector": DETECTOR,
-        "detector_version": DETECTOR_VERSION,
+        "detector": anomaly.detector[0],
+        "detector_version": anomaly.detector[1],
     }
 
 
 def _alert_body(anomaly: Anomaly, event_id: str, message_id: str) -> bytes:
     whose = {
         "event_id": event_id,
-        "event_type": _event_type(anomaly),
+        "event_type": anomaly.event_type,
         "message_id": message_id,
         "machine_id": anomaly.machine_id,
         "factory_id": anomaly.factory_id,
@@ -266,6 +262,7 @@ def machines(cluster: str, source: SourcePartition, changed: Sequence[MachineRow
             copy.fixed(np.array([m.very_late for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.unverified for m in changed], np.int64), ">i8"),
             copy.fixed(np.array([m.missing for m in changed], np.int64), ">i8"),
+            copy.fixed(np.array([m.is_silent for m in changed], np.bool_), "i1"),
         ]
     )
 

@@ -15,7 +15,8 @@ from agents.vault import DatabaseVault
 from pipeline.broker import publishing, topics
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.security import BrokerSecurity
-from pipeline.core.effects import Anomaly, Effects, Events, UnitOfWork
+from pipeline.core.anomalies import Anomaly
+from pipeline.core.effects import Effects, Events, UnitOfWork
 from pipeline.core.errors import BrokerUnavailable, DatabaseUnavailable
 from pipeline.core.fold import FOLD_VERSION, FoldRules
 from pipeline.core.marks import Evidence, LogRange

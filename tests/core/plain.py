@@ -19,6 +19,7 @@ class Plain:
     fading: float = 0.03
     warm_up: int = 30
     memory: int = 64
+    silence_ms: int = 0
     events: list[tuple[int, str]] = field(default_factory=list)
     anomalies: list[tuple[int, str, str, float, float]] = field(default_factory=list)
     windows: dict[tuple[str, str, int], list[tuple[int, int, float, bool, bool]]] = field(default_factory=dict)
@@ -28,6 +29,9 @@ class Plain:
     watermark_ms: int | None = None
 
     def __post_init__(self) -> None:
+        self._heard_ms: dict[str, int] = {}
+        self._step: int | None = None
+        self.silent: set[str] = set()
         self._sent: dict[str, list[tuple[int, int]]] = {}
         self._models: dict[tuple[str, str], list[float]] = {}
 
@@ -50,8 +54,21 @@ class Plain:
             reading = (time_ms, offset, value, late, very_late)
             self.windows.setdefault((machine, sensor, window), []).append(reading)
             self.factories.setdefault(("aurora", sensor, time_ms // 60_000), []).append(reading)
+        heard = [self._heard_ms.get(machine), min(time_ms, message["ingest_ms"]), self.watermark_ms]
+        self._heard_ms[machine] = max(each for each in heard if each is not None)
+        self.silent.discard(machine)
         reached = min(time_ms, message["ingest_ms"]) - self.delay_ms
         self.watermark_ms = reached if self.watermark_ms is None else max(self.watermark_ms, reached)
+        if self.silence_ms and (self._step is None or self.watermark_ms // 5000 > self._step):
+            self._step = self.watermark_ms // 5000
+            self._look(offset)
+
+    def _look(self, offset: int) -> None:
+        for machine, heard_ms in self._heard_ms.items():
+            silence_ms = self.watermark_ms - heard_ms
+            if silence_ms >= self.silence_ms and machine not in self.silent:
+                self.silent.add(machine)
+                self.anomalies.append((offset, machine, "silent", self.silence_ms / 1000, silence_ms / self.silence_ms))
 
     def _score(self, offset: int, machine: str, sensor: str, value: float) -> None:
         mean, variance, seen, streak = self._models.get((machine, sensor), [0.0, 0.0, 0, 0])

@@ -43,7 +43,7 @@ class MemorySink:
             assert (offset, index) not in self.events, "stored twice"
             self.events[offset, index] = (machine, body)
         for a in effects.anomalies:
-            key = (a.offset, a.index, a.sensor, a.kind)
+            key = (a.offset, a.index, a.sensor or a.machine_id, a.kind)
             assert key not in self.anomalies, "stored twice"
             self.anomalies[key] = (a.value, a.expected, a.score)
         for fact in effects.facts:
@@ -69,8 +69,9 @@ class MemorySink:
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
         for m in due.machines:
             counts = self.machines.setdefault(m.machine_id, dict.fromkeys(COUNTS, 0))
-            for name in counts:
+            for name in COUNTS:
                 counts[name] += getattr(m, name)
+            counts["silent"] = m.is_silent
         for key, new in factory_deltas(due.factories).items():
             self.factories[key] = merged(self.factories[key], new) if key in self.factories else new
         self.fragments.extend(fragments_of(due.cycles))

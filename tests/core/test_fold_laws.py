@@ -21,7 +21,7 @@ from tests.core.raw_messages import maintenance, quality
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 
 BASE_MS = 1_790_000_000_000
-RULES = FoldRules(spikes=SpikeRules(threshold=3.0, warm_up=4))
+RULES = FoldRules(spikes=SpikeRules(threshold=3.0, warm_up=4), silence_ms=45_000)
 GARBAGE = [b"", b"\xff\xfe", b"{", b"[]", b'{"machine_id":"m0"}', b'{"type":"??"}', b"null"]
 
 values = st.one_of(
@@ -115,7 +115,7 @@ def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemoryS
 
 @given(streams)
 def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) -> None:
-    plain = Plain(threshold=3.0, warm_up=4)
+    plain = Plain(threshold=3.0, warm_up=4, silence_ms=45_000)
     for offset, message in enumerate(messages):
         if "machine" in message:
             plain.take(offset, message)
@@ -129,6 +129,7 @@ def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) ->
     assert {(o, s, k) for o, _, s, k in sink.anomalies} == found.keys()
     for (offset, _, sensor, kind), (_, expected, score) in sink.anomalies.items():
         assert (expected, score) == pytest.approx(found[offset, sensor, kind], rel=1e-9)
+    assert {m for m, c in sink.machines.items() if c["silent"]} == plain.silent
     assert {m: c["duplicates"] for m, c in sink.machines.items() if c["duplicates"]} == plain.duplicates
 
 

@@ -107,7 +107,8 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     ).fetchall()
     assert len({(o, i) for o, i, *_ in events}) == len(events), "stored twice"
     anomalies = admin.execute(
-        "SELECT source_offset, source_index, sensor, kind, value, expected, score FROM anomaly"
+        "SELECT source_offset, source_index, coalesce(nullif(sensor, ''), machine_id), kind, value, expected, score"
+        " FROM anomaly"
     ).fetchall()
     new = admin.execute("SELECT source_offset, source_index, machine_id FROM event WHERE event_type = 'New Machine'")
     new_machines = {(o, i): machine for o, i, machine in new.fetchall()}
@@ -120,7 +121,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         ).fetchall()
         for table, key, length_s in (("reading_window", "machine_id", 30), ("factory_window", "factory_id", 60))
     )
-    machines = admin.execute(f"SELECT machine_id, {', '.join(COUNTS)} FROM machine_state").fetchall()
+    machines = admin.execute(f"SELECT machine_id, {', '.join(COUNTS)}, silent FROM machine_state").fetchall()
     return {
         "new_machines": new_machines,
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
@@ -133,7 +134,7 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         "windows": {(machine, sensor, int(window)): window_row(row) for machine, sensor, window, *row in windows},
         "factories": {(factory, sensor, int(window)): window_row(row) for factory, sensor, window, *row in factories},
         "cycles": cycles(admin),
-        "machines": {machine: dict(zip(COUNTS, counts, strict=True)) for machine, *counts in machines},
+        "machines": {machine: dict(zip((*COUNTS, "silent"), counts, strict=True)) for machine, *counts in machines},
     }
 
 
