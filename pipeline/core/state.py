@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.cycles import Cycles
+from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
-STATE_VERSION = 2
-"""Version of the plain arrays; one that this program does not know is not loaded but folded anew. Version 1 has no registry."""
+STATE_VERSION = 3
+"""Version of the plain arrays; one that this program does not know is not loaded but folded anew."""
 
 _SHAPES_PER_MACHINE = 8
 
@@ -46,6 +47,7 @@ class PartitionState:
         self.merged_ms = banks.Bank(np.dtype(np.int64))
         self.deltas = WindowDeltas()
         self.cycles = Cycles()
+        self.judgement = Judgement()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._lines_seen = 0
@@ -60,6 +62,7 @@ class PartitionState:
         self._layout_slots: list[int] = []
         self._layout_arrays: Layouts | None = None
         self.machines.rows["layout"] = -1
+        self.judgement.forget_layouts()
 
     def layouts_of(self, shapes: list[Shape], found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here.
@@ -90,12 +93,14 @@ class PartitionState:
         self._layout_slots.extend(self._slot(row, name) for name in names)
         self._layout_starts.append(len(self._layout_slots))
         self._layout_arrays = None
+        self.judgement.add_layout(row, factory_id, names)
 
     def _add_machine(self, machine_id: str, factory_id: str, machine_type: str) -> int:
         row = self.machines.append()
         self.counts.append()
         self.sent.append()
         self.cycles.add_machine()
+        self.judgement.add_machine()
         self.machines.rows[row]["last_offset"] = -1
         self.machines.rows[row]["layout"] = -1
         self._machine_rows[machine_id] = row
@@ -195,6 +200,7 @@ class PartitionState:
             "sent": self.sent.copy(),
             "sensors": self.sensors.copy(),
             **self.cycles.to_arrays(),
+            **self.judgement.to_arrays(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -208,8 +214,8 @@ class PartitionState:
         ValueError
             If the arrays are of another version.
         """
-        if not 1 <= arrays["version"] <= STATE_VERSION:
-            msg = f"state version {arrays['version']} is none from 1 to {STATE_VERSION}"
+        if arrays["version"] != STATE_VERSION:
+            msg = f"state version {arrays['version']} is not {STATE_VERSION}"
             raise ValueError(msg)
         state = cls()
         state.watermark_ms = arrays["watermark_ms"]
@@ -223,6 +229,7 @@ class PartitionState:
         state.sent.load(arrays["sent"])
         state.sensors.load(arrays["sensors"])
         state.cycles.load(arrays)
+        state.judgement.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged
