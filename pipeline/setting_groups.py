@@ -146,6 +146,12 @@ class Retention(Group):
     cycle_reading_days: int = Field(
         400, ge=0, le=36_500, description="Days of `cycle_reading` kept, by the last reading's event time; 0: for ever"
     )
+    maintenance_requirement_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `maintenance_requirement` kept, by event time; 0: for ever"
+    )
+    maintenance_aggregate_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `maintenance_aggregate` kept, by event time; 0: for ever"
+    )
     snapshot_history_days: int = Field(
         30, ge=0, le=36_500, description="Days that a state is kept for replays that begin at it; 0: for ever"
     )

@@ -25,6 +25,8 @@ AGES = {
     "factory_window": Age("window_start", "factory_window_days"),
     "operating_cycle": Age("ended", "operating_cycle_days"),
     "cycle_reading": Age("last_time", "cycle_reading_days"),
+    "maintenance_requirement": Age("event_time", "maintenance_requirement_days"),
+    "maintenance_aggregate": Age("window_start", "maintenance_aggregate_days"),
     "quality_report": Age("period_end", "quality_days"),
     "maintenance_record": Age("event_time", "maintenance_days"),
     "snapshot_history": Age("taken_at", "snapshot_history_days"),

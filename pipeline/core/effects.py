@@ -16,6 +16,7 @@ from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
 from pipeline.core.new_machines import NewMachine
 from pipeline.core.records import SourcePartition
+from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.watermark import BEGINNING_MS
 
 
@@ -84,7 +85,7 @@ class Effects:
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
-    new_machines
+    new_machines, requirements, recalculations
         In (offset, index) order.
     controls
         Control records that the partition applied at ``next``, in this order.
@@ -98,6 +99,8 @@ class Effects:
     watermark_ms: int = BEGINNING_MS
     facts: list[Fact] = field(default_factory=list)
     new_machines: list[NewMachine] = field(default_factory=list)
+    requirements: list[RequirementChange] = field(default_factory=list)
+    recalculations: list[Recalculation] = field(default_factory=list)
     controls: tuple[PlacedControl, ...] = ()
 
     @classmethod
@@ -115,7 +118,8 @@ class Effects:
     def rows(self) -> int:
         """How many rows this is in the sink."""
         records = len(self.events) + len(self.facts) + len(self.dead_letters)
-        return records + len(self.anomalies) + len(self.new_machines) + len(self.controls)
+        derived = len(self.anomalies) + len(self.new_machines) + len(self.requirements) + len(self.recalculations)
+        return records + derived + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
@@ -133,6 +137,8 @@ class Effects:
             dead_letters=[letter for letter in self.dead_letters if first <= letter.offset <= last],
             facts=[fact for fact in self.facts if first <= fact.offset <= last],
             new_machines=[machine for machine in self.new_machines if first <= machine.offset <= last],
+            requirements=[change for change in self.requirements if first <= change.offset <= last],
+            recalculations=[each for each in self.recalculations if first <= each.offset <= last],
             controls=(),
         )
 
@@ -228,6 +234,7 @@ class Projections:
     windows: WindowRows
     factories: FactoryRows
     cycles: CycleRows
+    requirements: RequirementRows
     machines: list[MachineRow]
 
 

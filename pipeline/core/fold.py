@@ -20,17 +20,19 @@ from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Effects, Events, Projections
+from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
-from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, window_rows
+from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, requirement_rows, window_rows
 from pipeline.core.records import RecordBatch, are_stored
+from pipeline.core.requirements import changes, recalculations
 from pipeline.core.silence import SILENT
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Raised whenever the same records give other effects than before."""
 
 
@@ -119,7 +121,7 @@ def fold(
     )
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
-    kept, found = _fold_columns(state, columns, rules, marks)
+    kept, found, judged = _fold_columns(state, columns, rules, marks)
     strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
@@ -138,6 +140,10 @@ def fold(
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
         facts=[fact for fact in facts if fact.offset >= marks.effects],
         new_machines=[each for each in first_messages(columns, strangers) if each.offset >= marks.effects],
+        requirements=changes(
+            judged.changed[fresh[judged.changed["message"]]], columns, state.judgement, state.registry
+        ),
+        recalculations=recalculations(judged.again[fresh[judged.again["message"]]], columns),
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
         watermark_ms=state.watermark_ms,
@@ -151,22 +157,24 @@ def _refused(state: PartitionState, columns: Columns, rules: FoldRules) -> dict[
 
 def _fold_columns(
     state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void]]:
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void], Found]:
     layouts = state.layouts_of(columns.shapes, columns.numbers)
     state.deltas.reserve(len(columns.values))
     kept = np.empty(len(layouts), np.bool_)
     found = np.empty(len(columns.values), FOUND)
+    messages = Messages(
+        layouts,
+        columns.offsets,
+        columns.indexes,
+        columns.times_ms,
+        columns.ingest_ms,
+        columns.seqs,
+        columns.ends,
+        columns.values,
+    )
+    before_ms = state.watermark_ms
     state.watermark_ms, state.deltas.used, flagged = fold_messages(
-        Messages(
-            layouts,
-            columns.offsets,
-            columns.indexes,
-            columns.times_ms,
-            columns.ingest_ms,
-            columns.seqs,
-            columns.ends,
-            columns.values,
-        ),
+        messages,
         state.layout_arrays(),
         state.memory(len(layouts), len(columns.values)),
         rules.numbers(),
@@ -177,7 +185,9 @@ def _fold_columns(
         found,
     )
     state.adopt_lines(layouts, kept)
-    return kept, found[:flagged]
+    delay_ms = rules.watermark_delay_ms
+    judged = state.judgement.judge(messages, kept, state.registry, before_ms, delay_ms, marks.windows)
+    return kept, found[:flagged], judged
 
 
 def _anomalies(
@@ -255,5 +265,6 @@ def project(state: PartitionState, expected: int, position: int, rules: FoldRule
         windows=windows,
         factories=factory_rows(windows),
         cycles=cycle_rows(state, rules.cycle_gap_ms),
+        requirements=requirement_rows(state),
         machines=machines,
     )

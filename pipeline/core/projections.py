@@ -9,7 +9,10 @@ import numpy.typing as npt
 
 from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import MachineRow, WindowRows
+from pipeline.core.judgement import WINDOW_MS
+from pipeline.core.maintenance_rules import CLASSES
 from pipeline.core.moments import beginnings, combine, endings
+from pipeline.core.requirements import RequirementRows
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import FACTORY_MS
 
@@ -90,6 +93,19 @@ def cycle_rows(state: PartitionState, gap_ms: int) -> CycleRows:
         machine_ids=[state.machine_ids[row] for row in rows],
         factory_ids=[state.factory_ids[row] for row in rows],
         sensors=[state.sensor_names[slot] for slot in closed.slots.tolist()],
+    )
+
+
+def requirement_rows(state: PartitionState) -> RequirementRows:
+    """Return how many messages asked for which class of maintenance; counts begin anew."""
+    counts = state.judgement.take()
+    owners = [state.judgement.owners[slot] for slot in (counts["slot"] // CLASSES).tolist()]
+    return RequirementRows(
+        counts=counts,
+        starts_ms=counts["window"] * WINDOW_MS,
+        requirements=(counts["slot"] % CLASSES).astype(np.int64),
+        machine_ids=[state.machine_ids[row] for row, _ in owners],
+        factory_ids=[factory_id for _, factory_id in owners],
     )
 
 

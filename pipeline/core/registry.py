@@ -97,6 +97,10 @@ class Registry:
         """Return an entity, also one that was removed; ``None`` if there never was one."""
         return self._entities.get((kind, entity_id))
 
+    def entities(self, kind: str) -> dict[str, Entity]:
+        """Return all entities of a kind by id, also those that were removed."""
+        return {entity_id: entity for (each, entity_id), entity in self._entities.items() if each == kind}
+
     def has_machine(self, machine_id: str) -> bool:
         """Return whether a machine was added, and not removed since."""
         found = self.find("machine", machine_id)

@@ -7,14 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import Effects, Projections, UnitOfWork
+from pipeline.core.judgement import WINDOW_MS
+from pipeline.core.requirements import RequirementRows
 from pipeline.core.windows import FACTORY_MS
+
+
+class _OfMachine(Protocol):
+    """What is of a machine, its factory and an event time."""
+
+    @property
+    def machine_id(self) -> str: ...
+    @property
+    def factory_id(self) -> str: ...
+    @property
+    def time_ms(self) -> int: ...
+
+
+T = TypeVar("T", bound=_OfMachine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +99,16 @@ class Selection:
         return replace(
             effects,
             events=events.where(self._wanted(events.machine_ids, events.factory_ids, events.times_ms, events.times_ms)),
-            anomalies=[
-                each
-                for each in effects.anomalies
-                if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)
-            ],
-            facts=[
-                each
-                for each in effects.facts
-                if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)
-            ],
-            new_machines=[
-                each
-                for each in effects.new_machines
-                if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)
-            ],
+            anomalies=self._some(effects.anomalies),
+            facts=self._some(effects.facts),
+            new_machines=self._some(effects.new_machines),
+            requirements=self._some(effects.requirements),
+            recalculations=self._some(effects.recalculations),
             dead_letters=[each for each in effects.dead_letters if not self.is_owned and self._is_in(each.record_ms)],
         )
+
+    def _some(self, found: Sequence[T]) -> list[T]:
+        return [each for each in found if self._is_of(each.machine_id, each.factory_id) and self._is_in(each.time_ms)]
 
     def _projections(self, of: Projections, window_ms: int) -> Projections:
         rows = of.windows
@@ -110,6 +119,7 @@ class Selection:
             windows=rows.where(wanted),
             factories=self._factories(of.factories),
             cycles=self._cycles(of.cycles),
+            requirements=self._requirements(of.requirements),
             machines=machines,
         )
 
@@ -117,6 +127,9 @@ class Selection:
         if self.machines:
             return of.where(np.zeros(len(of.starts_ms), np.bool_))
         return of.where(self._wanted([], of.factory_ids, of.starts_ms, of.starts_ms + FACTORY_MS - 1))
+
+    def _requirements(self, of: RequirementRows) -> RequirementRows:
+        return of.where(self._wanted(of.machine_ids, of.factory_ids, of.starts_ms, of.starts_ms + WINDOW_MS - 1))
 
     def _cycles(self, of: CycleRows) -> CycleRows:
         closed = of.closed

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.cycles import Cycles
+from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
@@ -18,10 +19,11 @@ from pipeline.core.silence import Silence
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import WindowDeltas
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of the plain arrays; one that this program does not know is not loaded but folded anew.
 
-Version 1 has no registry, version 2 no sequences, which begin with the first message after it, and nobody is silent there.
+Version 1 has no registry, version 2 no sequences, which begin with the first message after it; version 3 knows of no silence
+and of no classes of maintenance: nobody is silent there, and nothing is needed.
 """
 
 _SHAPES_PER_MACHINE = 8
@@ -53,6 +55,7 @@ class PartitionState:
         self.deltas = WindowDeltas()
         self.cycles = Cycles()
         self.silence = Silence()
+        self.judgement = Judgement()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._lines_seen = 0
@@ -67,6 +70,7 @@ class PartitionState:
         self._layout_slots: list[int] = []
         self._layout_arrays: Layouts | None = None
         self.machines.rows["layout"] = -1
+        self.judgement.forget_layouts()
 
     def layouts_of(self, shapes: list[Shape], found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here.
@@ -97,6 +101,7 @@ class PartitionState:
         self._layout_slots.extend(self._slot(row, name) for name in names)
         self._layout_starts.append(len(self._layout_slots))
         self._layout_arrays = None
+        self.judgement.add_layout(row, factory_id, names)
 
     def _add_machine(self, machine_id: str, factory_id: str, machine_type: str) -> int:
         row = self.machines.append()
@@ -105,6 +110,7 @@ class PartitionState:
         self.sequences.append()
         self.cycles.add_machine()
         self.silence.add_machine()
+        self.judgement.add_machine()
         self.machines.rows[row]["last_offset"] = -1
         self.machines.rows[row]["layout"] = -1
         self._machine_rows[machine_id] = row
@@ -212,6 +218,7 @@ class PartitionState:
             "sensors": self.sensors.copy(),
             **self.cycles.to_arrays(),
             **self.silence.to_arrays(),
+            **self.judgement.to_arrays(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -242,6 +249,7 @@ class PartitionState:
         state.sensors.load(arrays["sensors"])
         state.cycles.load(arrays)
         state.silence.load(arrays, arrays["machines"]["last_seen_ms"])
+        state.judgement.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

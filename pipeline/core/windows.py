@@ -112,14 +112,19 @@ def add_reading(entry: Any, value: float, at_ms: int, offset: int, index: int, l
 
 
 class WindowDeltas:
-    """The aggregates of (sensor slot, window) since the last merge into the sink.
+    """The aggregates of (slot, window) since the last merge into the sink.
 
     A hash table with open addressing over an array of entries, both of fixed width, so that the fold's kernel works on
     them without touching Python. The size follows what one merge interval brings, not how many windows ever were.
+
+    Parameters
+    ----------
+    dtype
+        The entries, with ``slot`` and ``window`` among their fields.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
-        self.entries = np.zeros(capacity, DELTA)
+    def __init__(self, capacity: int = 1024, dtype: np.dtype[Any] = DELTA) -> None:
+        self.entries: npt.NDArray[Any] = np.zeros(capacity, dtype)
         self.places = np.full(4 * capacity, -1, np.int32)
         self.used = 0
 
@@ -129,14 +134,14 @@ class WindowDeltas:
         if needed <= len(self.entries):
             return
         capacity = 1 << (needed - 1).bit_length()
-        entries = np.zeros(capacity, DELTA)
+        entries: npt.NDArray[Any] = np.zeros(capacity, self.entries.dtype)
         entries[: self.used] = self.entries[: self.used]
         self.entries = entries
         self.places = np.full(4 * capacity, -1, np.int32)
         _replace_all(self.places, self.entries, self.used)
 
     def take(self) -> npt.NDArray[np.void]:
-        """Return the entries by slot and window, shape (n,) of :data:`DELTA`, and begin anew.
+        """Return the entries by slot and window, shape (n,), and begin anew.
 
         What is near in that order is near in the sink's key too, and is found there on the same pages.
         """

@@ -69,11 +69,30 @@ _MEAN = (
     Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"),
     Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})"),
 )
-_WINDOW: LiteralString = "interval '30 seconds'"
-_FACTORY_WINDOW: LiteralString = "interval '1 minute'"
 _OF_WINDOW = ("count", "min", "max", "last", "last_time", "last_source", "last_offset", "last_index", "late_count",
               "very_late_count")  # fmt: skip
 _BY_SOURCE: LiteralString = "r.source_topic = c.topic AND r.source_partition = c.partition"
+
+
+def _told_by_message(name: LiteralString, exact: tuple[LiteralString, ...], time: LiteralString) -> Compared:
+    """Return a table with a row for one message of a machine at most."""
+    key: tuple[LiteralString, ...] = (
+        "machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index",
+    )  # fmt: skip
+    return Compared(name, key, exact, (), _BY_SOURCE, _OF_CLUSTER, time)
+
+
+def _windows(
+    name: LiteralString,
+    key: tuple[LiteralString, ...],
+    exact: tuple[LiteralString, ...],
+    close: tuple[Close, ...],
+    length: LiteralString,
+) -> Compared:
+    """Return a table of windows, which both sides have when they are over."""
+    scope: LiteralString = f"c.is_counted AND (c.is_even OR r.window_start + {length} <= c.watermark)"
+    return Compared(name, key, exact, close, "r.source_id = c.source_id", scope, "r.window_start", length)
+
 
 TABLES = (
     Compared(
@@ -88,26 +107,9 @@ TABLES = (
         " AND r.stored_time >= d.stored_from AND r.stored_time < d.stored_to)",
         "r.event_time",
     ),
-    Compared(
-        "reading_window",
-        ("machine_id", "sensor", "window_start"),
-        ("factory_id", *_OF_WINDOW),
-        _MEAN,
-        "r.source_id = c.source_id",
-        f"c.is_counted AND (c.is_even OR r.window_start + {_WINDOW} <= c.watermark)",
-        "r.window_start",
-        _WINDOW,
-    ),
-    Compared(
-        "factory_window",
-        ("factory_id", "sensor", "window_start", "source_id"),
-        _OF_WINDOW,
-        _MEAN,
-        "r.source_id = c.source_id",
-        f"c.is_counted AND (c.is_even OR r.window_start + {_FACTORY_WINDOW} <= c.watermark)",
-        "r.window_start",
-        _FACTORY_WINDOW,
-    ),
+    _windows("reading_window", ("machine_id", "sensor", "window_start"), ("factory_id", *_OF_WINDOW), _MEAN,
+             "interval '30 seconds'"),
+    _windows("factory_window", ("factory_id", "sensor", "window_start", "source_id"), _OF_WINDOW, _MEAN, "interval '1 minute'"),
     Compared(
         "operating_cycle",
         ("machine_id", "started", "source_id"),
@@ -137,23 +139,23 @@ TABLES = (
         _OF_CLUSTER,
         "r.event_time",
     ),
-    Compared(
+    _told_by_message(
+        "maintenance_requirement",
+        ("factory_id", "line_id", "class", "previous_class", "rule_id", "rule_version", "name", "event_time", "event_id",
+         "message_id"),
+        "r.event_time",
+    ),
+    _windows("maintenance_aggregate", ("machine_id", "window_start", "class", "factory_id", "source_id"),
+             ("messages", "late_count", "first_time", "last_time"), (), "interval '1 hour'"),
+    _told_by_message(
         "quality_report",
-        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index"),
         ("factory_id", "line_id", "sku", "period_start", "period_end", "good", "snag", "reject", "planned_s", "run_s",
          "ideal_cycle_s", "reported_at", "event_id"),
-        (),
-        _BY_SOURCE,
-        _OF_CLUSTER,
         "r.period_end",
     ),
-    Compared(
+    _told_by_message(
         "maintenance_record",
-        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index"),
         ("factory_id", "kind", "component", "note", "event_time", "ingest_time", "event_id"),
-        (),
-        _BY_SOURCE,
-        _OF_CLUSTER,
         "r.event_time",
     ),
     Compared(
@@ -190,7 +192,7 @@ TABLES = (
     ),
 )  # fmt: skip
 
-_TOLD_BY_EVENTS = {"anomaly", "quality_report", "maintenance_record", "metadata_command"}
+_TOLD_BY_EVENTS = {"anomaly", "maintenance_requirement", "quality_report", "maintenance_record", "metadata_command"}
 
 _EXPRESSIONS: Mapping[tuple[str, str], LiteralString] = {
     # json has no equality of its own; the text is what was sent

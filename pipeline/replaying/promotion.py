@@ -87,16 +87,17 @@ class _Plan(NamedTuple):
 
 _BY_NAME = {table.name: table for table in TABLES}
 _EVENT = _BY_NAME["event"]
-_WINDOWS = (_BY_NAME["reading_window"], _BY_NAME["factory_window"])
+_WINDOWS = (_BY_NAME["reading_window"], _BY_NAME["factory_window"], _BY_NAME["maintenance_aggregate"])
 # Of cycles that grew together rows are gone, which nothing tells: these tables are compared while workers stand still
 _OTHERS = (_BY_NAME["operating_cycle"], _BY_NAME["cycle_reading"], _BY_NAME["machine_state"])
 _MOVING = (*_WINDOWS, *_OTHERS)
-_ANOMALY, _LETTER = _BY_NAME["anomaly"], _BY_NAME["dead_letter"]
+_DERIVED_TABLES = (_BY_NAME["anomaly"], _BY_NAME["maintenance_requirement"])
+_LETTER = _BY_NAME["dead_letter"]
 _FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"], _BY_NAME["metadata_command"])
 _PLANS = {
-    None: _Plan((_ANOMALY, *_FACTS, _LETTER), _MOVING, True),
+    None: _Plan((*_DERIVED_TABLES, *_FACTS, _LETTER), _MOVING, True),
     Projection.WINDOWS: _Plan((), _MOVING, False),
-    Projection.ANOMALIES: _Plan((_ANOMALY,), (), True),
+    Projection.ANOMALIES: _Plan(_DERIVED_TABLES, (), True),
 }
 _EVERY_ROW: LiteralString = "true"
 _DERIVED: LiteralString = f" AND NOT r.{IS_INGESTED}"

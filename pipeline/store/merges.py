@@ -10,7 +10,7 @@ import psycopg
 from pipeline.core.effects import Effects
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import aggregate_rows, copy_binary, fact_rows, rows
+from pipeline.store import aggregate_rows, copy_binary, fact_rows, requirement_rows, rows
 
 Cursor = psycopg.Cursor[Any]
 
@@ -144,7 +144,27 @@ FACTS: Mapping[type[Fact], Merge] = {
 }
 """By the kind of facts."""
 
-_ALL = (READING_WINDOW, FACTORY_WINDOW, MACHINE_STATE, ANOMALY, DEAD_LETTER, *FACTS.values())
+MAINTENANCE_REQUIREMENT = Merge(
+    "maintenance_requirement",
+    requirement_rows.REQUIREMENT,
+    _BY_SOURCE,
+    _replace_by(
+        "true",
+        "factory_id, line_id, class, previous_class, rule_id, rule_version, name, event_time, event_id, message_id",
+    ),
+)
+
+MAINTENANCE_AGGREGATE = Merge(
+    "maintenance_aggregate",
+    requirement_rows.AGGREGATE,
+    "machine_id, window_start, class, factory_id, source_id",
+    """messages = old.messages + excluded.messages, late_count = old.late_count + excluded.late_count,
+    first_time = least(old.first_time, excluded.first_time), last_time = greatest(old.last_time, excluded.last_time),
+    updated_at = clock_timestamp()""",
+)
+
+_WINDOWS = (READING_WINDOW, FACTORY_WINDOW, MAINTENANCE_AGGREGATE)
+_ALL = (*_WINDOWS, MACHINE_STATE, ANOMALY, MAINTENANCE_REQUIREMENT, DEAD_LETTER, *FACTS.values())
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:

@@ -26,7 +26,17 @@ from pipeline.core.metadata import MetadataCommand
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import aggregate_rows, controls, cycles, fact_rows, machine_rows, merges, metadata, rows
+from pipeline.store import (
+    aggregate_rows,
+    controls,
+    cycles,
+    fact_rows,
+    machine_rows,
+    merges,
+    metadata,
+    requirement_rows,
+    rows,
+)
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
 from pipeline.store.progress import Backend, Progress, compare_and_set
@@ -154,6 +164,8 @@ class Sink:
         merges.merge(
             cursor, merges.FACTORY_WINDOW, [aggregate_rows.factories(cluster, at, of.factories) for at, of in due]
         )
+        counted = [requirement_rows.aggregates(cluster, at, of.requirements) for at, of in due]
+        merges.merge(cursor, merges.MAINTENANCE_AGGREGATE, counted)
         cycles.join(cursor, cluster, [(at, of.cycles) for at, of in due])
         merges.merge(cursor, merges.MACHINE_STATE, [rows.machines(cluster, at, of.machines) for at, of in due])
         return hit
@@ -178,7 +190,8 @@ class Sink:
     def write_effects(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         """Write what the effects mark stands for."""
         subscriber = self._progress.subscriber
-        events, anomalies, alerts, letters = [], [], [], []
+        anomalies, alerts, letters = [], [], []
+        events = self._write_requirements(cursor, units)
         facts: dict[type[Fact], list[bytes]] = {kind: [] for kind in merges.FACTS}
         for unit in units:
             for effects in unit.effects:
@@ -207,6 +220,21 @@ class Sink:
             merges.copy_in(cursor, "outbox", rows.outbox_columns(self._alerts), alerts)
         merges.merge(cursor, merges.DEAD_LETTER, [b"".join(letters)])
         self._write_controls(cursor, units)
+
+    def _write_requirements(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> list[bytes]:
+        """Write changes of what machines need; return the events that tell of them and of corrected windows."""
+        cluster, changed, events = self._progress.subscriber.cluster, [], []
+        for unit in units:
+            for effects in unit.effects:
+                if effects.requirements:
+                    found = requirement_rows.DerivedRows(cluster, unit.source, effects.requirements)
+                    changed.append(found.rows())
+                    events.append(found.events())
+                if effects.recalculations:
+                    again = requirement_rows.DerivedRows(cluster, unit.source, effects.recalculations)
+                    events.append(again.events())
+        merges.merge(cursor, merges.MAINTENANCE_REQUIREMENT, [b"".join(changed)])
+        return events
 
     def _write_controls(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         for unit in units:

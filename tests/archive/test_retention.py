@@ -374,6 +374,8 @@ def test_without_an_archive_only_what_every_kept_state_contains_goes(full: Plant
         "factory_window",
         "operating_cycle",
         "cycle_reading",
+        "maintenance_requirement",
+        "maintenance_aggregate",
     ],
 )
 def test_tables_lose_exactly_what_is_older_than_their_age(plant: Plant, table: str) -> None:
@@ -386,6 +388,9 @@ def test_tables_lose_exactly_what_is_older_than_their_age(plant: Plant, table: s
         " 1, %(at)s, gen_random_uuid())",
         "maintenance_record": "('m', 'l', 't', 0, n, 0, 'f', 'planned', 'x', '', %(at)s - n * interval '1 hour', %(at)s,"
         " gen_random_uuid())",
+        "maintenance_requirement": "('m', 'l', 't', 0, n, 0, 'f', '', 1, 0, 'r', 1, 'x', %(at)s - n * interval '1 hour',"
+        " gen_random_uuid(), gen_random_uuid())",
+        "maintenance_aggregate": "('m', 'f', 1, %(at)s - n * interval '1 hour', 1, 1, 0, %(at)s, %(at)s)",
         "factory_window": "('f', 's', %(at)s - n * interval '1 hour', 1, 1, 1, 1, 1, 1, 1, %(at)s, 1, 1, 1, 0, 0)",
         "operating_cycle": "('m', %(at)s - n * interval '1 day', 1, 'f', %(at)s - n * interval '1 hour', 1, 1, false)",
         "cycle_reading": "('m', %(at)s - n * interval '1 day', 1, 's', 1, 1, 1, 1, 1, %(at)s - n * interval '1 hour')",

@@ -14,6 +14,7 @@ from pipeline.core.effects import Effects, Projections
 from pipeline.core.facts import Fact
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.state import PartitionState
 
 SOURCE = SourcePartition("telemetry.machine", 0)
@@ -29,6 +30,9 @@ class MemorySink:
         self.dead_letters: dict[tuple[int, int], str] = {}
         self.facts: dict[tuple[int, int], Fact] = {}
         self.new_machines: dict[tuple[int, int], str] = {}
+        self.requirements: dict[tuple[int, int], RequirementChange] = {}
+        self.recalculations: dict[tuple[int, int], Recalculation] = {}
+        self.aggregates: dict[tuple[str, str, int, int], tuple[int, int, int, int]] = {}
         self.windows: dict[tuple[str, str, int], dict[str, float]] = {}
         self.factories: dict[tuple[str, str, int], dict[str, float]] = {}
         self.fragments: list[tuple[str, dict]] = []
@@ -52,6 +56,10 @@ class MemorySink:
         for machine in effects.new_machines:
             assert (machine.offset, machine.index) not in self.new_machines, "stored twice"
             self.new_machines[machine.offset, machine.index] = machine.machine_id
+        for rows, found in ((self.requirements, effects.requirements), (self.recalculations, effects.recalculations)):
+            for each in found:
+                assert (each.offset, each.index) not in rows, "stored twice"
+                rows[each.offset, each.index] = each
         for letter in effects.dead_letters:
             assert (letter.offset, letter.index) not in self.dead_letters, "stored twice"
             self.dead_letters[letter.offset, letter.index] = str(letter.reason)
@@ -75,6 +83,9 @@ class MemorySink:
         for key, new in factory_deltas(due.factories).items():
             self.factories[key] = merged(self.factories[key], new) if key in self.factories else new
         self.fragments.extend(fragments_of(due.cycles))
+        for key, (count, late, first, last) in counts_of(due.requirements).items():
+            of_all, of_late, earliest, latest = self.aggregates.get(key, (0, 0, first, last))
+            self.aggregates[key] = (of_all + count, of_late + late, min(earliest, first), max(latest, last))
         self.marks = Marks(self.marks.effects, due.next)
 
     def window_rows(self) -> dict[tuple[str, str, int], dict[str, float]]:
@@ -92,6 +103,16 @@ class MemorySink:
             else:
                 cycles.append((machine, new))
         return {(machine, cycle["started"]): cycle_row(cycle) for machine, cycle in cycles}
+
+
+def counts_of(rows: RequirementRows) -> dict[tuple[str, str, int, int], tuple[int, int, int, int]]:
+    """Return messages, late ones, first and last time by machine, factory, class and window start."""
+    keys = list(
+        zip(rows.machine_ids, rows.factory_ids, rows.requirements.tolist(), rows.starts_ms.tolist(), strict=True)
+    )
+    assert len(set(keys)) == len(keys), "two of one key"
+    counted = (rows.counts[name].tolist() for name in ("count", "late", "first_ms", "last_ms"))
+    return dict(zip(keys, zip(*counted, strict=True), strict=True))
 
 
 def factory_deltas(rows: FactoryRows) -> dict[tuple[str, str, int], dict[str, float]]:

@@ -76,6 +76,9 @@ def assert_same(expected: MemorySink, actual: MemorySink) -> None:
     assert actual.dead_letters == expected.dead_letters
     assert actual.facts == expected.facts
     assert actual.new_machines == expected.new_machines
+    assert actual.requirements == expected.requirements
+    assert actual.recalculations == expected.recalculations
+    assert actual.aggregates == expected.aggregates
     assert actual.machines == expected.machines
     assert actual.anomalies.keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():

@@ -36,7 +36,11 @@ RECORDS = [
             "time_ms": BASE_MS + 1000 * number,
             "ingest_ms": BASE_MS + 1000 * number,
             "seq": number,
-            "readings": {"t": 50.0 + number % 5 + (900 if number == 151 else 0)},
+            "readings": {
+                "t": 50.0 + number % 5 + (900 if number == 151 else 0),
+                "temperature": 60.0,
+                "pressure": 7700.0 if number % 40 > 30 else 7539.0,
+            },
         }
         if number % 50
         else {"ingest_ms": BASE_MS, "garbage": b"{"},
@@ -47,7 +51,7 @@ RECORDS = [
 
 TABLES = {
     "event", "reading_window", "factory_window", "operating_cycle", "cycle_reading", "anomaly", "quality_report",
-    "maintenance_record", "machine_state", "dead_letter",
+    "maintenance_record", "machine_state", "dead_letter", "maintenance_requirement", "maintenance_aggregate",
 }  # fmt: skip
 
 
@@ -107,6 +111,8 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}cycle_reading SET mean = mean * (1 + 1e-8)", "cycle_reading", "mean"),
         ("UPDATE {}anomaly SET score = score * (1 + 1e-8)", "anomaly", "score"),
         ("UPDATE {}anomaly SET detector = 'another'", "anomaly", "detector"),
+        ("UPDATE {}maintenance_requirement SET name = 'x'", "maintenance_requirement", "name"),
+        ("UPDATE {}maintenance_aggregate SET messages = 99", "maintenance_aggregate", "messages"),
         ("UPDATE {}quality_report SET good = good + 1 WHERE source_offset = 25", "quality_report", "good"),
         ("UPDATE {}quality_report SET sku = 'B'", "quality_report", "sku"),
         ("UPDATE {}maintenance_record SET note = 'x'", "maintenance_record", "note"),
@@ -157,6 +163,7 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
     for statement in (
         "DELETE FROM {}event WHERE source_offset >= 120",
         "DELETE FROM {}anomaly WHERE source_offset >= 120",
+        "DELETE FROM {}maintenance_requirement WHERE source_offset >= 120",
         "DELETE FROM {}quality_report WHERE source_offset >= 120",
         "DELETE FROM {}maintenance_record WHERE source_offset >= 120",
         "DELETE FROM {}dead_letter WHERE source_offset >= 120",

@@ -7,6 +7,7 @@ from tests.sabotage.bug import LOG, SIMULATION, SOME_SEEDS, Bug
 _LAWS = "tests/core/test_fold_laws.py::"
 _AGREES = _LAWS + "test_the_fold_agrees_with_the_rules_written_plainly"
 _CYCLES = "tests/core/test_cycles.py::"
+_CLASSES = "tests/core/test_requirements.py::"
 _RESTARTS = _LAWS + "test_law_3_a_restart_from_a_snapshot_gives_the_same_tables"
 
 CORE_BUGS = [
@@ -21,7 +22,7 @@ CORE_BUGS = [
     Bug(
         "facts from before the mark are stored again",
         "pipeline.core.fold",
-        "facts=[fact for fact in columns.facts if fact.offset >= marks.effects]",
+        "facts=[fact for fact in facts if fact.offset >= marks.effects]",
         "facts=columns.facts",
         _RESTARTS,
     ),
@@ -157,5 +158,27 @@ CORE_BUGS = [
         '        self.open.load(arrays["cycles"])\n',
         '        self.open.load(arrays["cycles"])\n        self.open.rows["messages"] = 0\n',
         _CYCLES + "test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart",
+    ),
+    # -- maintenance classes -------------------------------------------------------------------------------------------
+    Bug(
+        "a message from before says what a machine needs now",
+        "pipeline.core.judgement",
+        "        if time_ms >= machine.last_ms:\n",
+        "        if time_ms > -1:\n",
+        _CLASSES + "test_what_came_before_is_counted_and_changes_nothing",
+    ),
+    Bug(
+        "messages from before the windows mark are counted again",
+        "pipeline.core.judgement",
+        "        if messages.offsets[i] >= windows_from:\n",
+        "        if messages.offsets[i] > -1:\n",
+        _CLASSES + "test_a_restart_from_a_snapshot_gives_the_same",
+    ),
+    Bug(
+        "rules that changed are heard of by a new state only",
+        "pipeline.core.judgement",
+        "            self._places = [self.rules.places(names) for names in self._kinds]\n",
+        "",
+        _CLASSES + "test_a_rule_holds_from_the_next_message_on_in_a_state_that_has_seen_others",
     ),
 ]

@@ -113,7 +113,8 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     new = admin.execute("SELECT source_offset, source_index, machine_id FROM event WHERE event_type = 'New Machine'")
     new_machines = {(o, i): machine for o, i, machine in new.fetchall()}
     derived = admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
-    assert derived == (len(anomalies) + len(new_machines),)
+    changed, again = requirements(admin), recalculations(admin)
+    assert derived == (len(anomalies) + len(new_machines) + len(changed) + len(again),)
     windows, factories = (
         admin.execute(
             f"SELECT {key}, sensor, extract(epoch FROM window_start)::bigint / {length_s}, {_STATISTICS}, last, late_count,"
@@ -124,6 +125,9 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
     machines = admin.execute(f"SELECT machine_id, {', '.join(COUNTS)}, silent FROM machine_state").fetchall()
     return {
         "new_machines": new_machines,
+        "requirements": changed,
+        "recalculations": again,
+        "aggregates": aggregates(admin),
         "events": {(o, i): (machine, body.encode()) for o, i, machine, body in events},
         "anomalies": {tuple(row[:4]): tuple(row[4:]) for row in anomalies},
         "dead_letters": {
@@ -135,6 +139,44 @@ def rows(admin: psycopg.Connection) -> dict[str, dict]:
         "factories": {(factory, sensor, int(window)): window_row(row) for factory, sensor, window, *row in factories},
         "cycles": cycles(admin),
         "machines": {machine: dict(zip((*COUNTS, "silent"), counts, strict=True)) for machine, *counts in machines},
+    }
+
+
+def requirements(admin: psycopg.Connection) -> dict[tuple[int, int], tuple]:
+    """Return changes of class, each with what its event says, by place in the log."""
+    found = admin.execute(
+        "SELECT source_offset, source_index, machine_id, class, previous_class, rule_id, rule_version, e.body -> 'readings',"
+        " e.body::jsonb - 'readings' = jsonb_build_object('class', class, 'previous_class', previous_class, 'name', name,"
+        " 'rule_id', rule_id, 'rule_version', rule_version) AND e.entity_id = message_id"
+        " FROM maintenance_requirement JOIN (SELECT event_id, event_time, entity_id, event_type, body FROM event"
+        " WHERE event_type = 'Maintenance Prediction') AS e USING (event_id, event_time)"
+    ).fetchall()
+    assert all(agrees for *_, agrees in found)
+    assert admin.execute("SELECT count(*) FROM maintenance_requirement").fetchone() == (len(found),)
+    return {(offset, index): tuple(row[:-1]) for offset, index, *row in found}
+
+
+def recalculations(admin: psycopg.Connection) -> dict[tuple[int, int], tuple]:
+    """Return machine, class and window of corrections, by place in the log."""
+    return {
+        (offset, index): tuple(row)
+        for offset, index, *row in admin.execute(
+            "SELECT source_offset, source_index, machine_id, (body ->> 'class')::int,"
+            " (extract(epoch FROM (body ->> 'window_start')::timestamptz) * 1000)::bigint"
+            " FROM event WHERE event_type = 'Aggregate recalculation'"
+        )
+    }
+
+
+def aggregates(admin: psycopg.Connection) -> dict[tuple, tuple]:
+    """Return messages, late ones, first and last time by machine, factory, class and window start."""
+    ms = "(extract(epoch FROM {}) * 1000)::bigint"
+    return {
+        tuple(row[:4]): tuple(row[4:])
+        for row in admin.execute(
+            f"SELECT machine_id, factory_id, class, {ms.format('window_start')}, messages, late_count,"
+            f" {ms.format('first_time')}, {ms.format('last_time')} FROM maintenance_aggregate"
+        )
     }
 
 

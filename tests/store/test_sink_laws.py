@@ -21,8 +21,8 @@ from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (
     "event, reading_window, factory_window, operating_cycle, cycle_reading, anomaly, machine_state, dead_letter,"
-    " source_progress, partition_snapshot, source_gap, control_record, control_effect, quality_report, maintenance_record,"
-    " metadata_command"
+    " maintenance_requirement, maintenance_aggregate, quality_report, maintenance_record, metadata_command, source_progress,"
+    " partition_snapshot, source_gap, control_record, control_effect"
 )
 on_services = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -51,6 +51,14 @@ def assert_stored(expected: MemorySink, actual: dict[str, dict]) -> None:
     assert actual["dead_letters"] == expected.dead_letters
     assert actual["facts"] == expected.facts
     assert actual["new_machines"] == expected.new_machines
+    assert actual["requirements"] == {
+        at: (each.machine_id, each.requirement, each.previous, each.rule_id, each.rule_version, each.readings)
+        for at, each in expected.requirements.items()
+    }
+    assert actual["recalculations"] == {
+        at: (each.machine_id, each.requirement, each.start_ms) for at, each in expected.recalculations.items()
+    }
+    assert actual["aggregates"] == expected.aggregates
     assert actual["machines"] == expected.machines
     assert actual["anomalies"].keys() == expected.anomalies.keys()
     for key, numbers in expected.anomalies.items():

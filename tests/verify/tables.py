@@ -40,6 +40,7 @@ class Tables:
         self.admin = connect(admin_dsn, autocommit=True)
         self.admin.execute(
             "TRUNCATE event, dead_letter, reading_window, factory_window, operating_cycle, cycle_reading, anomaly,"
+            " maintenance_requirement, maintenance_aggregate,"
             " source_progress, machine_state"
         )
 

@@ -1,0 +1,149 @@
+"""Maintenance classes on the real database (R18, R27, R34): tables and views against SQL over messages; rules that change."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import psycopg
+import pytest
+
+from pipeline.core.records import Record, RecordBatch
+from pipeline.core.state import PartitionState
+from pipeline.replaying import stretches
+from pipeline.replaying.differences import differences
+from pipeline.replaying.stretches import Stretch
+from pipeline.store import controls
+from pipeline.store.connect import connect
+from pipeline.store.sink import Sink
+from tables.loading import load
+from tests.core.raw_messages import command
+from tests.core.sinks import SOURCE, feed, record
+from tests.core.test_requirements import HOUR_MS, RULES, message
+from tests.store.database_sink import DatabaseSink
+
+_RANDOM = random.Random(7)
+SENT = [
+    message(
+        f"m{_RANDOM.randrange(3)}",
+        n * 60_000 - (_RANDOM.randrange(2 * HOUR_MS) if n % 9 == 0 else 0),
+        n * 60_000,
+        temperature=_RANDOM.choice([45.0, 55.0, 75.0]),
+        pressure=_RANDOM.choice([7400.0, 7539.0, 7539.0, 7700.0]),
+        humidity=20.0,
+    )
+    for n in range(240)
+]
+
+# What the rules say, from the stored messages alone
+_JUDGED = """
+WITH sent AS (
+    SELECT machine_id, event_time, source_offset, (body -> 'readings' ->> 'pressure')::float8 AS p,
+           (body -> 'readings' ->> 'temperature')::float8 AS t
+    FROM event WHERE event_type = 'Telemetry Ingest'
+), judged AS (
+    SELECT *, CASE WHEN p < 7475 AND t < 70 THEN 1 WHEN p > 7600 AND t >= 50 AND t < 70 THEN 2 WHEN p > 7600 AND t < 50 THEN 3
+                   WHEN p < 7475 THEN 4 WHEN p > 7600 THEN 5 ELSE 0 END AS class,
+           event_time < max(event_time) OVER (PARTITION BY machine_id ORDER BY source_offset) AS is_old
+    FROM sent
+)
+"""
+_CHANGES = (
+    _JUDGED
+    + """
+SELECT source_offset, machine_id, previous, class FROM (
+    SELECT *, lag(class, 1, 0) OVER (PARTITION BY machine_id ORDER BY source_offset) AS previous FROM judged WHERE NOT is_old
+) AS newest WHERE class <> previous ORDER BY 1
+"""
+)
+_HOURS = (
+    _JUDGED
+    + """
+SELECT machine_id, class, date_trunc('hour', event_time, 'UTC'), count(*), min(event_time), max(event_time)
+FROM judged GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+)
+_STATE = (
+    _JUDGED
+    + """
+SELECT DISTINCT ON (machine_id) machine_id, class FROM judged ORDER BY machine_id, event_time DESC, source_offset DESC
+"""
+)
+
+
+@pytest.fixture
+def admin(database) -> Iterator[psycopg.Connection]:
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def dashboard(database) -> Iterator[psycopg.Connection]:
+    with connect(database.dashboard_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def fold_as_owner(sink: DatabaseSink, records: Sequence[Record], cuts: Sequence[int], told_at: int = -1) -> None:
+    """Fold all records as a partition's owner does; at ``told_at`` it hears of the control records that are there by then."""
+    partition = load(SOURCE, sink.acquire(), 0, RULES, lambda *_: [], lambda: True)
+    for first, end in pairwise([0, *cuts, len(records)]):
+        partition.fold(RecordBatch(SOURCE, sink.owner, first, end, records[first:end]), RULES)
+        if end == told_at:
+            partition.tell(controls.since(sink.leasing, sink.progress, 0).controls)
+        unit = partition.take_all(RULES)
+        assert unit is not None
+        assert sink.sink.store([unit]) == {SOURCE}
+        partition.stored(unit)
+
+
+def test_tables_and_views_say_what_sql_over_the_messages_says(database, admin, dashboard) -> None:
+    sink = DatabaseSink(database.dsn)
+    sink.acquire()
+    feed(sink, PartitionState(), [record(n, each) for n, each in enumerate(SENT)], range(0, 240, 17), RULES)
+    sink.close()
+
+    changes = dashboard.execute(
+        "SELECT source_offset, machine_id, previous_class, class FROM dashboard.maintenance_requirement ORDER BY 1"
+    ).fetchall()
+    assert changes == admin.execute(_CHANGES).fetchall()
+    assert len(changes) > 50
+    hours = dashboard.execute(
+        "SELECT machine_id, class, window_start, messages, first_time, last_time FROM dashboard.maintenance_aggregate"
+        " ORDER BY 1, 2, 3"
+    ).fetchall()
+    assert hours == admin.execute(_HOURS).fetchall()
+    states = dashboard.execute("SELECT machine_id, class FROM dashboard.maintenance_state ORDER BY 1").fetchall()
+    assert states == admin.execute(_STATE).fetchall()
+    late = dashboard.execute("SELECT sum(late_count) > 0, count(*) FROM dashboard.maintenance_aggregate WHERE complete")
+    assert late.fetchone()[0]
+
+
+def test_a_rule_takes_effect_where_the_partition_heard_of_it_and_a_replay_gives_the_same_rows(database, admin) -> None:
+    body = {"class": 3, "name": "Warm", "conditions": [{"sensor": "temperature", "op": ">=", "value": 60}]}
+    order = command(entity="maintenance_rule", id="warm", body=body, time="2026-09-21T14:14:00Z")
+    records = [record(n, message("m0", n * 1000, temperature=60.0, pressure=7539.0)) for n in range(40)]
+    records[5] = record(5, {"fact": order, "ingest_ms": records[4].timestamp})
+    live = DatabaseSink(database.dsn)
+    fold_as_owner(live, records, [10, 20, 30], told_at=20)
+
+    place = admin.execute('SELECT "offset", ordinal FROM control_effect').fetchall()
+    changes = admin.execute(
+        "SELECT source_offset, class, previous_class, rule_id, rule_version, name FROM maintenance_requirement"
+    ).fetchall()
+    counts = admin.execute("SELECT class, messages FROM maintenance_aggregate ORDER BY class").fetchall()
+    assert (place, changes) == ([(20, 0)], [(20, 3, 0, "warm", 1, "Warm")])
+    # Before the rule, all were judged by the defaults; the command is no message of a machine
+    assert counts == [(0, 19), (3, 20)]
+
+    replay = stretches.create(admin, "r", live.progress, {SOURCE: Stretch(0, len(records))}, {"cold": False})
+    shadow = DatabaseSink(database.dsn, replay.schema)
+    shadow.sink = Sink(lambda: connect(database.dsn, schema=replay.schema), live.progress, announce=False)
+    fold_as_owner(shadow, records, [7, 33])
+    found, uneven = differences(admin, replay)
+    live.close()
+    shadow.close()
+
+    assert ([each for each in found if not each.holds], uneven) == ([], 0)
+    rows = {each.table: each.shadow for each in found if not each.column}
+    assert (rows["maintenance_requirement"], rows["maintenance_aggregate"]) == (1, 2)
