@@ -119,6 +119,8 @@ class ReplayWorker:
                 acquiring = group.create_task(wired.ownership.acquire_for_ever(lambda: 0, self._ask))
                 await wired.telemetry.run(self._batches())
                 acquiring.cancel()
+                if not self._stopping:
+                    wired.partitions.pass_controls(self._share.ends)
                 await wired.flusher.finish()
                 await flushing
             if not self._stopping:

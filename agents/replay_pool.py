@@ -100,7 +100,7 @@ def _locked(settings: Settings, name: str, lock: Callable[[Connection, str], Non
 
 def _shares(replay: Replay, ranges: Sequence[RangeProgress]) -> list[Share]:
     """Return what each process does: the longest stretches first, each to whoever has least."""
-    unfinished = [each for each in ranges if each.left]
+    unfinished = [each for each in ranges if not each.is_done]
     count = min(int(replay.options["processes"]), len(unfinished))
     mine: list[list[RangeProgress]] = [[] for _ in range(count)]
     held = [0] * count

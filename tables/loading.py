@@ -53,13 +53,13 @@ def load(
     NotOwner
         If it is not wanted any more.
     """
-    partition = _at_snapshot(source, taken)
+    partition = _at_snapshot(source, taken, rules)
     end = readable_from(taken, log_start)
     # What nobody had read before it was gone is stored nowhere, and to look for it takes long in a large table
     stored_to = min(end, taken.gap.first) if taken.gap is not None else end
     if partition.position < stored_to and taken.previous_owner is not None:
         _rebuild(partition, stored_to, rules, stored, is_wanted)
-    partition.move_to(max(partition.position, end))
+    partition.move_to(max(partition.position, end), rules)
     if not taken.settle_first:
         partition.tell(taken.waiting)
     return partition
@@ -70,10 +70,10 @@ def readable_from(taken: Acquired, log_start: int) -> int:
     return taken.effects if taken.settle_first else log_start
 
 
-def _at_snapshot(source: SourcePartition, taken: Acquired) -> OwnedPartition:
+def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules) -> OwnedPartition:
     state, position = _from_snapshot(source, taken)
     recorded = deque(each for each in taken.controls if each.ordinal >= state.registry.applied)
-    marks = Marks(taken.effects, taken.windows)
+    marks = Marks(taken.effects, taken.windows, taken.controls_mark, taken.windows_controls)
     partition = OwnedPartition(
         source,
         taken.owner,
@@ -87,7 +87,7 @@ def _at_snapshot(source: SourcePartition, taken: Acquired) -> OwnedPartition:
         recorded=recorded,
         known={each.control.id for each in taken.controls},
     )
-    partition.move_to(position)
+    partition.move_to(position, rules)
     return partition
 
 

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.core import ticks
+from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import Control, PlacedControl, cut
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Effects, UnitOfWork
@@ -13,6 +15,7 @@ from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.store.identity import control_id
 
 
 @dataclass(slots=True)
@@ -70,20 +73,28 @@ class OwnedPartition:
                 self._keep(effects)
             else:
                 self.refolded += len(part.records)
-            self.move_to(part.next)
+            self.move_to(part.next, rules)
 
     def refold(self, batch: RecordBatch, rules: FoldRules) -> None:
         """Fold stored events again, whose effects the sink has; only the windows mark may be behind them."""
         for part in cut(batch, [each.offset for each in self.recorded]):
             fold(self.state, part, rules, self.marks)
-            self.move_to(part.next)
+            self.move_to(part.next, rules)
 
-    def move_to(self, position: int) -> None:
+    def move_to(self, position: int, rules: FoldRules) -> None:
         """Note that the state holds what is before a position, and apply the control records that are due there."""
         self.position = position
         while self.recorded and self.recorded[0].offset <= position:
-            self.state.registry.apply(self.recorded.popleft().control)
+            placed, marks = self.recorded.popleft(), self.marks
+            found = ticks.apply(self.state, placed, rules, counted=placed.ordinal >= marks.windows_controls)
+            if placed.ordinal >= marks.controls:
+                self._keep_controls(max(position, marks.effects), (placed,), found)
         self._apply_waiting()
+
+    def pass_controls(self, end: int, rules: FoldRules) -> None:
+        """Apply the control records that stand behind the last record, up to an end before which there is no other."""
+        while self.recorded and self.recorded[0].offset <= end:
+            self.move_to(max(self.position, self.recorded[0].offset), rules)
 
     def tell(self, controls: Iterable[Control]) -> None:
         """Apply control records that the partition does not know yet, where it stands; at once, or when it has come so far.
@@ -95,6 +106,22 @@ class OwnedPartition:
         self.known |= self._waiting.keys()
         self._apply_waiting()
 
+    def tick(self, at_ms: int, rules: FoldRules) -> None:
+        """Let event time go on to a moment, if that ends anything, and note it as a control record.
+
+        The caller has seen that the log had nothing behind the position at that moment, ms since the epoch, UTC. While
+        records are folded again it is too early.
+        """
+        if self.recorded or self._waiting or self.position < max(self.marks.effects, self.marks.windows):
+            return
+        if at_ms - rules.watermark_delay_ms < ticks.due_ms(self.state, rules):
+            return
+        ordinal = self.state.registry.applied
+        control = ticks.tick(control_id(f"{self.owner}\0{ordinal}\0{at_ms}"), at_ms)
+        placed = PlacedControl(control, self.position, ordinal)
+        self.known.add(control.id)
+        self._keep_controls(self.position, (placed,), ticks.apply(self.state, placed, rules, counted=True))
+
     def _apply_waiting(self) -> None:
         if not self._waiting or self.recorded or self.position < self.marks.effects:
             return
@@ -103,7 +130,10 @@ class OwnedPartition:
             placed.append(PlacedControl(control, self.position, registry.applied))
             registry.apply(control)
         self._waiting = {}
-        self._keep(Effects.of_controls(self.position, tuple(placed)))
+        self._keep_controls(self.position, tuple(placed), [])
+
+    def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: list[Anomaly]) -> None:
+        self._keep(Effects.of_controls(position, placed, found, self.state.watermark_ms))
 
     def _keep(self, effects: Effects) -> None:
         self.pending.append(effects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 
@@ -157,6 +157,19 @@ class Partitions:
             return
         for partition in self.owned.values():
             partition.tell(controls)
+        self.work.set()
+
+    def tick(self, source: SourcePartition, at_ms: int) -> None:
+        """Let a partition's event time go on to a moment at which its log had nothing more to read."""
+        partition = self.owned.get(source)
+        if partition is not None and not self._closed:
+            partition.tick(at_ms, self.rules)
+            self.work.set()
+
+    def pass_controls(self, ends: Mapping[SourcePartition, int]) -> None:
+        """Apply the control records behind the last records; see :meth:`OwnedPartition.pass_controls`."""
+        for source, partition in self.owned.items():
+            partition.pass_controls(ends[source], self.rules)
         self.work.set()
 
     def close(self) -> None:

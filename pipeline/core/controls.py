@@ -17,6 +17,9 @@ from pipeline.core.records import RecordBatch
 METADATA = "metadata"
 """Kind of the control records that say what the plant is like."""
 
+TICK = "tick"
+"""Kind of those that let the event time of a partition go on from which nothing comes; each is meant for that one alone."""
+
 
 class Control(NamedTuple):
     """One control record.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
@@ -104,9 +105,15 @@ class Effects:
     controls: tuple[PlacedControl, ...] = ()
 
     @classmethod
-    def of_controls(cls, position: int, controls: tuple[PlacedControl, ...]) -> Effects:
+    def of_controls(
+        cls,
+        position: int,
+        controls: tuple[PlacedControl, ...],
+        anomalies: Sequence[Anomaly] = (),
+        watermark_ms: int = BEGINNING_MS,
+    ) -> Effects:
         """Return what is to be stored of control records that were applied at a position."""
-        return cls(position, NO_EVENTS, controls=controls)
+        return cls(position, NO_EVENTS, list(anomalies), watermark_ms=watermark_ms, controls=controls)
 
     @property
     def latest_ms(self) -> int | None:
@@ -221,6 +228,8 @@ class Projections:
     ----------
     expected, next
         The windows mark before and after.
+    controls
+        How many control records the partition has applied at ``next``.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
     cycles_to_ms
@@ -229,6 +238,7 @@ class Projections:
 
     expected: int
     next: int
+    controls: int
     watermark_ms: int
     cycles_to_ms: int
     windows: WindowRows

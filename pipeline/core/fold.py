@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 
 import numpy as np
@@ -27,7 +28,7 @@ from pipeline.core.new_machines import first_messages
 from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, requirement_rows, window_rows
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.requirements import changes, recalculations
-from pipeline.core.silence import SILENT
+from pipeline.core.silent_machines import Moment, silent_machines
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
@@ -90,10 +91,14 @@ class Marks:
         First offset whose events, facts, anomalies and dead letters are wanted.
     windows
         First offset that counts into window and machine deltas.
+    controls, windows_controls
+        Likewise of the control records that the partition applied, counted from 0.
     """
 
     effects: int = 0
     windows: int = 0
+    controls: int = 0
+    windows_controls: int = 0
 
 
 def fold(
@@ -199,30 +204,13 @@ def _anomalies(
 ) -> list[Anomaly]:
     silent = state.silence.take()
     odd = _odd_readings(state, columns, found[fresh[found["message"]]])
-    both = odd + _silent_machines(state, columns, silent[fresh[silent["message"]]], rules)
+    both = odd + silent_machines(state, silent[fresh[silent["message"]]], partial(_moment, columns), rules.silence_ms)
     return sorted(both, key=attrgetter("offset", "index")) if len(silent) else odd
 
 
-def _silent_machines(
-    state: PartitionState, columns: Columns, silent: npt.NDArray[np.void], rules: FoldRules
-) -> list[Anomaly]:
-    return [
-        Anomaly(
-            offset=int(columns.offsets[message]),
-            index=int(columns.indexes[message]),
-            sensor="",
-            kind=SILENT,
-            machine_id=state.machine_ids[row],
-            factory_id=state.factory_of(row, layout),
-            time_ms=int(columns.times_ms[message]),
-            ingest_ms=int(columns.ingest_ms[message]),
-            value=silence_ms / 1000,
-            expected=rules.silence_ms / 1000,
-            score=silence_ms / rules.silence_ms,
-        )
-        for message, row, layout, silence_ms in silent.tolist()
-        if state.registry.is_expected(state.machine_ids[row])
-    ]
+def _moment(columns: Columns, message: int) -> Moment:
+    places = (columns.offsets, columns.indexes, columns.times_ms, columns.ingest_ms)
+    return Moment(*(int(each[message]) for each in places))
 
 
 def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
@@ -260,6 +248,7 @@ def project(state: PartitionState, expected: int, position: int, rules: FoldRule
     return Projections(
         expected=expected,
         next=position,
+        controls=state.registry.applied,
         watermark_ms=state.watermark_ms,
         cycles_to_ms=state.cycles.swept_ms - rules.cycle_gap_ms,
         windows=windows,

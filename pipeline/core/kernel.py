@@ -191,6 +191,30 @@ def _fold_readings(
     return used, flagged
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _pass_time(memory: Any, rules: Any, watermark_ms: int, i: int, counted: bool) -> None:
+    """Close cycles and find silent machines up to the watermark, which message ``i`` has moved."""
+    used, silence_ms = memory.machines_used, rules.silence_ms
+    sweep(memory.cycles, used, watermark_ms, rules.cycle_gap_ms, counted)
+    look(memory.silence, memory.machines, memory.counts, used, watermark_ms, silence_ms, i, counted)
+
+
+@uncounted
+def pass_time(memory: Any, rules: Any, watermark_ms: int, at_ms: int, counted: bool) -> int:
+    """Do what a message of no machine would do, measured and received at a moment; return the watermark after it.
+
+    Parameters
+    ----------
+    watermark_ms, at_ms
+        Watermark before, and the moment; ms since the epoch, UTC.
+    counted
+        Whether the sink lacks what this changes about cycles and machines.
+    """
+    watermark_ms = advance(watermark_ms, at_ms, at_ms, rules.delay_ms)
+    _pass_time(memory, rules, watermark_ms, 0, counted)
+    return watermark_ms
+
+
 @uncounted
 def fold_messages(
     messages: Any,
@@ -246,15 +270,5 @@ def fold_messages(
             messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found
         )
         watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], rules.delay_ms)
-        sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
-        look(
-            memory.silence,
-            memory.machines,
-            memory.counts,
-            memory.machines_used,
-            watermark_ms,
-            rules.silence_ms,
-            i,
-            counted,
-        )
+        _pass_time(memory, rules, watermark_ms, i, counted)
     return watermark_ms, used, flagged

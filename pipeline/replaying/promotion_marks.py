@@ -59,6 +59,15 @@ SELECT l.topic, l.partition FROM {{shadow}}.source_progress AS l LEFT JOIN {{sha
 WHERE {OF_GROUP} AND (l.effects_next, l.windows_next) IS DISTINCT FROM (c.effects, c.effects)
   AND (c.topic IS NOT NULL OR l.effects_next > 0) LIMIT 1
 """
+# What a tick brought to light is before its place, so the replay has to have it too
+_TICKED: LiteralString = f"""
+SELECT l.topic, l.partition FROM {{live}}.control_effect AS e
+JOIN {{live}}.control_record AS c ON c.id = e.control_id AND c.kind = 'tick'
+JOIN {{live}}.source_progress AS l USING (cluster, consumer_group, topic, partition)
+JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, partition)
+WHERE {OF_GROUP} AND e."offset" <= s.effects_next AND e.ordinal >= least(s.controls_next, s.windows_controls)
+  AND (l.log_since IS NULL OR e.noted_at >= l.log_since) LIMIT 1
+"""
 _FREEZE: LiteralString = """
 UPDATE {shadow}.source_progress SET owner = md5(random()::text || clock_timestamp()::text || topic || partition)
 """
@@ -76,11 +85,11 @@ CREATE TABLE {{shadow}}.{{aside_snapshot}} AS SELECT * FROM {{live}}.partition_s
 DELETE FROM {{live}}.partition_snapshot AS l WHERE {OF_GROUP};
 INSERT INTO {{live}}.partition_snapshot SELECT l.* FROM {{shadow}}.{{snapshot}} AS l WHERE {OF_GROUP};
 UPDATE {{live}}.source_progress AS l
-SET owner = md5(random()::text || clock_timestamp()::text || l.topic || l.partition), windows_next = 0, watermark = NULL,
-    cycles_to = NULL, duplicates = 0, updated_at = clock_timestamp()
+SET owner = md5(random()::text || clock_timestamp()::text || l.topic || l.partition), windows_next = 0, windows_controls = 0,
+    watermark = NULL, cycles_to = NULL, duplicates = 0, updated_at = clock_timestamp()
 WHERE {OF_GROUP} AND (l.topic, l.partition) IN (SELECT topic, partition FROM {{shadow}}.cut);
 UPDATE {{live}}.source_progress AS l
-SET windows_next = s.windows_next, watermark = s.watermark, cycles_to = s.cycles_to,
+SET windows_next = s.windows_next, windows_controls = s.windows_controls, watermark = s.watermark, cycles_to = s.cycles_to,
     duplicates = greatest(s.duplicates, CASE WHEN c.is_stored AND %(is_promotion)s THEN o.duplicates END)
 FROM {{shadow}}.{{progress}} AS s JOIN {{shadow}}.{{aside_progress}} AS o USING (cluster, consumer_group, topic, partition)
 JOIN {{shadow}}.cut AS c USING (cluster, consumer_group, topic, partition)
@@ -166,7 +175,7 @@ def hold(cursor: Cursor, replay: Replay) -> None:
 
 def require_unchanged(cursor: Cursor, replay: Replay, target: LiteralString) -> None:
     """Check that no partition came or went back meanwhile, nor the replay itself; raises :class:`SettingsError`."""
-    for question in (_STRAY,) if target else (_STRAY, _MOVED):
+    for question in (_STRAY,) if target else (_STRAY, _MOVED, _TICKED):
         stray = execute(cursor.connection, replay, question).fetchone()
         if stray is not None:
             raise SettingsError(f"{SourcePartition(*stray)} changed meanwhile: nothing was done; try again")

@@ -86,25 +86,27 @@ WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'ski
   AND (p.log_since IS NULL OR c.created_at >= p.log_since)
 """
 
-# What is meant for every partition takes effect where it did in the live run, and nowhere else: a place in a log that was lost
-# is none in the present one
+# Control records take effect where they did in the live run, and nowhere else: a place in a log that was lost is none in the
+# present one. Before a partition was begun with, those before its first record count as done
 _PLACED = """
 INSERT INTO {shadow}.control_record OVERRIDING SYSTEM VALUE
 SELECT c.* FROM {live}.control_record AS c
-WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (c.topic IS NULL OR c.kind = 'tick')
   AND c.id NOT IN (SELECT id FROM {shadow}.control_record);
 INSERT INTO {shadow}.control_effect
 SELECT e.* FROM {live}.control_effect AS e
-JOIN {live}.control_record AS c ON c.id = e.control_id AND c.topic IS NULL
+JOIN {live}.control_record AS c ON c.id = e.control_id AND (c.topic IS NULL OR c.kind = 'tick')
 JOIN {live}.source_progress AS p
   ON (p.cluster, p.consumer_group, p.topic, p.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
 JOIN {shadow}.source_progress AS s ON (s.topic, s.partition) = (e.topic, e.partition)
 WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
 ON CONFLICT DO NOTHING;
-UPDATE {shadow}.source_progress AS s SET controls_next = (
-    SELECT count(*) FROM {shadow}.control_effect AS e
+UPDATE {shadow}.source_progress AS s SET (controls_next, windows_controls) = (
+    SELECT count(*) FILTER (WHERE e."offset" <= s.effects_next), count(*) FILTER (WHERE e."offset" <= s.windows_next)
+    FROM {shadow}.control_effect AS e
     WHERE (e.topic, e.partition) = (s.topic, s.partition) AND e.ordinal IS NOT NULL
 )
+WHERE s.owner IS NULL
 """
 
 
@@ -179,6 +181,7 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.metadata_command, {shadow}.dead_letter,"
         " {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON {shadow}.operating_cycle, {shadow}.cycle_reading TO pipeline_worker",
+        "GRANT UPDATE (ordinal, noted_at) ON {shadow}.control_effect TO pipeline_worker",
         "GRANT SELECT ON {shadow}.superseded_event TO pipeline_worker",
     ):
         connection.execute(sql.SQL(statement).format(**names))

@@ -44,7 +44,13 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class RangeProgress:
-    """How far a replay is in one partition: its range, and the next offset whose events and windows are stored."""
+    """How far a replay is in one partition: its range, and the next offset whose events and windows are stored.
+
+    Parameters
+    ----------
+    controls_left
+        Control records up to the end that were not applied yet.
+    """
 
     source: SourcePartition
     start: int
@@ -52,6 +58,12 @@ class RangeProgress:
     stored_to: int
     effects: int
     windows: int
+    controls_left: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything is stored."""
+        return self.left == 0 and self.controls_left <= 0
 
     @property
     def left(self) -> int:
@@ -75,7 +87,9 @@ WHERE replay = %s AND topic = %s AND partition = %s
 """
 
 _PROGRESS = """
-SELECT r.topic, r.partition, r.counted_from, r.to_offset, r.stored_to, p.effects_next, p.windows_next
+SELECT r.topic, r.partition, r.counted_from, r.to_offset, r.stored_to, p.effects_next, p.windows_next, (
+    SELECT count(*) - least(p.controls_next, p.windows_controls) FROM {shadow}.control_effect AS e
+    WHERE (e.topic, e.partition) = (r.topic, r.partition) AND e.ordinal IS NOT NULL AND e."offset" <= r.to_offset)
 FROM {live}.replay_range AS r
 JOIN {shadow}.source_progress AS p USING (topic, partition)
 WHERE r.replay = %s
@@ -87,7 +101,7 @@ WHERE cluster = %(cluster)s AND consumer_group = %(group)s
 """
 _CONTROLS = f"""
 SELECT FROM {SCHEMA}.control_record
-WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND topic IS NULL LIMIT 1
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND (topic IS NULL OR kind = 'tick') LIMIT 1
 """
 _NEAREST = f"""
 SELECT snapshot_offset FROM {SCHEMA}.snapshot_history
@@ -192,7 +206,7 @@ def stored_to(connection: Connection, progress: Progress) -> dict[SourcePartitio
 
 
 def has_controls(connection: Connection, progress: Progress) -> bool:
-    """Return whether there are control records that take effect in every partition."""
+    """Return whether there are control records that take effect between two records."""
     return connection.execute(_CONTROLS, progress.of_all()).fetchone() is not None
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.types.json import Jsonb
 
-from pipeline.core.controls import Control, PlacedControl, Polled
+from pipeline.core.controls import TICK, Control, PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.records import SourcePartition
@@ -33,14 +34,22 @@ ORDER BY id
 
 # Places in a log that was lost are none in the present one
 _OF_PARTITION = f"""
-SELECT xmin, p.controls_next, c.id, c.kind, c.body, e."offset", e.ordinal FROM {_HORIZON}
-CROSS JOIN (SELECT controls_next, log_since FROM source_progress WHERE {KEY}) AS p
-LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+SELECT xmin, p.controls_next, p.windows_controls, c.id, c.kind, c.body, e."offset", e.ordinal FROM {_HORIZON}
+CROSS JOIN (SELECT controls_next, windows_controls, log_since FROM source_progress WHERE {KEY}) AS p
+LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s
+  AND (c.topic IS NULL OR c.kind = '{TICK}' AND c.topic = %(topic)s AND c.partition = %(partition)s)
 LEFT JOIN control_effect AS e ON e.control_id = c.id AND e.topic = %(topic)s AND e.partition = %(partition)s
   AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
 ORDER BY e.ordinal, c.id
 """
 
+_TICK = f"""
+INSERT INTO control_record
+    (id, kind, cluster, consumer_group, topic, partition, "offset", reason, detail, created_by, body)
+OVERRIDING SYSTEM VALUE
+VALUES (%(id)s, '{TICK}', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(offset)s, 'nothing_came', '', %(worker)s, %(body)s)
+ON CONFLICT (id) DO NOTHING
+"""
 _NOTE = """
 INSERT INTO control_effect AS old (control_id, topic, partition, "offset", ordinal)
 SELECT id, %(topic)s, %(partition)s, at, ordinal
@@ -55,8 +64,8 @@ class OfPartition(NamedTuple):
 
     Parameters
     ----------
-    mark
-        How many it has applied.
+    mark, windows_mark
+        How many it has applied, and how many of these its windows and machine states hold.
     placed
         Those, in this order.
     waiting
@@ -66,6 +75,7 @@ class OfPartition(NamedTuple):
     """
 
     mark: int
+    windows_mark: int
     placed: tuple[PlacedControl, ...]
     waiting: tuple[Control, ...]
     horizon: int
@@ -74,17 +84,17 @@ class OfPartition(NamedTuple):
 def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartition:
     """Return what a partition, whose row of progress is locked, knows and what it does not."""
     rows = cursor.execute(_OF_PARTITION, key).fetchall()
-    horizon, mark = rows[0][:2]
+    horizon, *marks = rows[0][:3]
     placed, waiting = [], []
-    for _, _, number, kind, body, offset, ordinal in rows:
+    for _, _, _, number, kind, body, offset, ordinal in rows:
         if number is None:
             continue
         control = Control(number, kind, body)
-        if ordinal is None:
+        if ordinal is None and kind != TICK:
             waiting.append(control)
-        else:
+        elif ordinal is not None:
             placed.append(PlacedControl(control, offset, ordinal))
-    return OfPartition(mark, tuple(placed), tuple(waiting), horizon)
+    return OfPartition(*marks, tuple(placed), tuple(waiting), horizon)
 
 
 def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int) -> Polled:
@@ -93,8 +103,14 @@ def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int)
     return Polled([Control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
 
 
-def note(cursor: psycopg.Cursor[Any], source: SourcePartition, placed: Sequence[PlacedControl]) -> None:
-    """Note where a partition applied control records, in the transaction that moves its marks there."""
+def note(
+    cursor: psycopg.Cursor[Any], progress: Progress, source: SourcePartition, placed: Sequence[PlacedControl]
+) -> None:
+    """Note where a partition applied control records, in the transaction that moves its marks there; and its own ticks."""
+    for each in placed:
+        if each.control.kind == TICK:
+            about = {"id": each.control.id, "offset": each.offset, "body": Jsonb(dict(each.control.body))}
+            cursor.execute(_TICK, progress.key(source) | about | {"worker": progress.subscriber.worker})
     parameters = {
         "topic": source.topic,
         "partition": source.partition,

@@ -54,7 +54,8 @@ SET effects_next = %(next)s, windows_next = COALESCE(%(windows_next)s, windows_n
     checksum = COALESCE(%(checksum)s, checksum), checksum_offset = COALESCE(%(checksum_offset)s, checksum_offset),
     effects_time = GREATEST(effects_time, %(effects_time)s), watermark = COALESCE(%(watermark)s, watermark),
     events_watermark = COALESCE(%(events_watermark)s, events_watermark), cycles_to = COALESCE(%(cycles_to)s, cycles_to),
-    duplicates = duplicates + %(duplicates)s, controls_next = %(controls_next)s, updated_at = clock_timestamp()
+    duplicates = duplicates + %(duplicates)s, controls_next = %(controls_next)s,
+    windows_controls = COALESCE(%(windows_controls)s, windows_controls), updated_at = clock_timestamp()
 WHERE {KEY} AND owner = %(owner)s AND effects_next = %(expected)s
   AND windows_next = COALESCE(%(windows_expected)s, windows_next) AND controls_next = %(controls)s
 """

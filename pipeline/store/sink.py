@@ -244,7 +244,7 @@ class Sink:
                 commands = [fact for fact in effects.facts if isinstance(fact, MetadataCommand)]
                 metadata.store(cursor, self._progress, unit.source, commands, announce=self._announce)
                 if effects.controls:
-                    controls.note(cursor, unit.source, effects.controls)
+                    controls.note(cursor, self._progress, unit.source, effects.controls)
 
     def _unstorable(self, connection: Connection, units: Sequence[UnitOfWork], error: psycopg.Error) -> PipelineError:
         """Return the error that says which record it was."""
@@ -277,6 +277,7 @@ def _move(unit: UnitOfWork) -> dict[str, Any]:
         "events_watermark": _timestamp(unit.effects[-1].watermark_ms if unit.effects else None),
         "windows_expected": projections.expected if projections else None,
         "windows_next": projections.next if projections else None,
+        "windows_controls": projections.controls if projections else None,
         "watermark": _timestamp(projections.watermark_ms) if projections else None,
         "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,
         "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,

@@ -53,8 +53,9 @@ class Acquired:
         What the log no longer had of what was to be read, if anything.
     settle_first
         Whether the log is lost and its windows are still to be merged: nothing can be read before.
-    controls, controls_mark
-        Control records that the partition applied in this log, in this order; and how many they are.
+    controls, controls_mark, windows_controls
+        Control records that the partition applied in this log, in this order; of how many of them what they bring to light is
+        stored, and how many the stored windows and machine states hold.
     waiting
         Those that it has not applied yet.
     horizon
@@ -71,6 +72,7 @@ class Acquired:
     settle_first: bool = False
     controls: tuple[PlacedControl, ...] = ()
     controls_mark: int = 0
+    windows_controls: int = 0
     waiting: tuple[Control, ...] = ()
     horizon: int = 0
 
@@ -100,6 +102,7 @@ SET owner = %(owner)s, worker = %(worker)s, backend_pid = %(pid)s, backend_start
     checksum_offset = CASE WHEN NOT %(begins_anew)s THEN checksum_offset END,
     log_since = CASE WHEN %(begins_anew)s THEN clock_timestamp() ELSE log_since END,
     controls_next = CASE WHEN %(begins_anew)s THEN 0 ELSE controls_next END,
+    windows_controls = CASE WHEN %(begins_anew)s THEN 0 ELSE windows_controls END,
     acquired_at = clock_timestamp(), updated_at = clock_timestamp()
 WHERE {KEY}
 """
@@ -241,6 +244,7 @@ def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: R
         found.settle_first,
         known.placed,
         known.mark,
+        known.windows_mark,
         known.waiting,
         known.horizon,
     )

@@ -9,13 +9,14 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from agents.controls import ControlPoll
-from pipeline.core.controls import METADATA, Control, PlacedControl, Polled
+from pipeline.core.controls import METADATA, TICK, Control, PlacedControl, Polled
 from pipeline.core.effects import Projections, UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.metadata import MetadataChange
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent, StoredEvents
+from pipeline.core.ticks import FIRST_INDEX
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import load
@@ -70,6 +71,7 @@ steps = st.lists(
         st.tuples(st.just("fold"), st.integers(1, 12)),
         st.tuples(st.just("tell"), machines),
         st.tuples(st.just("store"), st.integers(1, 20)),
+        st.tuples(st.just("tick"), st.integers(0, 900)),
         st.tuples(st.sampled_from(["merge", "merge", "snapshot", "crash", "rebuild"]), st.none()),
     ),
     max_size=40,
@@ -87,12 +89,14 @@ class Sink(MemorySink):
     def __init__(self) -> None:
         super().__init__()
         self.placed: tuple[PlacedControl, ...] = ()
+        self.controls_mark = self.windows_controls = 0
         self.snapshot: tuple[int, bytes] | None = None
         self.controls: list[Control] = []
         self.lines: dict[str, str] = {}
 
     def merge(self, due: Projections) -> None:
         super().merge(due)
+        self.windows_controls = due.controls
         self.lines |= {each.machine_id: each.line_id for each in due.machines if each.messages}
 
     def write(self, body: dict) -> None:
@@ -101,10 +105,11 @@ class Sink(MemorySink):
     def commit(self, unit: UnitOfWork | None, partition: OwnedPartition) -> None:
         if unit is None:
             return
-        assert (unit.expected, unit.controls) == (self.marks.effects, len(self.placed))
+        assert (unit.expected, unit.controls) == (self.marks.effects, self.controls_mark)
+        self.controls_mark = unit.controls_next
         for effects in unit.effects:
             self.store(effects)
-            self.placed += effects.controls
+            self.placed += tuple(each for each in effects.controls if each not in self.placed)
             for fact in effects.facts:
                 if isinstance(fact, MetadataChange):
                     self.write(fact.control())
@@ -116,7 +121,7 @@ class Sink(MemorySink):
         known = {each.control.id for each in self.placed}
         waiting = tuple(each for each in self.controls if each.id not in known)
         marks = self.marks.effects, self.marks.windows
-        placed = self.placed, len(self.placed)
+        placed = self.placed, self.controls_mark, self.windows_controls
         return Acquired("new", "old", *marks, self.snapshot, {}, None, False, *placed, waiting)  # by place
 
 
@@ -124,7 +129,7 @@ def batch(records: list[Record], first: int, end: int) -> RecordBatch:
     return RecordBatch(SOURCE, "new", first, end, records[first:end])
 
 
-def nothing_stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+def nothing_stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
     return []
 
 
@@ -135,6 +140,7 @@ def once(records: list[Record], placed: tuple[PlacedControl, ...]) -> Sink:
     partition = load(SOURCE, sink.acquired(), 0, RULES, nothing_stored, lambda: True)
     partition.fold(batch(records, 0, len(records)), RULES)
     sink.commit(partition.take_all(RULES), partition)
+    assert partition.is_stored
     return sink
 
 
@@ -150,12 +156,12 @@ class Story:
         taken = self.sink.acquired()
         self.partition = load(SOURCE, taken, begins, RULES, lambda _, *of: self.stored(*of), lambda: True)
 
-    def stored(self, first: int, end: int) -> Iterator[list[StoredEvent]]:
+    def stored(self, first: int, end: int) -> Iterator[StoredEvents]:
         events = [(*at, body, TELEMETRY_INGEST) for at, (_, body) in self.sink.events.items()]
         events += [(*at, fact.body, fact.event_type) for at, fact in self.sink.facts.items()]
         for offset, place, body, kind in sorted(events):
             if first <= offset < end:
-                yield [StoredEvent(offset, place, self.records[offset].timestamp, body, kind)]
+                yield StoredEvents.of([StoredEvent(offset, place, self.records[offset].timestamp, body, kind)])
 
     def do(self, what: str, how: object) -> None:
         partition, sink = self.partition, self.sink
@@ -168,6 +174,8 @@ class Story:
             # Half of them are heard of at once, the others by the next owner
             if number % 2:
                 partition.tell(sink.controls)
+        elif what == "tick":
+            partition.tick(BASE_MS + how * 1000, RULES)
         elif what == "store":
             sink.commit(partition.take(how), partition)
         elif what == "merge":
@@ -202,11 +210,11 @@ def test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold(
         told.do(what, how)
     told.end()
 
-    controls = told.sink.controls
-    assert [each.ordinal for each in told.sink.placed] == list(range(len(controls)))
-    assert {each.control.id for each in told.sink.placed} == {each.id for each in controls}
+    controls, placed = told.sink.controls, told.sink.placed
+    assert [each.ordinal for each in placed] == list(range(len(placed)))
+    assert {each.control.id for each in placed if each.control.kind != TICK} == {each.id for each in controls}
     assert told.partition.is_stored
-    expected = once(told.records, told.sink.placed)
+    expected = once(told.records, placed)
     assert_same(expected, told.sink)
     assert told.sink.lines == expected.lines
 
@@ -370,3 +378,60 @@ async def test_what_could_not_be_read_is_looked_for_again() -> None:
 
     assert database.asked == [5, 5]
     assert partitions.controls_since == 7
+
+
+def quiet_story(*steps: tuple[str, object]) -> Story:
+    """Return a story of a machine that is last heard at 5 s, after some steps."""
+    story = Story([message("m0", n) for n in range(6)])
+    for what, how in steps:
+        story.do(what, how)
+    return story
+
+
+def test_a_tick_ends_what_is_open_when_nothing_comes_any_more() -> None:
+    story = quiet_story(("fold", 6), ("tick", 400), ("store", 100), ("merge", None))
+
+    assert {at: found[0] for at, found in story.sink.anomalies.items()} == {(5, FIRST_INDEX, "m0", "silent"): 385.0}
+    assert [(each.control.kind, each.offset, each.ordinal) for each in story.sink.placed] == [(TICK, 6, 0)]
+    assert story.sink.machines["m0"]["silent"]
+    assert [each["messages"] for _, each in story.sink.fragments] == [6]
+    assert story.partition.state.watermark_ms == BASE_MS + 390_000
+
+
+def test_there_is_no_tick_where_nothing_would_end() -> None:
+    story = quiet_story(("fold", 6), ("tick", 9))
+    assert [each.control.kind for effects in story.partition.pending for each in effects.controls] == []
+
+    # The windows of half a minute, a minute and five minutes, the silence and the cycle; then those of the hour and the day
+    for second in range(20, 2 * 86_400, 10):
+        story.do("tick", second)
+    story.do("merge", None)
+
+    assert 4 <= len(story.sink.placed) <= 7
+
+
+def test_what_a_tick_ends_is_counted_once_whoever_folds_it_again() -> None:
+    told = [("fold", 6), ("tick", 400), ("merge", None)]
+    once_told = quiet_story(*told).sink
+    for crash in (("crash", None), ("rebuild", None)):
+        story = quiet_story(*told, crash, ("fold", 6), ("merge", None))
+        assert_same(once_told, story.sink)
+        assert len(story.sink.placed) == 1
+
+
+def test_a_tick_whose_transaction_never_came_has_never_been() -> None:
+    story = quiet_story(("fold", 3), ("store", 100), ("tick", 400), ("crash", None))
+    story.end()
+
+    assert (story.sink.placed, story.sink.anomalies) == ((), {})
+
+
+def test_a_tick_that_is_stored_before_its_windows_is_counted_when_it_is_folded_again() -> None:
+    told = [("fold", 6), ("merge", None), ("tick", 400), ("store", 100)]
+    once_told = quiet_story(*told, ("merge", None)).sink
+
+    story = quiet_story(*told, ("crash", None), ("fold", 6), ("merge", None))
+
+    assert_same(once_told, story.sink)
+    assert story.sink.machines["m0"]["silent"]
+    assert len(story.sink.fragments) == 1

@@ -15,7 +15,9 @@ CREATE INDEX control_effect_source ON control_effect (topic, partition);
 -- A log that was recreated has its offsets anew, and with them the places of control records
 GRANT UPDATE (ordinal, noted_at) ON control_effect TO pipeline_worker;
 
-ALTER TABLE source_progress ADD COLUMN controls_next int NOT NULL DEFAULT 0;
+-- How many of them it has applied, and how many of these its windows and machine states hold
+ALTER TABLE source_progress
+    ADD COLUMN controls_next int NOT NULL DEFAULT 0, ADD COLUMN windows_controls int NOT NULL DEFAULT 0;
 
 -- The line that a machine belonged to when it sent its newest message
 ALTER TABLE machine_state ADD COLUMN line_id text NOT NULL DEFAULT '';

@@ -1,0 +1,72 @@
+"""Ticks: control records that let a partition's event time go on when nothing comes from it.
+
+A tick stands between two records, like a message of no machine that was measured and received at its time. It moves the
+watermark, closes operating cycles and finds silent machines. What it brings to light is placed behind the record before it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.core import cycles, silence
+from pipeline.core.anomalies import Anomaly
+from pipeline.core.controls import TICK, Control, PlacedControl
+from pipeline.core.fold import FoldRules
+from pipeline.core.kernel import pass_time
+from pipeline.core.silent_machines import Moment, silent_machines
+from pipeline.core.state import PartitionState
+
+FIRST_INDEX = 2**30
+"""Index of what the first control record of a partition brings to light; no array record is so long."""
+
+NEVER_MS = 2**62
+
+_WINDOWS_MS = (30_000, 60_000, 300_000, 3_600_000, 86_400_000)
+"""Lengths of the windows that are shown as complete or provisional, ms."""
+
+
+def tick(number: int, at_ms: int) -> Control:
+    """Return the tick of a moment, ms since the epoch, UTC."""
+    return Control(number, TICK, {"at_ms": at_ms})
+
+
+def due_ms(state: PartitionState, rules: FoldRules) -> int:
+    """Return the watermark at which something ends that is open now, ms since the epoch, UTC; :data:`NEVER_MS`: nothing is.
+
+    Parameters
+    ----------
+    state
+        Anything that has no more to end than its windows, cycles and machines costs no further ticks: a partition that is
+        silent for days has a handful of them.
+    """
+    used = state.machines.used
+    if used == 0:
+        return NEVER_MS
+    newest_ms = int(state.machines.rows["last_seen_ms"][:used].max())
+    due = [(newest_ms // size + 1) * size for size in _WINDOWS_MS]
+    opened = state.cycles.open.rows[:used]
+    ends_ms = opened["ended_ms"][opened["messages"] > 0]
+    if len(ends_ms):
+        due.append((int(ends_ms.min()) + rules.cycle_gap_ms) // cycles.SWEEP_MS * cycles.SWEEP_MS + cycles.SWEEP_MS)
+    heard = state.silence.heard.rows[:used]
+    heard_ms = heard["heard_ms"][heard["is_silent"] == 0]
+    if rules.silence_ms and len(heard_ms):
+        due.append(-(-(int(heard_ms.min()) + rules.silence_ms) // silence.LOOK_MS) * silence.LOOK_MS)
+    return min((each for each in due if each > state.watermark_ms), default=NEVER_MS)
+
+
+def apply(state: PartitionState, placed: PlacedControl, rules: FoldRules, *, counted: bool) -> list[Anomaly]:
+    """Let a state know a control record where it is placed, and return what that brings to light.
+
+    Parameters
+    ----------
+    counted
+        Whether the sink lacks what this changes about cycles and machines.
+    """
+    state.registry.apply(placed.control)
+    if placed.control.kind != TICK:
+        return []
+    at_ms = int(placed.control.body["at_ms"])
+    state.watermark_ms = pass_time(state.memory(0, 0), rules.numbers(), state.watermark_ms, at_ms, counted)
+    found = Moment(placed.offset - 1, FIRST_INDEX + placed.ordinal, at_ms, at_ms)
+    return silent_machines(state, state.silence.take(), lambda _: found, rules.silence_ms)
