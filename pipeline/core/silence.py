@@ -17,7 +17,7 @@ from pipeline.core import banks
 from pipeline.core.compiling import uncounted
 from pipeline.core.watermark import BEGINNING_MS
 
-SILENT = "silent"
+SILENT = "device_silent"
 """Kind of the anomalies."""
 
 LOOK_MS = 5_000
