@@ -15,7 +15,7 @@ from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.metadata import MetadataChange
-from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvents
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import load
@@ -124,7 +124,7 @@ def batch(records: list[Record], first: int, end: int) -> RecordBatch:
     return RecordBatch(SOURCE, "new", first, end, records[first:end])
 
 
-def nothing_stored(source: SourcePartition, first: int, end: int) -> list[list[StoredEvent]]:
+def nothing_stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
     return []
 
 
@@ -150,12 +150,12 @@ class Story:
         taken = self.sink.acquired()
         self.partition = load(SOURCE, taken, begins, RULES, lambda _, *of: self.stored(*of), lambda: True)
 
-    def stored(self, first: int, end: int) -> Iterator[list[StoredEvent]]:
+    def stored(self, first: int, end: int) -> Iterator[StoredEvents]:
         events = [(*at, body, TELEMETRY_INGEST) for at, (_, body) in self.sink.events.items()]
         events += [(*at, fact.body, fact.event_type) for at, fact in self.sink.facts.items()]
         for offset, place, body, kind in sorted(events):
             if first <= offset < end:
-                yield [StoredEvent(offset, place, self.records[offset].timestamp, body, kind)]
+                yield StoredEvents.of([(offset, place, self.records[offset].timestamp, body, kind)])
 
     def do(self, what: str, how: object) -> None:
         partition, sink = self.partition, self.sink
