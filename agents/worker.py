@@ -18,11 +18,13 @@ from agents.observed import ObservedVault
 from agents.relay import DatabaseOutbox, Relay, RelayRules
 from agents.stages import stages
 from agents.starting import spare_collector, warm_up
+from agents.ticker import Ticker
 from agents.vault import Connection
 from agents.vitals import Vitals
 from pipeline import connections, rules
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
+from pipeline.broker.inspector import Inspector
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.errors import NoProgress, PipelineError
@@ -77,6 +79,8 @@ class Worker:
         self.vitals = Vitals(
             settings, self.app, self.partitions, self.ownership, self._vault, self.metrics, time.monotonic
         )
+        self._inspector = Inspector(member.address, member.security, settings.group)
+        self._ticker = Ticker(self.partitions, self._inspector, settings.silence.tick_s, time.monotonic, time.time)
         self._register()
 
     def _connect(self, autocommit: bool) -> Connection:
@@ -104,6 +108,8 @@ class Worker:
         app.task(lambda: self._guard(self._see_to(SUMMARIES_INTERVAL_S, self._summarize)))
         app.task(lambda: self._guard(self._see_to(self._settings.oee.refresh_interval_s, self._refresh_oee)))
         app.task(lambda: self._guard(cast(BatchConsumer, app.consumer).until_displaced()))
+        if self._settings.silence.tick_s:
+            app.task(lambda: self._guard(self._ticker.run()))
         if self._relay is not None:
             relay = self._relay
             app.task(lambda: self._guard(relay.run()))
@@ -150,6 +156,7 @@ class Worker:
         except Exception as error:  # the app must be stopped all the same, or the process never ends
             log.error("worker.not_drained", reason=repr(error), exc_info=error)
         self._vault.close()
+        self._inspector.close()
 
     async def _see_to(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

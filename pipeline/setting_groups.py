@@ -201,6 +201,12 @@ class Silence(Group):
     after_ms: int = Field(
         45_000, ge=0, le=10**9, description="Event time without a message after which a machine is silent, ms; 0: never"
     )
+    tick_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="Time without a record after which a partition's event time follows the clock, s; 0: never",
+    )
 
 
 class Oee(Group):

@@ -127,7 +127,7 @@ ANOMALIES: LiteralString = (
     """
 COPY (
     SELECT source_topic, source_partition, source_offset, source_index, machine_id, sensor, kind
-    FROM anomaly WHERE kind <> 'silent' AND (%(topics)s::text[] IS NULL OR source_topic = ANY(%(topics)s::text[]))
+    FROM anomaly WHERE kind <> 'device_silent' AND (%(topics)s::text[] IS NULL OR source_topic = ANY(%(topics)s::text[]))
 """
     + _BOUNDS
     + _TIMES

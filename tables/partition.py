@@ -106,15 +106,18 @@ class OwnedPartition:
         self.known |= self._waiting.keys()
         self._apply_waiting()
 
+    def is_due(self, at_ms: int, rules: FoldRules) -> bool:
+        """Return whether a tick at a moment would end anything; while records are folded again it is too early."""
+        if self.recorded or self._waiting or self.position < max(self.marks.effects, self.marks.windows):
+            return False
+        return at_ms - rules.watermark_delay_ms >= ticks.due_ms(self.state, rules)
+
     def tick(self, at_ms: int, rules: FoldRules) -> None:
         """Let event time go on to a moment, if that ends anything, and note it as a control record.
 
-        The caller has seen that the log had nothing behind the position at that moment, ms since the epoch, UTC. While
-        records are folded again it is too early.
+        The caller has seen that the log had nothing behind the position at that moment, ms since the epoch, UTC.
         """
-        if self.recorded or self._waiting or self.position < max(self.marks.effects, self.marks.windows):
-            return
-        if at_ms - rules.watermark_delay_ms < ticks.due_ms(self.state, rules):
+        if not self.is_due(at_ms, rules):
             return
         ordinal = self.state.registry.applied
         control = ticks.tick(control_id(f"{self.owner}\0{ordinal}\0{at_ms}"), at_ms)

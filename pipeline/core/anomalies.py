@@ -18,7 +18,7 @@ class Anomaly:
         Source position of the message that it was found in, and its place in an array record. A silent machine is found in
         a message of another one.
     sensor, kind
-        Which sensor; ``spike`` or ``dip``. Of a silent machine, no sensor and ``silent``.
+        Which sensor; ``spike`` or ``dip``. Of a silent machine, no sensor and ``device_silent``.
     machine_id, factory_id
         Whose it is.
     time_ms, ingest_ms

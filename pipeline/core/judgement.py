@@ -99,6 +99,19 @@ def _first_match(rules: Any, where: Any, values: Any, begin: int) -> int:
 
 
 @uncounted
+def _changes(machine: Any, time_ms: int, message: int, rule: int, requirement: int, out: Any) -> bool:
+    """Return whether a message changes its machine's class, and fill ``out``; one from before the newest does not."""
+    if time_ms < machine.last_ms:
+        return False
+    machine.last_ms = time_ms
+    if requirement == machine.requirement:
+        return False
+    out.message, out.rule, out.before, out.after = message, rule, machine.requirement, requirement
+    machine.requirement = requirement
+    return True
+
+
+@uncounted
 def _corrects(machine: Any, window: int, minute: int, requirement: int) -> bool:
     """Return whether a correction is to be told, and remember that it was."""
     if window != machine.again_window or minute != machine.again_minute:
@@ -150,13 +163,7 @@ def _judge(
         rule = _first_match(rules, layouts.places[kind], messages.values, begin)
         requirement = rules.requirements[rule] if rule >= 0 else 0
         machine = memory.machines[layouts.machines[layout]]
-        if time_ms >= machine.last_ms:
-            machine.last_ms = time_ms
-            if requirement != machine.requirement:
-                out = changed[changes]
-                out.message, out.rule, out.before, out.after = i, rule, machine.requirement, requirement
-                machine.requirement = requirement
-                changes += 1
+        changes += _changes(machine, time_ms, i, rule, requirement, changed[changes])
         window = time_ms // WINDOW_MS
         late = (window + 1) * WINDOW_MS <= reached_ms
         if late and _corrects(machine, window, reached_ms // AGAIN_MS, requirement):
@@ -199,7 +206,8 @@ class Judgement:
 
     def add_machine(self) -> None:
         """Make room for one more machine."""
-        self.machines.rows[self.machines.append()]["last_ms"] = BEGINNING_MS
+        row = self.machines.append()
+        self.machines.rows[row]["last_ms"] = BEGINNING_MS
 
     def add_layout(self, row: int, factory_id: str, names: tuple[str, ...]) -> None:
         """Note the next layout: a machine's row, its factory, and the names of its readings."""

@@ -106,6 +106,15 @@ def _remember(machine: Any, sent: Array, seq: int, time_ms: int, offset: int) ->
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _count(counts: Any, late: bool, very_late: bool, unverified: bool, missing: int) -> None:
+    counts.messages += 1
+    counts.late += late
+    counts.very_late += very_late
+    counts.unverified += unverified
+    counts.missing += missing
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _keep_last(sensor: Any, value: float, time_ms: int, offset: int, index: int) -> None:
     if sensor.known == 0 or (time_ms, offset, index) >= (sensor.last_time_ms, sensor.last_offset, sensor.last_index):
         sensor.known = 1
@@ -194,9 +203,8 @@ def _fold_readings(
 @njit(cache=True, nogil=True, inline="always")
 def _pass_time(memory: Any, rules: Any, watermark_ms: int, i: int, counted: bool) -> None:
     """Close cycles and find silent machines up to the watermark, which message ``i`` has moved."""
-    used, silence_ms = memory.machines_used, rules.silence_ms
-    sweep(memory.cycles, used, watermark_ms, rules.cycle_gap_ms, counted)
-    look(memory.silence, memory.machines, memory.counts, used, watermark_ms, silence_ms, i, counted)
+    sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
+    look(memory, watermark_ms, rules.silence_ms, i, counted)
 
 
 @uncounted
@@ -259,11 +267,7 @@ def fold_messages(
         end_ms = (time_ms // rules.window_ms + 1) * rules.window_ms
         late, very_late = end_ms <= watermark_ms, end_ms + rules.allowed_lateness_ms <= watermark_ms
         if counted:
-            counts.messages += 1
-            counts.late += late
-            counts.very_late += very_late
-            counts.unverified += unverified
-            counts.missing += missing
+            _count(counts, late, very_late, unverified, missing)
         hear(memory.silence.heard[row], time_ms, messages.ingest_ms[i], watermark_ms)
         is_open = take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
         used, flagged = _fold_readings(

@@ -17,7 +17,7 @@ from pipeline.core import banks
 from pipeline.core.compiling import uncounted
 from pipeline.core.watermark import BEGINNING_MS
 
-SILENT = "silent"
+SILENT = "device_silent"
 """Kind of the anomalies."""
 
 LOOK_MS = 5_000
@@ -56,19 +56,15 @@ def hear(machine: Any, time_ms: int, ingest_ms: int, watermark_ms: int) -> None:
 
 
 @uncounted
-def look(
-    memory: Any, machines: Any, counts: Any, used: int, watermark_ms: int, after_ms: int, message: int, counted: bool
-) -> None:
+def look(memory: Any, watermark_ms: int, after_ms: int, message: int, counted: bool) -> None:
     """Find out who has fallen silent, if the watermark has come to another :data:`LOOK_MS`.
 
     Parameters
     ----------
-    machines
-        Of :data:`pipeline.core.banks.MACHINE`.
-    counts
-        What machines did since the last merge, of :data:`pipeline.core.banks.MACHINE_COUNTS`.
-    used
-        How many machines there are.
+    memory
+        The fold's banks, :class:`pipeline.core.kernel.Memory`; changed in place.
+    watermark_ms
+        Watermark after the message, ms since the epoch, UTC.
     after_ms
         How long a machine has to be silent, ms; 0: none ever is.
     message
@@ -76,20 +72,20 @@ def look(
     counted
         Whether the sink lacks what the message changes about machines.
     """
-    step = watermark_ms // LOOK_MS
-    if after_ms <= 0 or step <= memory.ends[1]:
+    step, silence = watermark_ms // LOOK_MS, memory.silence
+    if after_ms <= 0 or step <= silence.ends[1]:
         return
-    memory.ends[1] = step
-    for row in range(used):
-        machine = memory.heard[row]
+    silence.ends[1] = step
+    for row in range(memory.machines_used):
+        machine = silence.heard[row]
         silence_ms = watermark_ms - machine.heard_ms
         if machine.is_silent == 0 and silence_ms >= after_ms and machine.heard_ms != BEGINNING_MS:
             machine.is_silent = 1
-            counts[row].silences += counted
-            out = memory.found[memory.ends[0]]
+            memory.counts[row].silences += counted
+            out = silence.found[silence.ends[0]]
             out.message, out.machine, out.silence_ms = message, row, silence_ms
-            out.layout = machines[row].layout
-            memory.ends[0] += 1
+            out.layout = memory.machines[row].layout
+            silence.ends[0] += 1
 
 
 class Silence:
@@ -102,7 +98,8 @@ class Silence:
 
     def add_machine(self) -> None:
         """Make room for one more machine, which was never heard."""
-        self.heard.rows[self.heard.append()]["heard_ms"] = BEGINNING_MS
+        row = self.heard.append()
+        self.heard.rows[row]["heard_ms"] = BEGINNING_MS
 
     def is_silent(self, row: int) -> bool:
         """Return whether a machine is silent."""

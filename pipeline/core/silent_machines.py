@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from pipeline.core.silence import SILENT
 from pipeline.core.state import PartitionState
 
 
-class Moment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Moment:
     """Where and when something was found: source offset, place there, event time and the broker's time, ms since the epoch."""
 
     offset: int
@@ -38,7 +39,7 @@ def silent_machines(
     """
     return [
         Anomaly(
-            **moment(message)._asdict(),
+            **asdict(moment(message)),
             sensor="",
             kind=SILENT,
             machine_id=state.machine_ids[row],

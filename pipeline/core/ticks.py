@@ -6,8 +6,6 @@ watermark, closes operating cycles and finds silent machines. What it brings to 
 
 from __future__ import annotations
 
-import numpy as np
-
 from pipeline.core import cycles, silence
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import TICK, Control, PlacedControl

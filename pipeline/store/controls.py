@@ -47,7 +47,8 @@ _TICK = f"""
 INSERT INTO control_record
     (id, kind, cluster, consumer_group, topic, partition, "offset", reason, detail, created_by, body)
 OVERRIDING SYSTEM VALUE
-VALUES (%(id)s, '{TICK}', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(offset)s, 'nothing_came', '', %(worker)s, %(body)s)
+VALUES (%(id)s, '{TICK}', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(offset)s, 'nothing_came', '', %(worker)s,
+        %(body)s)
 ON CONFLICT (id) DO NOTHING
 """
 _NOTE = """
@@ -84,7 +85,7 @@ class OfPartition(NamedTuple):
 def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartition:
     """Return what a partition, whose row of progress is locked, knows and what it does not."""
     rows = cursor.execute(_OF_PARTITION, key).fetchall()
-    horizon, *marks = rows[0][:3]
+    horizon, mark, windows_mark = rows[0][:3]
     placed, waiting = [], []
     for _, _, _, number, kind, body, offset, ordinal in rows:
         if number is None:
@@ -94,7 +95,7 @@ def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartitio
             waiting.append(control)
         elif ordinal is not None:
             placed.append(PlacedControl(control, offset, ordinal))
-    return OfPartition(*marks, tuple(placed), tuple(waiting), horizon)
+    return OfPartition(mark, windows_mark, tuple(placed), tuple(waiting), horizon)
 
 
 def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int) -> Polled:

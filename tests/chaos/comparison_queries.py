@@ -27,7 +27,7 @@ EXPORTS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "anomaly": (
         "SELECT source_partition, source_offset, source_index, machine_id, sensor, kind, value, expected, score"
-        f" FROM anomaly WHERE kind <> 'silent' AND {_OF_TOPIC}",
+        f" FROM anomaly WHERE kind <> 'device_silent' AND {_OF_TOPIC}",
         {**_KEY, "machine_id": "VARCHAR", "sensor": "VARCHAR", "kind": "VARCHAR"}
         | dict.fromkeys(("value", "expected", "score"), "DOUBLE"),
     ),

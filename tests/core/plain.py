@@ -68,7 +68,9 @@ class Plain:
             silence_ms = self.watermark_ms - heard_ms
             if silence_ms >= self.silence_ms and machine not in self.silent:
                 self.silent.add(machine)
-                self.anomalies.append((offset, machine, "silent", self.silence_ms / 1000, silence_ms / self.silence_ms))
+                self.anomalies.append(
+                    (offset, machine, "device_silent", self.silence_ms / 1000, silence_ms / self.silence_ms)
+                )
 
     def _score(self, offset: int, machine: str, sensor: str, value: float) -> None:
         mean, variance, seen, streak = self._models.get((machine, sensor), [0.0, 0.0, 0, 0])

@@ -241,6 +241,22 @@ def test_a_selection_keeps_what_is_wanted(messages: list[dict], machine: str, mi
     }
 
 
+def test_in_a_state_of_the_version_before_nothing_is_needed_until_a_message_says_so() -> None:
+    state, sink = PartitionState(), MemorySink()
+    records = [record(n, message("m0", n * 1000, temperature=60.0, pressure=7700.0)) for n in range(3)]
+    feed(sink, state, records[:1], [], RULES)
+    arrays = state.to_arrays()
+    del arrays["requirements"]
+    older = snapshots.decode(snapshots.encode(arrays | {"version": 3})[0])
+
+    feed(sink, older, records, [2], RULES, start=1)
+
+    assert [(at, each.previous, each.requirement) for (at, _), each in sink.requirements.items()] == [
+        (0, 0, 2),
+        (1, 0, 2),
+    ]
+
+
 @pytest.mark.parametrize("count", [300, 3000])
 def test_the_state_has_one_row_for_each_machine(count: int) -> None:
     state = PartitionState()

@@ -18,7 +18,7 @@ def missing(sent: list[tuple[int, int]], at: list[int] | None = None) -> int:
     """Return what is missing after (sequence number, second) were received in this order."""
     sink = MemorySink()
     messages = [
-        {"machine": "m", "time_ms": BASE_MS + second * 1000, "seq": seq, "ingest_ms": BASE_MS + 10**8}
+        {"machine": "m", "time_ms": BASE_MS + second * 1000, "seq": seq, "ingest_ms": BASE_MS + 2 * 10**9}
         | {"readings": {"t": 1.0}}
         for seq, second in sent
     ]

@@ -48,7 +48,7 @@ def test_a_machine_is_silent_once_when_the_watermark_is_45_s_beyond_its_last_mes
 def test_the_score_is_how_many_times_as_long_as_it_may_be_nothing_came() -> None:
     anomalies = sunk([message("m", 0), *going_on(30, 60, 90, 100)]).anomalies
 
-    assert anomalies == {(2, 0, "m", "silent"): (50.0, 45.0, 50 / 45)}
+    assert anomalies == {(2, 0, "m", "device_silent"): (50.0, 45.0, 50 / 45)}
 
 
 def test_a_silence_ends_with_the_next_message_and_there_may_be_another() -> None:

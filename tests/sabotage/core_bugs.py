@@ -163,8 +163,8 @@ CORE_BUGS = [
     Bug(
         "a message from before says what a machine needs now",
         "pipeline.core.judgement",
-        "        if time_ms >= machine.last_ms:\n",
-        "        if time_ms > -1:\n",
+        "    if time_ms < machine.last_ms:\n",
+        "    if time_ms < 0:\n",
         _CLASSES + "test_what_came_before_is_counted_and_changes_nothing",
     ),
     Bug(

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
-from pipeline.core.records import Record, RecordBatch
 from pipeline.core.state import PartitionState
-from pipeline.replaying import stretches
-from pipeline.replaying.differences import differences
-from pipeline.replaying.stretches import Stretch
-from pipeline.store import controls
 from pipeline.store.connect import connect
-from pipeline.store.sink import Sink
-from tables.loading import load
 from tests.core.raw_messages import command
-from tests.core.sinks import SOURCE, feed, record
+from tests.core.sinks import feed, record
 from tests.core.test_requirements import HOUR_MS, RULES, message
 from tests.store.database_sink import DatabaseSink
+from tests.store.owners import fold_as_owner, replayed
 
 _RANDOM = random.Random(7)
 SENT = [
@@ -84,19 +77,6 @@ def dashboard(database) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def fold_as_owner(sink: DatabaseSink, records: Sequence[Record], cuts: Sequence[int], told_at: int = -1) -> None:
-    """Fold all records as a partition's owner does; at ``told_at`` it hears of the control records that are there by then."""
-    partition = load(SOURCE, sink.acquire(), 0, RULES, lambda *_: [], lambda: True)
-    for first, end in pairwise([0, *cuts, len(records)]):
-        partition.fold(RecordBatch(SOURCE, sink.owner, first, end, records[first:end]), RULES)
-        if end == told_at:
-            partition.tell(controls.since(sink.leasing, sink.progress, 0).controls)
-        unit = partition.take_all(RULES)
-        assert unit is not None
-        assert sink.sink.store([unit]) == {SOURCE}
-        partition.stored(unit)
-
-
 def test_tables_and_views_say_what_sql_over_the_messages_says(database, admin, dashboard) -> None:
     sink = DatabaseSink(database.dsn)
     sink.acquire()
@@ -125,7 +105,7 @@ def test_a_rule_takes_effect_where_the_partition_heard_of_it_and_a_replay_gives_
     records = [record(n, message("m0", n * 1000, temperature=60.0, pressure=7539.0)) for n in range(40)]
     records[5] = record(5, {"fact": order, "ingest_ms": records[4].timestamp})
     live = DatabaseSink(database.dsn)
-    fold_as_owner(live, records, [10, 20, 30], told_at=20)
+    fold_as_owner(live, records, [10, 20, 30], RULES, told_at=20)
 
     place = admin.execute('SELECT "offset", ordinal FROM control_effect').fetchall()
     changes = admin.execute(
@@ -136,14 +116,6 @@ def test_a_rule_takes_effect_where_the_partition_heard_of_it_and_a_replay_gives_
     # Before the rule, all were judged by the defaults; the command is no message of a machine
     assert counts == [(0, 19), (3, 20)]
 
-    replay = stretches.create(admin, "r", live.progress, {SOURCE: Stretch(0, len(records))}, {"cold": False})
-    shadow = DatabaseSink(database.dsn, replay.schema)
-    shadow.sink = Sink(lambda: connect(database.dsn, schema=replay.schema), live.progress, announce=False)
-    fold_as_owner(shadow, records, [7, 33])
-    found, uneven = differences(admin, replay)
+    rows = replayed(database.dsn, admin, live, records, [7, 33], RULES)
     live.close()
-    shadow.close()
-
-    assert ([each for each in found if not each.holds], uneven) == ([], 0)
-    rows = {each.table: each.shadow for each in found if not each.column}
     assert (rows["maintenance_requirement"], rows["maintenance_aggregate"]) == (1, 2)

@@ -55,7 +55,7 @@ SELECT count(*) FILTER (
               OR abs(a.score - w.score) > 1e-9 * w.score OR abs(a.expected - w.expected) > 1e-9 * abs(w.expected)),
        count(*)
 FROM wanted AS w
-FULL JOIN (SELECT * FROM anomaly WHERE kind <> 'silent') AS a
+FULL JOIN (SELECT * FROM anomaly WHERE kind <> 'device_silent') AS a
     USING (machine_id, source_topic, source_partition, source_offset, source_index, sensor, kind)
 """
 

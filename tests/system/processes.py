@@ -56,6 +56,8 @@ class Site:
             "PIPELINE_BROKER__SESSION_TIMEOUT_S": "6",
             "PIPELINE_BROKER__HEARTBEAT_INTERVAL_S": "1",
             "PIPELINE_POSTGRES__DSN": dsn,
+            # Times of messages are made up: the clock says nothing about them
+            "PIPELINE_SILENCE__TICK_S": "0",
             "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "1",
             "PIPELINE_FLUSH__SNAPSHOT_INTERVAL_S": "3",
             "PIPELINE_LOG__FORMAT": "json",

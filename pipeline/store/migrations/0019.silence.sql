@@ -16,7 +16,7 @@ CREATE VIEW dashboard.silent_device AS
 SELECT s.machine_id, s.factory_id, s.machine_type, s.line_id, s.last_seen, a.event_time AS silent_since
 FROM machine_state AS s
 LEFT JOIN LATERAL (
-    SELECT event_time FROM anomaly WHERE anomaly.machine_id = s.machine_id AND kind = 'silent'
+    SELECT event_time FROM anomaly WHERE anomaly.machine_id = s.machine_id AND kind = 'device_silent'
     ORDER BY event_time DESC LIMIT 1
 ) AS a ON true
 WHERE s.silent AND NOT EXISTS (
