@@ -63,8 +63,10 @@ WHERE {OF_GROUP} AND (l.effects_next, l.windows_next) IS DISTINCT FROM (c.effect
 _TICKED: LiteralString = f"""
 SELECT l.topic, l.partition FROM {{live}}.control_effect AS e
 JOIN {{live}}.control_record AS c ON c.id = e.control_id AND c.kind = 'tick'
-JOIN {{live}}.source_progress AS l USING (cluster, consumer_group, topic, partition)
-JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, partition)
+JOIN {{live}}.source_progress AS l
+  ON (l.cluster, l.consumer_group, l.topic, l.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
+JOIN {{shadow}}.source_progress AS s
+  ON (s.cluster, s.consumer_group, s.topic, s.partition) = (l.cluster, l.consumer_group, l.topic, l.partition)
 WHERE {OF_GROUP} AND e."offset" <= s.effects_next AND e.ordinal >= least(s.controls_next, s.windows_controls)
   AND (l.log_since IS NULL OR e.noted_at >= l.log_since) LIMIT 1
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import psycopg
@@ -21,14 +21,28 @@ from tests.store.database_sink import DatabaseSink
 
 
 def fold_as_owner(
-    sink: DatabaseSink, records: Sequence[Record], cuts: Sequence[int], rules: FoldRules, told_at: int = -1
+    sink: DatabaseSink,
+    records: Sequence[Record],
+    cuts: Sequence[int],
+    rules: FoldRules,
+    told_at: int = -1,
+    ticks: Mapping[int, int] | None = None,
 ) -> None:
-    """Fold all records as a partition's owner does; at ``told_at`` it hears of the control records that are there by then."""
+    """Fold all records as a partition's owner does; at ``told_at`` it hears of the control records that are there by then.
+
+    Parameters
+    ----------
+    ticks
+        The clock, ms since the epoch, UTC, when the owner finds the log at an end.
+    """
     partition = load(SOURCE, sink.acquire(), 0, rules, lambda *_: [], lambda: True)
-    for first, end in pairwise([0, *cuts, len(records)]):
+    begins = partition.position
+    for first, end in pairwise([begins, *(cut for cut in cuts if begins < cut < len(records)), len(records)]):
         partition.fold(RecordBatch(SOURCE, sink.owner, first, end, records[first:end]), rules)
         if end == told_at:
             partition.tell(controls.since(sink.leasing, sink.progress, 0).controls)
+        if end in (ticks or {}):
+            partition.tick(ticks[end], rules)
         unit = partition.take_all(rules)
         assert unit is not None
         assert sink.sink.store([unit]) == {SOURCE}
