@@ -16,7 +16,7 @@ from pipeline.replaying.replays import Replay
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
 from pipeline.store.fact_rows import IS_INGESTED
-from tests.core.raw_messages import maintenance, quality
+from tests.core.raw_messages import command, maintenance, quality
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS, RULES
 from tests.store.database_sink import DatabaseSink
@@ -24,6 +24,7 @@ from tests.store.database_sink import DatabaseSink
 FACTS = {
     25: quality(machine_id="m1", period_start=iso(BASE_MS - 900_000), period_end=iso(BASE_MS)),
     27: maintenance(machine_id="m1", time=iso(BASE_MS)),
+    29: command(id="m1", time=iso(BASE_MS)),
 }
 RECORDS = [
     record(
@@ -52,6 +53,7 @@ RECORDS = [
 TABLES = {
     "event", "reading_window", "factory_window", "operating_cycle", "cycle_reading", "anomaly", "quality_report",
     "maintenance_record", "machine_state", "dead_letter", "maintenance_requirement", "maintenance_aggregate",
+    "metadata_command",
 }  # fmt: skip
 
 
@@ -103,7 +105,7 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}event SET body = '{{}}' WHERE source_offset = 7", "event", "body"),
         ("UPDATE {}reading_window SET min = min - 1 WHERE machine_id = 'm0'", "reading_window", "min"),
         ("UPDATE {}reading_window SET mean = mean * (1 + 1e-8) WHERE machine_id = 'm0'", "reading_window", "mean"),
-        ("UPDATE {}reading_window SET m2 = m2 * 1.1 WHERE machine_id = 'm0'", "reading_window", "stddev"),
+        ("UPDATE {}reading_window SET m2 = m2 * 1.1 WHERE machine_id = 'm0' AND m2 > 0", "reading_window", "stddev"),
         ("UPDATE {}reading_window SET late_count = 9", "reading_window", "late_count"),
         ("UPDATE {}reading_window SET very_late_count = 9", "reading_window", "very_late_count"),
         ("UPDATE {}factory_window SET last = last + 1", "factory_window", "last"),
@@ -116,6 +118,7 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}quality_report SET good = good + 1 WHERE source_offset = 25", "quality_report", "good"),
         ("UPDATE {}quality_report SET sku = 'B'", "quality_report", "sku"),
         ("UPDATE {}maintenance_record SET note = 'x'", "maintenance_record", "note"),
+        ("UPDATE {}metadata_command SET reason = 'x'", "metadata_command", "reason"),
         ("UPDATE {}machine_state SET readings = '{{}}' WHERE machine_id = 'm1'", "machine_state", "readings"),
         ("UPDATE {}dead_letter SET body = 'x' WHERE source_offset = 50", "dead_letter", "body"),
     ],
@@ -166,6 +169,7 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
         "DELETE FROM {}maintenance_requirement WHERE source_offset >= 120",
         "DELETE FROM {}quality_report WHERE source_offset >= 120",
         "DELETE FROM {}maintenance_record WHERE source_offset >= 120",
+        "DELETE FROM {}metadata_command WHERE source_offset >= 120",
         "DELETE FROM {}dead_letter WHERE source_offset >= 120",
         "UPDATE {}machine_state SET messages = 1",
         "DELETE FROM {}reading_window WHERE window_start >= (SELECT max(window_start) FROM {}reading_window)",
