@@ -21,7 +21,7 @@ CORE_BUGS = [
     Bug(
         "facts from before the mark are stored again",
         "pipeline.core.fold",
-        "facts=[fact for fact in columns.facts if fact.offset >= marks.effects]",
+        "facts=[fact for fact in facts if fact.offset >= marks.effects]",
         "facts=columns.facts",
         _RESTARTS,
     ),
