@@ -8,7 +8,6 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from pipeline.core.selection import Selection
 from pipeline.store.connect import SCHEMA
 
 EVERY_ROW = sql.SQL("true")
@@ -260,26 +259,6 @@ def _since(time: LiteralString, name: str) -> sql.Composable:
 def both_can_have() -> sql.Composable:
     """Return the condition on two joined rows ``l`` and ``s`` that the live one is there, or cannot have been dropped."""
     return sql.SQL("(l.is_young IS NOT NULL OR s.is_young)")
-
-
-def selected(table: Compared, selection: Selection) -> sql.Composable:
-    """Return the condition on a row ``r`` that says which rows a replay with a selection has."""
-    conditions: list[sql.Composable] = []
-    columns = {*table.key, *table.exact}
-    if (not table.is_timed and selection.is_timed) or (table.name == "dead_letter" and selection.is_owned):
-        return sql.SQL("false")
-    if selection.machines and "machine_id" not in columns:
-        return sql.SQL("false")
-    for column, names in (("machine_id", selection.machines), ("factory_id", selection.factories)):
-        if names:
-            conditions.append(sql.SQL("r.{} = ANY({})").format(sql.Identifier(column), sorted(names)))
-    time = sql.SQL(table.time or "NULL")
-    if selection.since_ms is not None:
-        conditions.append(sql.SQL("{} >= to_timestamp({} / 1000.0)").format(time, selection.since_ms))
-    if selection.until_ms is not None:
-        length = sql.SQL(table.length)
-        conditions.append(sql.SQL("{} + {} <= to_timestamp({} / 1000.0)").format(time, length, selection.until_ms))
-    return sql.SQL(" AND ").join(conditions) if conditions else EVERY_ROW
 
 
 def same_key(table: Compared, left: LiteralString = "l", right: LiteralString = "s") -> sql.Composed:

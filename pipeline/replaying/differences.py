@@ -11,8 +11,9 @@ from psycopg import sql
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.selection import Selection
-from pipeline.replaying.compared import TABLES, Compared, both_can_have, changes, same_key, selected, side
+from pipeline.replaying.compared import TABLES, Compared, both_can_have, changes, same_key, side
 from pipeline.replaying.replays import Replay
+from pipeline.replaying.selected import selected
 from pipeline.store.connect import SCHEMA
 
 Connection = psycopg.Connection[Any]
@@ -122,7 +123,7 @@ def _query(table: Compared, names: dict[str, sql.Identifier], selection: Selecti
             sql.SQL("{}.{}").format(schema, sql.Identifier(table.name)),
             schema,
             sql.Identifier("common"),
-            wanted=selected(table, selection),
+            wanted=selected(table, schema, selection),
         )
         for name, schema in names.items()
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -189,3 +189,16 @@ def test_what_only_one_side_has_come_to_is_left_out(both: Both) -> None:
 def _derived(both: Both) -> int:
     (count,) = both.admin.execute(f"SELECT count(*) FROM event WHERE NOT {IS_INGESTED}").fetchone()
     return count
+
+
+@pytest.mark.parametrize(("factory", "has_rows"), [("aurora", True), ("another", False)])
+def test_results_of_some_factories_are_compared_in_every_table(both: Both, factory: str, has_rows: bool) -> None:
+    chosen = replace(both.replay, options={**both.replay.options, "factories": [factory]})
+
+    found, _ = differences(both.admin, chosen)
+
+    assert all(each.holds for each in found)
+    rows = {each.table: each.live for each in found if not each.column}
+    assert {table: rows[table] > 0 for table in ("event", "operating_cycle", "cycle_reading", "dead_letter")} == {
+        "event": has_rows, "operating_cycle": has_rows, "cycle_reading": has_rows, "dead_letter": False,
+    }  # fmt: skip

@@ -88,8 +88,8 @@ TABLES_BUGS = [
     Bug(
         "a state that the log cannot give any more is not rebuilt",
         "tables.loading",
-        "if position < stored_to and taken.previous_owner is not None:",
-        "if position < 0:",
+        "if partition.position < stored_to and taken.previous_owner is not None:",
+        "if partition.position < 0:",
         _LOADING + "test_a_rebuilt_partition_answers_as_one_that_was_never_lost",
     ),
     Bug(

@@ -80,6 +80,18 @@ def command_some(address: str, topic: str, machine: str = "m0") -> None:
     )
 
 
+def pause_some(address: str, topic: str, machines: Sequence[str] = ("paused-0", "paused-1", "paused-2")) -> None:
+    """Put messages of machines into a topic, one partition each, that pause for a minute twice: two cycles of each are over."""
+    now = dt.datetime.now(dt.UTC)
+    for partition, machine in enumerate(machines):
+        times = (now - dt.timedelta(seconds=240 - 70 * cycle - 2 * turn) for cycle in range(3) for turn in range(5))
+        bodies = [
+            message(machine, seq, time=time.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+            for seq, time in enumerate(times)
+        ]
+        produce(address, topic, bodies, key=machine.encode(), partition=partition)
+
+
 def delete_before(address: str, topic: str, offset: int, partitions: int = 1) -> None:
     """Move the start of a topic's first logs; -1: to their ends."""
     client = AdminClient({"bootstrap.servers": address})

@@ -12,6 +12,9 @@ import pytest
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
+PARTITIONS = 4
+BELOW = '[{"sensor": "pressure", "op": "<", "value": %d}]'
+
 
 def told(at: Site, *command: str) -> dict[str, Any]:
     """Run a command that changes the plant; return what became of it."""
@@ -28,32 +31,93 @@ def everywhere(at: Site) -> bool:
     )
 
 
+def refused(at: Site, machine: str) -> int:
+    """Return how many records of a machine came while it was disabled."""
+    return at.one(
+        "SELECT count(*) FROM dead_letter WHERE reason = 'device_disabled' AND key = convert_to(%s, 'UTF8')", machine
+    )
+
+
+def accepted(at: Site, machine: str) -> int:
+    return at.one("SELECT count(*) FROM event WHERE machine_id = %s AND source_topic = %s", machine, at.topics[0])
+
+
+def place(at: Site, entity_id: str, version: int, partition: int) -> int:
+    """Return the only offset of a partition from which a version of something is in force; every other one has one too."""
+    found = at.rows(
+        'SELECT e.topic, e.partition, e."offset" FROM control_effect AS e JOIN control_record AS c ON c.id = e.control_id'
+        f" WHERE c.body ->> 'id' = '{entity_id}' AND (c.body ->> 'version')::int = {version}"
+    )
+    places = {(row["topic"], row["partition"]): row["offset"] for row in found}
+    assert len(found) == len(places) == len(at.topics) * PARTITIONS, found
+    return int(places[at.topics[0], partition])
+
+
+def check_places(at: Site, schema: str, off: str, also_off: str) -> None:
+    """Check that a machine's records are refused from the very offset on at which it was disabled, up to that of the other."""
+    for machine, is_on_again in ((off, True), (also_off, False)):
+        letters, events = (
+            at.rows(
+                f"SELECT DISTINCT source_partition, source_offset FROM {schema}.{table}"
+                f" WHERE source_topic = '{at.topics[0]}' AND {whose} = '{machine}'"
+            )
+            for table, whose in (("dead_letter", "convert_from(key, 'UTF8')"), ("event", "machine_id"))
+        )
+        (partition,) = {row["source_partition"] for row in letters + events}
+        begin = place(at, machine, 2, partition)
+        end = place(at, machine, 3, partition) if is_on_again else float("inf")
+        assert letters
+        assert all(begin <= row["source_offset"] < end for row in letters)
+        assert not any(begin <= row["source_offset"] < end for row in events)
+        assert any(row["source_offset"] >= end for row in events) == is_on_again
+
+
+def check_state(at: Site, schema: str, moved: str) -> None:
+    """Check that a machine is on its new line, and that the rule is the changed one, in force at one offset everywhere."""
+    lines = at.rows(f"SELECT line_id FROM {schema}.machine_state WHERE machine_id = '{moved}'")
+    assert [row["line_id"] for row in lines] == ["line-9"]
+    rules = at.rows(f"SELECT body FROM {schema}.metadata_command WHERE entity_id = 'r1' ORDER BY version")
+    assert [row["body"]["conditions"][0]["value"] for row in rules] == [7475, 7400]
+    for partition in range(PARTITIONS):
+        assert place(at, "r1", 1, partition) <= place(at, "r1", 2, partition)
+        assert place(at, moved, 1, partition) <= place(at, moved, 2, partition)
+
+
 @pytest.mark.timeout(500)
 def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Callable[..., Site], database) -> None:
-    at = site(topics=2, partitions=4, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
-    commands = {"PIPELINE_BROKER__COMMAND_TOPIC": at.topics[1]}
-    at.environment |= commands
+    at = site(topics=2, partitions=PARTITIONS, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
+    at.environment["PIPELINE_BROKER__COMMAND_TOPIC"] = at.topics[1]
     first, second = at.worker("first"), at.worker("second")
-    plant = at.start("plant", "simulate", "--rate=1500", "--machines=60", "--messages=30000", f"--topic={at.topics[0]}")
+    # Sends for as long as the plant is being changed, however long a busy computer takes for that
+    plant = at.start("plant", "simulate", "--rate=1500", "--machines=60", f"--topic={at.topics[0]}")
     at.wait(lambda: at.stored() > 2_000 and at.one("SELECT count(*) FROM machine_state") >= 4)
     machines = [row["machine_id"] for row in at.rows("SELECT machine_id FROM machine_state ORDER BY 1 LIMIT 4")]
+    off, also_off, removed, moved = machines
 
     for number, machine in enumerate(machines):
         assert told(at, "machines", "add", machine, "factory_id=aurora", f"line_id=line-{number}")["version"] == 1
-    told(at, "machines", "change", machines[0], "status=disabled")
+    told(at, "rules", "add", "r1", "class=1", "name=Tighten", f"conditions={BELOW % 7475}")
+    told(at, "machines", "change", off, "status=disabled")
+    at.wait(lambda: refused(at, off) > 0)
     first.signal(signal.SIGKILL)
-    told(at, "machines", "change", machines[1], "status=disabled")
+    told(at, "machines", "change", also_off, "status=disabled")
     at.worker("third")
-    told(at, "machines", "change", machines[0], "status=enabled")
-    stale = at.run("machines", "change", machines[0], "status=disabled", "--expect=1", "--wait=90")
+    told(at, "rules", "change", "r1", f"conditions={BELOW % 7400}")
+    told(at, "machines", "change", moved, "line_id=line-9")
+    told(at, "machines", "change", off, "status=enabled")
+    stale = at.run("machines", "change", off, "status=disabled", "--expect=1", "--wait=90")
     assert (stale.returncode, "expected version 1, it is 3" in stale.stderr) == (1, True)
+    at.wait(lambda: everywhere(at) and refused(at, also_off) > 0)
+    before = accepted(at, off), accepted(at, moved)
+    at.wait(lambda: accepted(at, off) > before[0] and accepted(at, moved) > before[1])
 
-    assert plant.wait(120) == 0
+    assert plant.stop() == 0
     total = sum(each["end"] for each in json.loads(at.run("topics", "--json").stdout))
     at.wait(lambda: at.stored() == at.merged() == total and everywhere(at), within_s=120)
     letters = at.rows("SELECT DISTINCT reason FROM dead_letter")
     assert [row["reason"] for row in letters] == ["device_disabled"]
-    assert at.one("SELECT count(*) FROM event") > 20_000
+    check_places(at, "telemetry", off, also_off)
+    check_state(at, "telemetry", moved)
 
     started = at.run("replay", "start", "again", "--json")
     assert started.returncode == 0, started.stderr
@@ -61,13 +125,15 @@ def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Call
     found = json.loads(compared.stdout)
     assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
     rows = {each["table"]: each["live"] for each in found["columns"] if not each["column"]}
-    assert rows["metadata_command"] == 8
+    assert rows["metadata_command"] == 11
     assert rows["dead_letter"] > 0
+    check_places(at, "replay_again", off, also_off)
+    check_state(at, "replay_again", moved)
 
     promoted = at.run("replay", "promote", "again", "--json")
     assert promoted.returncode == 0, promoted.stderr
     assert {each["removed"] for each in json.loads(promoted.stdout)["tables"]} == {0}
-    assert told(at, "machines", "remove", machines[2])["version"] == 2
+    assert told(at, "machines", "remove", removed)["version"] == 2
     at.wait(lambda: everywhere(at))
     assert second.stop() == 0
 

@@ -19,7 +19,7 @@ from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 from tests.forks import Forks
 from tests.system.processes import Site
-from tests.system.producing import command_some, delete_before
+from tests.system.producing import command_some, delete_before, pause_some
 
 KILLS = 20
 
@@ -41,6 +41,7 @@ def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
     )
     at.wait(lambda: at.stored() > 8_000)
     command_some(at.environment["PIPELINE_BROKER__ADDRESS"], at.topics[0])
+    pause_some(at.environment["PIPELINE_BROKER__ADDRESS"], at.topics[0])
     first.signal(signal.SIGKILL)
     second = at.worker("second")
     assert plant.wait(120) == 0
