@@ -57,11 +57,14 @@ class Plain:
         heard = [self._heard_ms.get(machine), min(time_ms, message["ingest_ms"]), self.watermark_ms]
         self._heard_ms[machine] = max(each for each in heard if each is not None)
         self.silent.discard(machine)
-        reached = min(time_ms, message["ingest_ms"]) - self.delay_ms
-        self.watermark_ms = reached if self.watermark_ms is None else max(self.watermark_ms, reached)
+        self.pass_time(min(time_ms, message["ingest_ms"]))
         if self.silence_ms and (self._step is None or self.watermark_ms // 5000 > self._step):
             self._step = self.watermark_ms // 5000
             self._look(offset)
+
+    def pass_time(self, at_ms: int) -> None:
+        reached = at_ms - self.delay_ms
+        self.watermark_ms = reached if self.watermark_ms is None else max(self.watermark_ms, reached)
 
     def _look(self, offset: int) -> None:
         for machine, heard_ms in self._heard_ms.items():

@@ -10,7 +10,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.database import Database
 from tests.simulation.trace import Fault
 from tests.simulation.worker import SimulatedWorker, World
-from tests.simulation.workload import POISON, UNSTORABLE, Plant
+from tests.simulation.workload import POISON, UNSTORABLE, Plant, now_ms
 
 
 class Chaos:
@@ -46,9 +46,12 @@ class Chaos:
             Fault.RESTORE: self._restore,
             Fault.UNSTORABLE: lambda: self._append(poison=UNSTORABLE),
             Fault.CONTROL: self._write_control,
+            Fault.TICK: self._tick,
             Fault.POISON: lambda: self._append(poison=POISON),
         }
-        self._uncounted = {Fault.UNSTORABLE, Fault.POISON, Fault.STOP, Fault.FREEZE, Fault.KILL, Fault.RESTORE}
+        self._uncounted = {
+            Fault.UNSTORABLE, Fault.POISON, Fault.STOP, Fault.FREEZE, Fault.KILL, Fault.RESTORE, Fault.TICK
+        }  # fmt: skip
 
     @property
     def is_over(self) -> bool:
@@ -133,6 +136,11 @@ class Chaos:
         said = {"entity": "machine", "id": machine, "version": version, "removed": False}
         status = {"status": world.rng.choice(("enabled", "disabled", "disabled"))}
         world.database.write_control("metadata", said | {"body": status, "changed_ms": 0, "command_id": ""})
+
+    def _tick(self) -> None:
+        worker = self._some_worker()
+        if worker is not None:
+            worker.tick(now_ms(self._world.loop.time()))
 
     def _lose_heartbeats(self) -> None:
         members = self._world.group.members

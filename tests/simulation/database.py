@@ -45,6 +45,7 @@ class Tables:
     snapshots: dict[SourcePartition, tuple[int, bytes]] = field(default_factory=dict)
     log_since: dict[SourcePartition, float] = field(default_factory=dict)
     placed: dict[SourcePartition, tuple[PlacedControl, ...]] = field(default_factory=dict)
+    windows_controls: dict[SourcePartition, int] = field(default_factory=dict)
     skips: list[tuple[SourcePartition, int, DeadLetterReason, str, float]] = field(default_factory=list)
     gaps: list[tuple[SourcePartition, Gap]] = field(default_factory=list)
     events: dict[Event, Written] = field(default_factory=dict)
@@ -159,6 +160,7 @@ def _store_effects(tables: Tables, unit: UnitOfWork, at_s: float) -> None:
 def _merge_projections(tables: Tables, unit: UnitOfWork) -> None:
     if unit.projections is None:
         return
+    tables.windows_controls[unit.source] = unit.projections.controls
     rows = unit.projections.windows
     names = rows.deltas.dtype.names
     for values, start_ms, machine, sensor in zip(

@@ -42,6 +42,7 @@ ACTIVE = (
     Fault.UNSTORABLE,
     Fault.POISON,
     Fault.CONTROL,
+    Fault.TICK,
 )
 """What is done at some moment."""
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import orjson
 
-from pipeline.core.fold import Marks, fold, project
+from pipeline.core.controls import TICK
+from pipeline.core.fold import Marks, project
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.registry import Registry
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import BASE_MS
+from tables.partition import OwnedPartition
 from tests.core.plain import Plain
 from tests.core.sinks import MemorySink, fragments_of, record
 from tests.core.test_fold_laws import assert_same_cycles, assert_same_windows
@@ -31,7 +33,9 @@ def is_caught_up(broker: Broker, database: Database) -> bool:
     """Return whether all marks of every partition are at its log's last record; those of a lost log are there by chance."""
     tables = database.tables
     for source, log in broker.logs.items():
-        if len(tables.placed.get(source, ())) < len(database.controls):
+        placed = tables.placed.get(source, ())
+        told = [each for each in placed if each.control.kind != TICK]
+        if len(told) < len(database.controls) or tables.windows_controls.get(source, 0) < len(placed):
             return False
         row = tables.progress.get(source)
         if row is None or (row.effects, row.windows) != (log.reached, log.reached):
@@ -73,13 +77,22 @@ def check(broker: Broker, database: Database, *, lossy: bool) -> None:
         _check_all(broker, tables)
 
 
-def _gate(source: SourcePartition, tables: Tables) -> Callable[[int, dict[str, Any]], bool]:
-    """Return what says whether a record comes from a machine that is disabled; to be asked by rising offset."""
+def _gate(source: SourcePartition, tables: Tables, plain: Plain | None = None) -> Callable[[int, dict[str, Any]], bool]:
+    """Return what says whether a record comes from a machine that is disabled; to be asked by rising offset.
+
+    Parameters
+    ----------
+    plain
+        Is told of ticks.
+    """
     placed, registry = deque(tables.placed.get(source, ())), Registry()
 
     def is_shut(offset: int, message: dict[str, Any]) -> bool:
         while placed and placed[0].offset <= offset:
-            registry.apply(placed.popleft().control)
+            control = placed.popleft().control
+            registry.apply(control)
+            if plain is not None and control.kind == TICK:
+                plain.pass_time(control.body["at_ms"])
         return registry.is_disabled(message.get("machine", ""))
 
     return is_shut
@@ -94,7 +107,7 @@ def _check_all(broker: Broker, tables: Tables) -> None:
     letters: dict[tuple[SourcePartition, int], str | None] = {}
     for source, log in broker.logs.items():
         plain = plains[source] = Plain(threshold=RULES.spikes.threshold, warm_up=RULES.spikes.warm_up)
-        is_shut = _gate(source, tables)
+        is_shut = _gate(source, tables, plain)
         for offset, message in sorted(log.messages.items()):
             if is_shut(offset, message):
                 letters[source, offset] = "device_disabled"
@@ -164,9 +177,10 @@ def _compare_partition(source: SourcePartition, log: Log, plain: Plain, tables: 
         for offset, message in sorted(log.messages.items())
         if not is_shut(offset, message) and not _is_dead(message)
     ]
-    state, once, sink = PartitionState(), MemorySink(), MemorySink()
-    fold(state, RecordBatch(source, "", 0, log.reached, sound), RULES, Marks())
-    once.fragments = fragments_of(project(state, 0, log.reached, RULES).cycles)
+    placed, once, sink = deque(tables.placed.get(source, ())), MemorySink(), MemorySink()
+    partition = OwnedPartition(source, "", PartitionState(), 0, Marks(), 0, 0, recorded=placed)
+    partition.fold(RecordBatch(source, "", 0, log.reached, sound), RULES)
+    once.fragments = fragments_of(project(partition.state, 0, log.reached, RULES).cycles)
     sink.fragments = [tuple(each) for at, *each in tables.fragments if at == source]
     sink.factories = {(*key,): row for (at, *key), row in tables.factories.items() if at == source}
     try:

@@ -36,6 +36,7 @@ class Fault(StrEnum):
     RESTORE = "the database is restored to an older state"
     UNSTORABLE = "a record can never be stored"
     CONTROL = "a machine is disabled or enabled while records come"
+    TICK = "nothing has come to a partition for some time"
     POISON = "the fold fails on one record, each time"
     FOLD_FAILS = "the fold fails in the middle of a batch, once"
     SNAPSHOT_LOST = "a snapshot is not kept"

@@ -169,6 +169,7 @@ class SimulatedVault:
         if found.begins_anew:
             tables.snapshots.pop(source, None)
             tables.placed.pop(source, None)
+            tables.windows_controls.pop(source, None)
             tables.log_since[source] = self._loop.time()
             taken = taken._replace(checksum=None, checksum_offset=None)
         tables.progress[source] = taken
@@ -192,6 +193,7 @@ class SimulatedVault:
             found.settle_first,
             placed,
             len(placed),
+            tables.windows_controls.get(source, 0),
             tuple(each for each in polled.controls if each.id not in known),
             polled.horizon,
         )

@@ -141,6 +141,15 @@ class SimulatedWorker:
         if not self.process.dead:
             self._run(self._client.rebalanced(generation, sources), f"generation {generation}")
 
+    def tick(self, at_ms: int) -> None:
+        """Let time go on in the partitions that have everything their logs have."""
+        for source, partition in list(self._partitions.owned.items()):
+            before = partition.state.registry.applied
+            if partition.position == self._world.broker.logs[source].reached:
+                self._partitions.tick(source, at_ms)
+            if partition.state.registry.applied > before:
+                self._world.trace.fault(Fault.TICK, self.name, source)
+
     def kill(self) -> None:
         """End at once; what was sent to the database may still take effect there."""
         self._world.loop.kill(self.process)

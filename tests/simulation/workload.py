@@ -11,6 +11,11 @@ POISON = "poison"
 UNSTORABLE = "unstorable"
 
 
+def now_ms(now_s: float) -> int:
+    """Return the plant's time, ms since the epoch, at a moment since the beginning, s."""
+    return BASE_MS + int(now_s * 30_000)
+
+
 class Plant:
     """Messages of the plain model, each with machine, time, sequence number and readings.
 
@@ -39,22 +44,22 @@ class Plant:
             :data:`POISON` or :data:`UNSTORABLE` for a message of that kind.
         """
         rng = self._rng
-        now_ms = BASE_MS + int(now_s * 30_000)
+        at_ms = now_ms(now_s)
         chance = rng.random()
         if not poison and chance < 0.04:
-            return {"garbage": rng.choice(GARBAGE), "ingest_ms": now_ms}
+            return {"garbage": rng.choice(GARBAGE), "ingest_ms": at_ms}
         sent = self._sent.setdefault(place, [])
         if not poison and self._repeats and chance < 0.12 and sent:
-            return {**rng.choice(sent[-20:]), "ingest_ms": now_ms}
+            return {**rng.choice(sent[-20:]), "ingest_ms": at_ms}
         late_ms = rng.choice((20_000, 90_000, 300_000)) if chance > 0.9 else 0
         self._seq += 1
         value = rng.gauss(50.0, 2.0) if rng.random() > 0.06 else rng.choice((5.0, 110.0))
         message = {
             "machine": poison or rng.choice((f"m{place}", f"n{place}", "shared")),
             # No two at the same time, so that the last of a window does not depend on the partition
-            "time_ms": (now_ms - late_ms) // 1000 * 1000 + self._seq % 1000,
+            "time_ms": (at_ms - late_ms) // 1000 * 1000 + self._seq % 1000,
             "seq": self._seq,
-            "ingest_ms": now_ms,
+            "ingest_ms": at_ms,
             "readings": {"t": round(value, 3)} if rng.random() < 0.7 else {"t": round(value, 3), "p": rng.random()},
         }
         if not poison:
