@@ -179,19 +179,22 @@ def test_the_defaults_hold_until_somebody_adds_a_rule_and_never_again() -> None:
 
 def test_a_rule_holds_from_the_next_message_on_in_a_state_that_has_seen_others() -> None:
     state = PartitionState()
-    batches = [[record(n, message("m0", n * 1000, temperature=60.0, pressure=7539.0))] for n in range(3)]
+    sent = [message("m0", n * 1000, temperature=60.0, pressure=7539.0, humidity=20.0) for n in range(3)]
+    batches = [[record(n, each)] for n, each in enumerate(sent)]
     first = fold(state, RecordBatch(SOURCE, "me", 0, 1, batches[0]), RULES, Marks())
-    body = {"class": 3, "name": "Warm", "conditions": [{"sensor": "temperature", "op": ">=", "value": 60}]}
+    warm = [{"sensor": "temperature", "op": ">=", "value": 60}, {"sensor": "humidity", "op": "<", "value": 50}]
+    body = {"class": 3, "name": "Warm", "conditions": warm}
     state.registry.apply(told(1, "warm", body))
 
     second = fold(state, RecordBatch(SOURCE, "me", 1, 2, batches[1]), RULES, Marks())
-    state.registry.apply(told(2, "warm", body, version=2, removed=True))
-    third = fold(state, RecordBatch(SOURCE, "me", 2, 3, batches[2]), RULES, Marks())
 
-    assert first.requirements == third.requirements == []
-    (change,) = second.requirements
-    assert (change.requirement, change.rule_id, change.rule_version, change.name) == (3, "warm", 1, "Warm")
-    assert change.readings == {"temperature": 60.0}
+    assert first.requirements == []
+    changed = [(each.requirement, each.rule_id, each.rule_version, each.name) for each in second.requirements]
+    assert changed == [(3, "warm", 1, "Warm")]
+    assert second.requirements[0].readings == {"temperature": 60.0, "humidity": 20.0}
+
+    state.registry.apply(told(2, "warm", body, version=2, removed=True))
+    assert fold(state, RecordBatch(SOURCE, "me", 2, 3, batches[2]), RULES, Marks()).requirements == []
 
 
 def test_what_came_before_is_counted_and_changes_nothing() -> None:

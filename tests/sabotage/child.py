@@ -115,4 +115,5 @@ def examine(module: str, old: str, new: str, test: str, options: list[str], verd
 
 
 def _is_compiled(module: str) -> bool:
-    return "import njit" in Path(ROOT, *module.split(".")).with_suffix(".py").read_text()
+    text = Path(ROOT, *module.split(".")).with_suffix(".py").read_text()
+    return any(f"import {how}" in text for how in ("njit", "uncounted"))
