@@ -31,8 +31,10 @@ CREATE AGGREGATE pg_temp.spike(float8) (SFUNC = pg_temp.spike_step, STYPE = floa
 READINGS = """
 CREATE TEMPORARY TABLE reading AS
 SELECT machine_id, factory_id, source_topic, source_partition, source_offset, source_index, event_time, r.key AS sensor,
-       r.value::text::float8 AS value
-FROM event,
+       r.value::text::float8 AS value, p.source_id
+FROM event
+LEFT JOIN (SELECT DISTINCT topic, partition, source_id FROM source_progress) AS p
+  ON (p.topic, p.partition) = (source_topic, source_partition),
      LATERAL json_each(CASE WHEN body -> 'readings' IS NOT NULL THEN body -> 'readings' ELSE json_build_object(
         'temperature', body -> 'machine' -> 'temperature', 'pressure', body -> 'machine' -> 'pressure',
         'electricity', body -> 'machine' -> 'electricityUtilization',
@@ -63,7 +65,7 @@ WRONG_WINDOWS = """
 WITH wanted AS (
     SELECT {key}, sensor, date_bin('{length}', event_time, '2000-01-01Z') AS window_start, count(*), avg(value) AS mean,
            coalesce(stddev_samp(value), 0) AS sd, min(value), max(value),
-           (array_agg(value ORDER BY event_time DESC, source_offset DESC, source_index DESC))[1] AS last
+           (array_agg(value ORDER BY event_time DESC, source_id DESC, source_offset DESC, source_index DESC))[1] AS last
     FROM reading GROUP BY 1, 2, 3
 )
 SELECT count(*) FILTER (

@@ -13,7 +13,10 @@ from tests.system.independent import compare
 from tests.system.processes import Site
 from tests.system.producing import delete_before, message, produce, recreate
 
-TABLES = "event", "reading_window", "machine_state", "anomaly", "dead_letter", "source_progress", "partition_snapshot"
+TABLES = (
+    "event", "reading_window", "factory_window", "operating_cycle", "cycle_reading", "machine_state", "anomaly", "dead_letter",
+    "source_progress", "partition_snapshot",
+)  # fmt: skip
 
 
 def plant(first: int, end: int) -> Iterator[bytes]:
