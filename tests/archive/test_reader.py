@@ -127,3 +127,4 @@ def test_columns_are_the_same_events(sliced: Plant) -> None:
         assert len(events) == len(list(events)) == len(events.offsets)
         assert [event.value for event in events] == events.bodies
         assert [events[i] for i in range(len(events))] == list(events)
+        assert all(isinstance(event, StoredEvent) for event in events)

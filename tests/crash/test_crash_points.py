@@ -51,7 +51,7 @@ CASES = [
 def outcomes(
     request: pytest.FixtureRequest,
     broker_address: str,
-    forks: Forks,
+    commands: Forks,
     new_database: Callable[[], AbstractContextManager[Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[Case, Future[None]]]:
@@ -69,7 +69,7 @@ def outcomes(
         def play(case: Case) -> None:
             own = folder / str(case)
             own.mkdir()
-            Scene(case, own, broker_address, database.dsn, names[case], forks).play()
+            Scene(case, own, broker_address, database.dsn, names[case], commands).play()
 
         with together(request, "case", play, AT_ONCE) as playing:
             yield playing

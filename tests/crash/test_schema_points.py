@@ -30,10 +30,10 @@ def prepare(dsn: str) -> int:
 @pytest.mark.parametrize("kind", ["kill", "error", "freeze"])
 @pytest.mark.parametrize("point", sorted(OF_THE_SCHEMA))
 def test_a_schema_that_was_interrupted_is_completed_by_the_next_one(
-    forks: Forks, empty_database: str, tmp_path: Path, point: CrashPoint, kind: str
+    commands: Forks, empty_database: str, tmp_path: Path, point: CrashPoint, kind: str
 ) -> None:
     (tmp_path / "go").touch()
-    first = forks.start(
+    first = commands.start(
         "tests.crash.worker:prepare_database",
         tmp_path / "first.log",
         os.environ,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ from typing import NoReturn
 import psycopg
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
-from agents.starting import warm_up
 from pipeline import crash_points
 from pipeline.cli import main
 from pipeline.crash_points import CrashPoint
@@ -68,13 +66,6 @@ class Crash:
                 time.sleep(0.02)
         else:
             raise ERRORS.get(point, _LOST)
-
-
-def prepare() -> None:
-    """Import and compile everything once, before there are any forks."""
-    # Faust imports itself bit by bit as its parts are used
-    importlib.import_module("faust.app.base")
-    warm_up()
 
 
 def work(name: str, point: str = "", kind: str = "") -> NoReturn:

@@ -160,7 +160,6 @@ class _Spawned:
 
     def kill_group(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
     def poll(self) -> int | None:
         return self._process.poll()
