@@ -62,9 +62,10 @@ def event_partitions(connection: Connection) -> list[EventPartition]:
 
 
 def summarize(connection: Connection) -> int:
-    """Tell the indexes by time and by source offset of the last day's partitions what was stored since they were last told.
+    """Tell the indexes of the last day's partitions what was stored since they were last told.
 
-    Until then whoever rebuilds a state has to read those rows one by one. Returns of how many ranges of pages they were told.
+    Until then whoever rebuilds a state, or asks for a machine, has to read those rows one by one. Returns of how many ranges of
+    pages those by time and by source offset were told, and how many pages of rows that by machine has sorted in.
 
     Raises
     ------

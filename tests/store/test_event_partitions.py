@@ -456,6 +456,21 @@ def test_offsets_are_found_by_pages_once_the_index_was_told_of_them(database) ->
         assert summarize(worker) == 0
 
 
+def test_rows_that_the_index_by_machine_has_not_sorted_in_are_sorted_in_when_it_is_told(database) -> None:
+    clean = (
+        "SELECT sum(gin_clean_pending_list(i.indexrelid)) FROM pg_index AS i JOIN pg_inherits ON inhrelid = i.indexrelid"
+        f" WHERE i.indrelid = '{day(TODAY)}_00'::regclass AND inhparent = 'event_machine'::regclass"
+    )
+    with connect(database.dsn, autocommit=True) as worker, connect(database.admin_dsn, autocommit=True) as owner:
+        worker.execute(INSERT, [TODAY, 1000])
+        assert owner.execute(clean).fetchone() > (0,)
+        worker.execute(INSERT, [TODAY, 1000])
+
+        assert summarize(worker) > 0
+
+        assert owner.execute(clean).fetchone() == (0,)
+
+
 def test_what_one_worker_does_or_a_vacuum_is_left_to_them_without_waiting(database) -> None:
     busy = f"LOCK TABLE {day(TODAY)}_00 IN SHARE UPDATE EXCLUSIVE MODE"
     with connect(database.dsn, autocommit=True, lock_timeout_s=0.1) as worker, connect(database.admin_dsn) as other:
