@@ -163,7 +163,7 @@ class Ingest(Group):
     max_future_ms: int = Field(
         3_600_000, ge=0, le=10**12, description="How far an event time may be ahead of the broker's time, ms"
     )
-    gateways: tuple[str, ...] = Field((), description="Devices that may speak for other machines")
+    gateways: tuple[str, ...] = Field((), description="Devices that may speak for any machine")
     unknown_devices: Literal["accept", "quarantine"] = Field(
         "accept",
         description="What becomes of telemetry from machines that nobody has added, in factories without a policy of their own",

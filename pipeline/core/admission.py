@@ -17,8 +17,10 @@ def refused_device(machine_id: str, device: str | None, rules: CodecRules) -> Re
     """Return why a device may not speak for a machine; ``None``: it may, or nobody says which device it was."""
     if device is None or device == machine_id or device in rules.gateways:
         return None
+    if rules.spokesmen.get(machine_id) == device:
+        return None
     who = "a device whose name cannot be read" if device == UNREADABLE else shown(device)
-    detail = f"machine_id is {shown(machine_id)}, sent by {who}; register the device as a gateway"
+    detail = f"machine_id is {shown(machine_id)}, sent by {who}; name the device as the machine's gateway"
     return Refused(Reason.DEVICE_MISMATCH, detail)
 
 

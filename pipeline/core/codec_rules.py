@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,9 @@ class CodecRules:
     max_future_ms
         How far an event time may be ahead of the broker's, ms; ≥ 0.
     gateways
-        Devices that may speak for other machines.
+        Devices that may speak for any machine.
+    spokesmen
+        Devices that may speak for one machine each, by machine.
     max_body_bytes
         Largest body of a record.
     max_identifier_length
@@ -29,6 +32,7 @@ class CodecRules:
 
     max_future_ms: int = 3_600_000
     gateways: frozenset[str] = frozenset()
+    spokesmen: Mapping[str, str] = field(default_factory=dict)
     max_body_bytes: int = 1_000_000
     max_identifier_length: int = 128
     max_readings: int = 256

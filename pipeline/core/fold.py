@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 
@@ -121,8 +121,9 @@ def fold(
     skip
         Offsets that a control record turned into dead letters, with reason and detail.
     """
+    codec = replace(rules.codec, spokesmen=state.registry.spokesmen)
     columns, dead_letters = decode(
-        batch.records, rules.codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
+        batch.records, codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
     )
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used

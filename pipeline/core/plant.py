@@ -87,6 +87,7 @@ ENTITIES: Mapping[str, Mapping[str, Field]] = {
         "machine_type": _MAYBE_TEXT,
         "status": _one_of("enabled", "disabled"),
         "pump_id": _MAYBE_TEXT,
+        "gateway": _MAYBE_TEXT,
     },
     "sku": {
         "name": _TEXT,

@@ -55,6 +55,8 @@ class Registry:
         self.applied = 0
         self._entities: dict[Key, Entity] = {}
         self._expected: dict[Key, Entity] = {}
+        self.spokesmen: dict[str, str] = {}
+        """The gateway that speaks for a machine, of those that have one."""
         self.disabled: set[str] = set()
         """Machines that are switched off."""
         self.quarantining: dict[str, bool] = {}
@@ -83,6 +85,9 @@ class Registry:
             self._note_factory(key[1], found)
 
     def _note_machine(self, machine_id: str, machine: Entity) -> None:
+        self.spokesmen.pop(machine_id, None)
+        if not machine.removed and "gateway" in machine.body:
+            self.spokesmen[machine_id] = machine.body["gateway"]
         if not machine.removed and machine.body.get("status") == "disabled":
             self.disabled.add(machine_id)
         else:

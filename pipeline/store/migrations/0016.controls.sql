@@ -94,7 +94,7 @@ WHERE kind = 'line' AND NOT removed;
 CREATE VIEW dashboard.machine AS
 SELECT id AS machine_id, body ->> 'factory_id' AS factory_id, body ->> 'line_id' AS line_id,
        body ->> 'machine_type' AS machine_type, coalesce(body ->> 'status', 'enabled') AS status,
-       body ->> 'pump_id' AS pump_id, version, changed_at
+       body ->> 'pump_id' AS pump_id, version, changed_at, body ->> 'gateway' AS gateway
 FROM metadata_entity
 WHERE kind = 'machine' AND NOT removed;
 
