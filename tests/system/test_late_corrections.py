@@ -19,6 +19,14 @@ from tests.system.processes import Site
 SEED = 20_260
 SLICES = 40
 
+# Else it was about nothing: very late, sent twice, corrected, without planned time, of an unknown SKU
+HAPPENED = """
+SELECT (SELECT sum(very_late) FROM machine_state), (SELECT sum(duplicates) FROM machine_state),
+       (SELECT count(*) FROM dashboard.quality_report WHERE NOT counts),
+       (SELECT count(*) FROM dashboard.oee_report WHERE counts AND unplanned),
+       (SELECT count(*) FROM dashboard.oee_report WHERE counts AND unknown_sku)
+"""
+
 
 def put(producer: Producer, topics: dict[str, str], records: Sequence[Sent]) -> None:
     """Send records as of when they arrive, and note where the broker has them."""
@@ -66,5 +74,7 @@ def test_every_figure_is_that_of_the_sorted_ledger_though_a_worker_is_killed(
 
     with connect(database.admin_dsn) as connection:
         rows, found = differing(records, connection, tmp_path)
+        ((*happened,),) = connection.execute(HAPPENED).fetchall()
     assert found == [], "\n".join(found)
     assert min(rows.values()) > 0, rows
+    assert min(happened) > 0, happened
