@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+from pipeline.core import ticks
+from pipeline.core.controls import PlacedControl
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -20,6 +22,7 @@ def warm_up() -> None:
     state = PartitionState()
     effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
     state.deltas.reserve(2 * len(state.deltas.entries))
+    ticks.apply(state, PlacedControl(ticks.tick(0, 0), 1, 0), FoldRules(), counted=True)
     project(state, 0, 1, FoldRules())
     rows.telemetry("", source, effects.events)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
 import structlog
@@ -39,7 +39,9 @@ class Ticker:
     after_s
         For how long a partition has to stand still, s.
     clock, wall_clock
-        Monotonic seconds, and seconds since the epoch.
+        Monotonic seconds, and ms since the epoch.
+    database_clock
+        Gives the database's clock, ms since the epoch.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Ticker:
         inspector: Inspector,
         after_s: float,
         clock: Callable[[], float],
-        wall_clock: Callable[[], float],
+        wall_clock: Callable[[], int],
+        database_clock: Callable[[], Awaitable[int]],
     ) -> None:
         self._partitions, self._inspector, self._after_s = partitions, inspector, after_s
-        self._clock, self._wall_clock = clock, wall_clock
+        self._clock, self._wall_clock, self._database_clock = clock, wall_clock, database_clock
         self._stands: dict[SourcePartition, _Stand] = {}
 
     async def run(self) -> None:
@@ -62,7 +65,7 @@ class Ticker:
 
     async def look(self) -> None:
         """Tick the partitions whose turn it is."""
-        at_ms = round(self._wall_clock() * 1000)
+        at_ms = self._wall_clock()
         quiet = [
             source for source in self._still() if self._partitions.owned[source].is_due(at_ms, self._partitions.rules)
         ]
@@ -70,6 +73,8 @@ class Ticker:
             return
         held = {source: self._stands[source] for source in quiet}
         try:
+            # A watermark never goes back: a clock that is ahead would make everything late for as long
+            at_ms = min(at_ms, await self._database_clock())
             ended = await asyncio.to_thread(self._at_end, held)
         except PipelineError as error:
             log.warning("ticks.not_now", reason=str(error))

@@ -89,6 +89,10 @@ class DatabaseVault:
         """Return control records that came since; see :func:`pipeline.store.controls.since`."""
         return await asyncio.to_thread(self._leasing.use, lambda c: controls.since(c, self._progress, horizon))
 
+    async def clock_ms(self) -> int:
+        """Return the database's clock, ms since the epoch."""
+        return await asyncio.to_thread(self._leasing.use, controls.clock_ms)
+
     async def make_partitions(self) -> None:
         """Make the days ahead of ``event``; see :func:`pipeline.store.migrate.make_partitions`."""
         await asyncio.to_thread(self._keeping.use, make_partitions)

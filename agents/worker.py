@@ -80,7 +80,14 @@ class Worker:
             settings, self.app, self.partitions, self.ownership, self._vault, self.metrics, time.monotonic
         )
         self._inspector = Inspector(member.address, member.security, settings.group)
-        self._ticker = Ticker(self.partitions, self._inspector, settings.silence.tick_s, time.monotonic, time.time)
+        self._ticker = Ticker(
+            self.partitions,
+            self._inspector,
+            settings.silence.tick_s,
+            time.monotonic,
+            lambda: time.time_ns() // 1_000_000,
+            self._vault.clock_ms,
+        )
         self._register()
 
     def _connect(self, autocommit: bool) -> Connection:

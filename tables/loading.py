@@ -84,6 +84,7 @@ def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules) -> 
         marks.windows,
         taken.skip,
         controls_mark=taken.controls_mark,
+        windows_controls=taken.windows_controls,
         recorded=recorded,
         known={each.control.id for each in taken.controls},
     )

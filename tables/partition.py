@@ -30,7 +30,7 @@ class OwnedPartition:
         The state holds exactly the records before ``position``.
     marks
         What the sink had when the lease was taken: the fold has no effects before.
-    effects_mark, windows_mark, controls_mark
+    effects_mark, windows_mark, controls_mark, windows_controls
         What the sink has now, as far as is known here; of control records, how many.
     recorded
         Control records that were applied before, in this order and at these places; the state does not hold them yet.
@@ -51,6 +51,7 @@ class OwnedPartition:
     windows_mark: int
     skip: Mapping[int, tuple[DeadLetterReason, str]] = field(default_factory=dict)
     controls_mark: int = 0
+    windows_controls: int = 0
     recorded: deque[PlacedControl] = field(default_factory=deque)
     known: set[int] = field(default_factory=set)
     pending: deque[Effects] = field(default_factory=deque)
@@ -62,7 +63,7 @@ class OwnedPartition:
     def is_stored(self) -> bool:
         """Whether the sink has everything that was folded, and every control record that was applied."""
         is_even = self.position == self.effects_mark == self.windows_mark
-        return is_even and self.controls_mark == self.state.registry.applied
+        return is_even and self.controls_mark == self.windows_controls == self.state.registry.applied
 
     def fold(self, batch: RecordBatch, rules: FoldRules) -> None:
         """Fold a batch that begins at the position; its effects wait in ``pending``."""
@@ -164,7 +165,8 @@ class OwnedPartition:
         mark = self.effects_mark
         unit = self.take(2**62) or UnitOfWork(self.source, self.owner, mark, mark, [], controls=self.controls_mark)
         if self.position >= self.windows_mark:
-            unit = replace(unit, projections=project(self.state, self.windows_mark, self.position, rules))
+            before = self.windows_mark, self.position
+            unit = replace(unit, projections=project(self.state, *before, rules, self.windows_controls))
         return unit if unit.effects or unit.projections else None
 
     def stored(self, unit: UnitOfWork) -> None:
@@ -172,4 +174,4 @@ class OwnedPartition:
         self.effects_mark, self.controls_mark = unit.next, unit.controls_next
         self.unstored -= sum(effects.weight for effects in unit.effects)
         if unit.projections is not None:
-            self.windows_mark = unit.projections.next
+            self.windows_mark, self.windows_controls = unit.projections.next, unit.projections.controls

@@ -226,10 +226,6 @@ class Partitions:
 
 
 def _still_right(parked: OwnedPartition, taken: Acquired) -> bool:
-    return (taken.previous_owner, taken.effects, taken.windows, taken.controls_mark, set(taken.skip)) == (
-        parked.owner,
-        parked.effects_mark,
-        parked.windows_mark,
-        parked.controls_mark,
-        set(parked.skip),
-    )
+    marks = taken.effects, taken.windows, taken.controls_mark, taken.windows_controls
+    held = parked.effects_mark, parked.windows_mark, parked.controls_mark, parked.windows_controls
+    return (taken.previous_owner, marks, set(taken.skip)) == (parked.owner, held, set(parked.skip))

@@ -228,8 +228,8 @@ class Projections:
     ----------
     expected, next
         The windows mark before and after.
-    controls
-        How many control records the partition has applied at ``next``.
+    controls_expected, controls
+        How many control records what is merged holds, before and after.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
     cycles_to_ms
@@ -238,6 +238,7 @@ class Projections:
 
     expected: int
     next: int
+    controls_expected: int
     controls: int
     watermark_ms: int
     cycles_to_ms: int

@@ -233,7 +233,9 @@ def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np
     ]
 
 
-def project(state: PartitionState, expected: int, position: int, rules: FoldRules) -> Projections:
+def project(
+    state: PartitionState, expected: int, position: int, rules: FoldRules, controls_expected: int = 0
+) -> Projections:
     """Take what is to be merged since the windows mark, and begin anew.
 
     Parameters
@@ -242,6 +244,8 @@ def project(state: PartitionState, expected: int, position: int, rules: FoldRule
         The windows mark as it is.
     position
         Where the state stands: the windows mark after the merge.
+    controls_expected
+        How many control records the merged rows hold.
     """
     state.settle_names()
     machines = machine_rows(state)
@@ -249,6 +253,7 @@ def project(state: PartitionState, expected: int, position: int, rules: FoldRule
     return Projections(
         expected=expected,
         next=position,
+        controls_expected=controls_expected,
         controls=state.registry.applied,
         watermark_ms=state.watermark_ms,
         cycles_to_ms=state.cycles.swept_ms - rules.cycle_gap_ms,

@@ -40,17 +40,24 @@ def due_ms(state: PartitionState, rules: FoldRules) -> int:
     used = state.machines.used
     if used == 0:
         return NEVER_MS
-    newest_ms = int(state.machines.rows["last_seen_ms"][:used].max())
-    due = [(newest_ms // size + 1) * size for size in _WINDOWS_MS]
+    heard = state.silence.heard.rows[:used]
+    # A device whose clock is ahead has windows that end later than those of all others
+    newest_ms = {int(state.machines.rows["last_seen_ms"][:used].max()), int(heard["heard_ms"].max())}
+    due = [(each // size + 1) * size for each in newest_ms for size in _WINDOWS_MS]
+    due = [each for each in due if each > state.watermark_ms]
     opened = state.cycles.open.rows[:used]
     ends_ms = opened["ended_ms"][opened["messages"] > 0]
     if len(ends_ms):
-        due.append((int(ends_ms.min()) + rules.cycle_gap_ms) // cycles.SWEEP_MS * cycles.SWEEP_MS + cycles.SWEEP_MS)
-    heard = state.silence.heard.rows[:used]
+        due.append(_next(int(ends_ms.min()) + rules.cycle_gap_ms + 1, cycles.SWEEP_MS, state.watermark_ms))
     heard_ms = heard["heard_ms"][heard["is_silent"] == 0]
     if rules.silence_ms and len(heard_ms):
-        due.append(-(-(int(heard_ms.min()) + rules.silence_ms) // silence.LOOK_MS) * silence.LOOK_MS)
-    return min((each for each in due if each > state.watermark_ms), default=NEVER_MS)
+        due.append(_next(int(heard_ms.min()) + rules.silence_ms, silence.LOOK_MS, state.watermark_ms))
+    return min(due, default=NEVER_MS)
+
+
+def _next(least_ms: int, step_ms: int, watermark_ms: int) -> int:
+    """Return the first multiple of a step from a moment on that the watermark has not come to."""
+    return max(-(-least_ms // step_ms), watermark_ms // step_ms + 1) * step_ms
 
 
 def apply(state: PartitionState, placed: PlacedControl, rules: FoldRules, *, counted: bool) -> list[Anomaly]:

@@ -61,9 +61,11 @@ class Compared:
 
 
 _SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
-_OF_CLUSTER: LiteralString = (
-    "r.cluster = c.cluster AND r.source_offset >= c.from_offset AND r.source_offset < c.effects"
+# What ticks brought to light is placed behind the record before them, by their number
+_OF_RECORDS: LiteralString = (
+    "r.source_offset >= c.from_offset AND r.source_offset < c.effects AND r.source_index < 1073741824 + c.controls"
 )
+_OF_CLUSTER: LiteralString = f"r.cluster = c.cluster AND {_OF_RECORDS}"
 _MEAN = (
     Close("mean", "r.mean", f"greatest(abs(r.mean), {_SD})"),
     Close("stddev", _SD, f"greatest(abs(r.mean), {_SD})"),
@@ -101,7 +103,7 @@ TABLES = (
          "source_topic", "source_partition", "source_offset", "source_index", "body"),
         (),
         _BY_SOURCE,
-        "r.source_offset >= c.from_offset AND r.source_offset < c.effects AND NOT EXISTS ("
+        f"{_OF_RECORDS} AND NOT EXISTS ("
         "SELECT FROM {schema}.superseded_event AS d WHERE d.event_id = r.event_id"
         " AND r.stored_time >= d.stored_from AND r.stored_time < d.stored_to)",
         "r.event_time",

@@ -58,7 +58,9 @@ CREATE TEMPORARY TABLE common ON COMMIT DROP AS
 SELECT r.topic, r.partition, r.from_offset, s.cluster, s.consumer_group, s.source_id,
        least(s.effects_next, l.effects_next) AS effects,
        CASE WHEN s.watermark IS NOT NULL AND l.watermark IS NOT NULL THEN least(s.watermark, l.watermark) END AS watermark,
-       (s.effects_next, s.windows_next) = (l.effects_next, l.windows_next) AS is_even,
+       (s.effects_next, s.windows_next, s.controls_next, s.windows_controls)
+           = (l.effects_next, l.windows_next, l.controls_next, l.windows_controls) AS is_even,
+       least(s.controls_next, l.controls_next) AS controls,
        r.counted_from = 0 OR %(is_timed)s AS is_counted, r.stored_to > 0 AS is_stored
 FROM {live}.replay_range AS r
 JOIN {shadow}.source_progress AS s USING (topic, partition)

@@ -32,7 +32,7 @@ JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, part
 _CUT: LiteralString = f"""
 CREATE TABLE {{shadow}}.cut AS
 SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0::bigint AS from_offset,
-       s.effects_next AS effects, r.stored_to > 0 AS is_stored
+       s.effects_next AS effects, r.stored_to > 0 AS is_stored, s.controls_next AS controls
 FROM {{live}}.source_progress AS l
 JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, partition)
 JOIN {{live}}.replay_range AS r ON r.replay = %(replay)s AND (r.topic, r.partition) = (l.topic, l.partition)
@@ -41,7 +41,7 @@ WHERE {OF_GROUP}
 # Partitions that came since: nothing of them was live before the promotion
 _EXTEND: LiteralString = f"""
 INSERT INTO {{shadow}}.cut
-SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0, 0, false FROM {{live}}.source_progress AS l
+SELECT l.cluster, l.consumer_group, l.topic, l.partition, l.source_id, 0, 0, false, 0 FROM {{live}}.source_progress AS l
 WHERE {OF_GROUP} AND (l.topic, l.partition) NOT IN (SELECT topic, partition FROM {{shadow}}.cut)
 """
 # In the order in which workers lock them, or they would lock each other out

@@ -104,6 +104,13 @@ def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int)
     return Polled([Control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
 
 
+def clock_ms(connection: psycopg.Connection[Any]) -> int:
+    """Return the database's clock, ms since the epoch."""
+    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint").fetchone()
+    assert row is not None  # noqa: S101  # it always has one
+    return int(row[0])
+
+
 def note(
     cursor: psycopg.Cursor[Any], progress: Progress, source: SourcePartition, placed: Sequence[PlacedControl]
 ) -> None:

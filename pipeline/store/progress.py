@@ -58,6 +58,7 @@ SET effects_next = %(next)s, windows_next = COALESCE(%(windows_next)s, windows_n
     windows_controls = COALESCE(%(windows_controls)s, windows_controls), updated_at = clock_timestamp()
 WHERE {KEY} AND owner = %(owner)s AND effects_next = %(expected)s
   AND windows_next = COALESCE(%(windows_expected)s, windows_next) AND controls_next = %(controls)s
+  AND windows_controls = COALESCE(%(windows_controls_expected)s, windows_controls)
 """
 
 _PASS = f"""

@@ -277,6 +277,7 @@ def _move(unit: UnitOfWork) -> dict[str, Any]:
         "events_watermark": _timestamp(unit.effects[-1].watermark_ms if unit.effects else None),
         "windows_expected": projections.expected if projections else None,
         "windows_next": projections.next if projections else None,
+        "windows_controls_expected": projections.controls_expected if projections else None,
         "windows_controls": projections.controls if projections else None,
         "watermark": _timestamp(projections.watermark_ms) if projections else None,
         "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,

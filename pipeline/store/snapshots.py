@@ -49,7 +49,7 @@ SELECT cluster, consumer_group, topic, partition, %(offset)s, %(format_version)s
 FROM source_progress
 WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND topic = %(topic)s AND partition = %(partition)s
   AND owner = %(owner)s AND effects_next >= %(offset)s AND windows_next >= %(offset)s
-  AND controls_next >= %(controls)s
+  AND controls_next >= %(controls)s AND windows_controls >= %(controls)s
 ON CONFLICT (cluster, consumer_group, topic, partition) DO UPDATE SET
     snapshot_offset = excluded.snapshot_offset, format_version = excluded.format_version,
     fold_version = excluded.fold_version, state = excluded.state, raw_bytes = excluded.raw_bytes,

@@ -42,13 +42,19 @@ class Story:
     """One partition with two messages of second 0, which its ticker looks at."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = self.ahead_s = 0.0
         self.broker = FakeInspector()
         taken = Acquired("owner", "before", 0, 0, None, {})
         self.partitions = Partitions(lambda *_: taken, nothing_stored, FoldRules(silence_ms=45_000))
         asyncio.run(self.partitions.acquire(SOURCE, Evidence(None, LogRange(0, 0))))
-        self.ticker = Ticker(self.partitions, self.broker, 30.0, lambda: self.now, lambda: BASE_MS / 1000 + self.now)
+        self.ticker = Ticker(self.partitions, self.broker, 30.0, lambda: self.now, self.wall_ms, self.database_ms)
         self.fold(0, 2)
+
+    def wall_ms(self) -> int:
+        return BASE_MS + round((self.now + self.ahead_s) * 1000)
+
+    async def database_ms(self) -> int:
+        return BASE_MS + round(self.now * 1000)
 
     def fold(self, first: int, end: int) -> None:
         records = [record(n, message("m", n)) for n in range(first, end)]
@@ -122,3 +128,9 @@ def test_where_everything_has_ended_the_broker_is_left_alone(story: Story) -> No
 
     assert story.look(*range(2 * day, 3 * day, 60)) == 0
     assert story.broker.asked == 0
+
+
+def test_a_worker_whose_clock_is_ahead_ticks_by_the_clock_of_the_database(story: Story) -> None:
+    story.ahead_s = 86_400
+    assert story.look(0, 31) == 1
+    assert story.partitions.owned[SOURCE].state.watermark_ms == BASE_MS + 21_000

@@ -21,7 +21,7 @@ def test_each_question_is_answered_in_full_and_nothing_is_left(tmp_path: Path) -
     assert all(0 < answer["warm_p50"] <= answer["warm_p95"] for answer in figures["answers"])
     assert all(0 < answer["cold_p50"] <= answer["cold_p95"] for answer in figures["answers"])
     filled = figures["filled"]
-    assert (filled["events"], filled["windows"], filled["anomalies"]) == (40_000, 14_400, 80)
+    assert (filled["events"], filled["windows"], filled["anomalies"]) == (40_000, 28_800, 80)
     assert filled["event bytes"] > 40_000 * 253
     assert all(way["rows/s"] > 0 for way in figures["inserts"].values())
     assert list(tmp_path.iterdir()) == []

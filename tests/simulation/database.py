@@ -100,6 +100,8 @@ class Transaction:
             return False
         if unit.controls != len(self._database.tables.placed.get(unit.source, ())):
             return False
+        if due is not None and due.controls_expected != self._database.tables.windows_controls.get(unit.source, 0):
+            return False
         crc, at = unit.checksum or (row.checksum, row.checksum_offset)
         moved = StoredMarks(row.owner, unit.next, due.next if due is not None else row.windows, crc, at)
         self._moves.append((unit, moved))

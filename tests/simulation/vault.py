@@ -116,7 +116,7 @@ class SimulatedVault:
         row = tables.progress.get(source)
         if row is None or row.owner != snapshot.owner or min(row.effects, row.windows) < snapshot.offset:
             return False
-        if len(tables.placed.get(source, ())) < snapshot.controls:
+        if min(len(tables.placed.get(source, ())), tables.windows_controls.get(source, 0)) < snapshot.controls:
             return False
         tables.snapshots[source] = (snapshot.offset, snapshot.state)
         return True

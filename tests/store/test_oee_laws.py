@@ -1,7 +1,6 @@
 """R16: whatever came in which order, effectiveness and yields are what somebody else computes from what is there at the end.
 
-The other computation looks at every minute of every period, asks the clock on the wall of the factory of which day and shift it
-is, and leaves the sums to DuckDB.
+The other computation is that of :mod:`tests.store.oee_computed`.
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import duckdb
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,6 +19,7 @@ from hypothesis import strategies as st
 from pipeline.store.connect import Connection, connect
 from pipeline.store.oee import refresh
 from tests.conftest import Database
+from tests.store.oee_computed import Known, Shift, computed, counting
 from tests.store.quality import Report, at, entity, rewrite, rows, store, sum_up, withdraw
 
 FACTORIES = ("f", "g")
@@ -43,25 +40,6 @@ SHIFTS = (
 
 seconds = st.one_of(st.just(0.0), st.floats(0.001, 40_000), st.integers(0, 4000).map(float))
 pieces = st.one_of(st.just(0), st.integers(0, 3000))
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A shift as it is put into the metadata."""
-
-    factory_id: str
-    hours: tuple[str, str]
-    weekdays: tuple[int, ...]
-
-
-@dataclass
-class Known:
-    """What is there, as the other computation sees it."""
-
-    reports: list[Report] = field(default_factory=list)
-    made: int = 0
-    zones: dict[str, str] = field(default_factory=dict)
-    shifts: dict[str, Shift] = field(default_factory=dict)
 
 
 @st.composite
@@ -114,8 +92,8 @@ def test_the_tables_are_those_of_another_computation(plant: Connection, taken: l
         _take(plant, known, step, what)
     sum_up(plant)
 
-    for view, expected in _computed(known).items():
-        found = rows(plant, f"SELECT * FROM dashboard.{view}")
+    for view, expected in computed(known).items():
+        found = rows(plant, f"SELECT *, {_INSTANTS} FROM dashboard.{view}")
         key = [name for name in KEYS if name in expected.columns]
         by_key = {tuple(row[name] for name in key): row for row in found}
         wanted = [dict(zip(expected.columns, row, strict=True)) for row in expected.fetchall()]
@@ -125,9 +103,10 @@ def test_the_tables_are_those_of_another_computation(plant: Connection, taken: l
             same = by_key[tuple(row.pop(name) for name in key)]
             assert [name for name, value in row.items() if not _same(same[name], value)] == [], (view, same, row)
     counted = {row["source"] for row in rows(plant, "SELECT event_id AS source FROM dashboard.oee_report WHERE counts")}
-    assert len(counted) == len(_counting(known.reports))
+    assert len(counted) == len(counting(known.reports))
 
 
+_INSTANTS = ", ".join(f"(extract(epoch FROM {name}) * 1000)::bigint AS {name}" for name in ("starts_at", "ends_at"))
 KEYS = ("machine_id", "factory_id", "line_id", "sku", "shift_id", "date")
 
 
@@ -146,7 +125,7 @@ def _begin(plant: Connection) -> Known:
         entity(plant, "machine", machine, factory_id="f", line_id=line)
     for sku in KNOWN:
         entity(plant, "sku", sku, name=sku.upper())
-    return Known()
+    return Known(lines=LINES_OF, skus=KNOWN)
 
 
 def _take(plant: Connection, known: Known, step: str, what: Any) -> None:
@@ -181,112 +160,3 @@ def _take(plant: Connection, known: Known, step: str, what: Any) -> None:
                 known.shifts[name] = shift
         case "refresh":
             refresh(plant, what)
-
-
-def _counting(reports: list[Report]) -> list[Report]:
-    def replaces(later: Report, earlier: Report) -> bool:
-        return (
-            (later.machine_id, later.sku) == (earlier.machine_id, earlier.sku)
-            and later.number > earlier.number
-            and later.period_start < earlier.period_end
-            and later.period_end > earlier.period_start
-        )
-
-    return [each for each in reports if not any(replaces(other, each) for other in reports)]
-
-
-def _minutes(known: Known) -> Iterator[tuple[int, str, dt.date]]:
-    """Yield report, shift (empty: the day) and date of every minute."""
-    clock = {name: dt.time.fromisoformat(name) for pair in SHIFTS for name in pair if name != "24:00"}
-    for number, each in enumerate(_counting(known.reports)):
-        zone = ZoneInfo(known.zones.get(each.factory_id, "UTC"))
-        shifts = [(name, shift) for name, shift in known.shifts.items() if shift.factory_id == each.factory_id]
-        instant = each.period_start
-        while instant < each.period_end:
-            wall = instant.astimezone(zone)
-            today, now = wall.date(), wall.time()
-            yield number, "", today
-            for name, shift in shifts:
-                start, end = clock[shift.hours[0]], clock.get(shift.hours[1])
-                yesterday = today - dt.timedelta(days=1)
-                over_midnight = end is not None and end <= start
-                if (
-                    now >= start
-                    and (end is None or over_midnight or now < end)
-                    and today.isoweekday() in shift.weekdays
-                ):
-                    yield number, name, today
-                if over_midnight and end is not None and now < end and yesterday.isoweekday() in shift.weekdays:
-                    yield number, name, yesterday
-            instant += dt.timedelta(minutes=1)
-
-
-_REPORT = """
-CREATE TABLE share AS SELECT r.*, line AS line_id, shift_id, date, n / r.minutes AS share
-FROM (SELECT number, shift_id, date, count(*) AS n FROM minute GROUP BY ALL) JOIN report AS r USING (number)
-"""
-_OEE = """
-SELECT {key}, date,
-       count(DISTINCT machine_id) AS machines,
-       count(DISTINCT number) AS reports,
-       coalesce(sum(share * planned_s), 0) AS planned,
-       coalesce(sum(share * run_s) FILTER (planned_s > 0), 0) AS run,
-       coalesce(sum(share * least(run_s, planned_s)) FILTER (planned_s > 0), 0) AS available,
-       coalesce(sum(share * (good + snag + reject) * ideal_cycle_s) FILTER (planned_s > 0), 0) AS ideal,
-       coalesce(sum(share * good) FILTER (planned_s > 0), 0) AS good,
-       coalesce(sum(share * (good + snag + reject)) FILTER (planned_s > 0), 0) AS total,
-       coalesce(sum(share * run_s) FILTER (planned_s = 0), 0) AS unplanned_run_s,
-       count(DISTINCT number) FILTER (planned_s = 0) AS unplanned_reports,
-       count(DISTINCT number) FILTER (planned_s > 0 AND run_s > planned_s) AS over_planned_reports,
-       count(DISTINCT number) FILTER (NOT known) AS unknown_sku_reports
-FROM share WHERE {which} GROUP BY {key}, date
-"""
-_RATIOS = """
-SELECT {key}, date, machines, reports, planned AS planned_s, run AS run_s, available AS available_s, ideal AS ideal_s,
-       good, total,
-       unplanned_run_s, unplanned_reports, over_planned_reports, unknown_sku_reports,
-       CASE WHEN planned > 0 THEN available / planned END AS availability,
-       CASE WHEN run > 0 THEN ideal / run END AS performance,
-       CASE WHEN total > 0 THEN good / total END AS quality,
-       CASE WHEN planned > 0 THEN CASE WHEN run > 0 AND total > 0
-            THEN available / planned * (ideal / run) * (good / total) ELSE 0 END END AS oee
-FROM ({sums})
-"""
-_YIELD = """
-SELECT {key}, date, sum(share * good) AS good, sum(share * snag) AS snag, sum(share * reject) AS reject,
-       CASE WHEN sum(good + snag + reject) > 0 THEN sum(share * snag) / sum(share * (good + snag + reject)) END AS snag_rate,
-       NOT bool_and(known) AS unknown_sku
-FROM share WHERE {which} GROUP BY {key}, date
-"""
-
-
-def _computed(known: Known) -> dict[str, duckdb.DuckDBPyRelation]:
-    """Return what every view should have."""
-    counting = _counting(known.reports)
-    columns = ("machine_id", "factory_id", "sku", "good", "snag", "reject", "planned_s", "run_s", "ideal_cycle_s")
-    report = {name: [getattr(each, name) for each in counting] for name in columns} | {
-        "number": list(range(len(counting))),
-        "line": [each.line_id or LINES_OF.get(each.machine_id, "") for each in counting],
-        "minutes": [(each.period_end - each.period_start) / dt.timedelta(minutes=1) for each in counting],
-        "known": [each.sku in KNOWN for each in counting],
-    }
-    numbers, shifts, dates = zip(*_minutes(known), strict=True) if counting else ([], [], [])
-    types = {name: pa.int64() for name in ("good", "snag", "reject", "number")} | {"known": pa.bool_()}
-    types |= {name: pa.string() for name in ("machine_id", "factory_id", "sku", "line")}
-    duck = duckdb.connect()
-    duck.register("report", pa.table({name: pa.array(v, types.get(name, pa.float64())) for name, v in report.items()}))
-    minute = [pa.array(numbers, pa.int64()), pa.array(shifts, pa.string()), pa.array(dates, pa.date32())]
-    duck.register("minute", pa.table(minute, ["number", "shift_id", "date"]))
-    duck.execute(_REPORT)
-    views = {}
-    for level, key in (
-        ("machine", "machine_id, factory_id"),
-        ("line", "factory_id, line_id"),
-        ("factory", "factory_id"),
-    ):
-        for span, more, which in (("shift", ", shift_id", "shift_id <> ''"), ("day", "", "shift_id = ''")):
-            sums = _OEE.format(key=key + more, which=which)
-            views[f"oee_{level}_{span}"] = duck.sql(_RATIOS.format(key=key + more, sums=sums))
-    for span, more, which in (("shift", ", shift_id", "shift_id <> ''"), ("day", "", "shift_id = ''")):
-        views[f"yield_sku_{span}"] = duck.sql(_YIELD.format(key="factory_id, sku" + more, which=which))
-    return views

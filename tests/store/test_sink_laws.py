@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import hypothesis.strategies as st
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from pipeline.core.fold import Marks
 from pipeline.core.state import PartitionState
@@ -16,7 +16,7 @@ from tables import snapshots
 from tests.core.sinks import MemorySink, feed, record
 from tests.core.test_cycles import CLOSING, plainly, shifts
 from tests.core.test_cycles import RULES as CYCLE_RULES
-from tests.core.test_fold_laws import RULES, approximately, assert_same_cycles, assert_same_windows, cuts, streams
+from tests.core.test_fold_laws import BASE_MS, RULES, approximately, assert_same_cycles, assert_same_windows, cuts, streams
 from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (
@@ -75,8 +75,21 @@ def in_memory(messages: list[dict]) -> MemorySink:
     return expected
 
 
+def at_second(second: int, value: float = 5.0) -> dict:
+    at_ms = BASE_MS + second * 1000
+    readings = {"temperature": value}
+    return {"machine": "m0", "time_ms": at_ms, "seq": second, "ingest_ms": BASE_MS + 400_000, "readings": readings}
+
+
+ONE_WINDOW = [at_second(5, 1.0), at_second(9, 8.0), at_second(7, 40.0), at_second(6, -3.0)]
+"""Of one half minute, the latest neither first nor last."""
+BETWEEN = [at_second(second) for second in (0, 50, 100, 200, 25)]
+"""The last one makes two cycles one."""
+
+
 @on_services
 @given(streams, cuts, st.integers(1, 4))
+@example(ONE_WINDOW, [1, 2, 3], 1)
 def test_laws_1_2_8_any_batches_give_the_rows_once(sink, admin, messages, at, merge_every) -> None:
     begin(sink, admin)
 
@@ -109,6 +122,7 @@ def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
 
 @on_services
 @given(shifts(), cuts, st.integers(1, 4))
+@example(BETWEEN, [1, 2, 3, 4], 1)
 def test_any_order_and_any_batches_give_the_cycles_of_a_sort_and_split(sink, admin, messages, at, merge_every) -> None:
     begin(sink, admin)
     records = [record(i, m) for i, m in enumerate([*messages, CLOSING])]

@@ -263,7 +263,8 @@ def test_the_backfill_of_the_docs_goes_beside_the_live_topic_and_adds_up_with_it
     assert at.one("SELECT count(*) FROM event WHERE event_type = 'Telemetry Ingest'") == 260
     assert at.one("SELECT count(*) FROM event_default WHERE event_type = 'Telemetry Ingest'") == 200
     assert at.one("SELECT sum(late) FROM machine_state") == 0
-    assert at.one("SELECT count FROM reading_window WHERE window_start = to_timestamp(%s)", minute_ms // 1000) == 60
+    counted = "SELECT count FROM dashboard.reading_window WHERE window_start = to_timestamp(%s)"
+    assert at.one(counted, minute_ms // 1000) == 60
     assert at.run("verify").returncode == 0
 
 

@@ -269,9 +269,11 @@ def test_a_silent_partition_stores_what_it_applied() -> None:
     assert not story.partition.is_stored
 
     story.do("store", 100)
+    assert [each.offset for each in story.sink.placed] == [0]
+    assert not story.partition.is_stored
+    story.do("merge", None)
 
     assert story.partition.is_stored
-    assert [each.offset for each in story.sink.placed] == [0]
 
 
 def test_a_transaction_that_was_refused_leaves_the_place_to_the_next_owner() -> None:
@@ -391,7 +393,7 @@ def quiet_story(*steps: tuple[str, object]) -> Story:
 def test_a_tick_ends_what_is_open_when_nothing_comes_any_more() -> None:
     story = quiet_story(("fold", 6), ("tick", 400), ("store", 100), ("merge", None))
 
-    assert {at: found[0] for at, found in story.sink.anomalies.items()} == {(5, FIRST_INDEX, "m0", "silent"): 385.0}
+    assert {at: found[0] for at, found in story.sink.anomalies.items()} == {(5, FIRST_INDEX, "m0", "device_silent"): 385.0}
     assert [(each.control.kind, each.offset, each.ordinal) for each in story.sink.placed] == [(TICK, 6, 0)]
     assert story.sink.machines["m0"]["silent"]
     assert [each["messages"] for _, each in story.sink.fragments] == [6]
