@@ -21,7 +21,8 @@ def warm_up() -> None:
     )
     state = PartitionState()
     effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
-    state.deltas.reserve(2 * len(state.deltas.entries))
+    for deltas in (state.deltas, state.judgement.deltas):
+        deltas.reserve(2 * len(deltas.entries))
     ticks.apply(state, PlacedControl(ticks.tick(0, 0), 1, 0), FoldRules(), counted=True)
     project(state, 0, 1, FoldRules())
     rows.telemetry("", source, effects.events)

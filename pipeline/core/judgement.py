@@ -189,14 +189,14 @@ class Judgement:
         self.rules = CompiledRules(rules_of(Registry()))
         self.owners: list[tuple[int, str]] = []
         """Machine row and factory that messages are counted for."""
-        self._deltas = WindowDeltas(dtype=COUNT)
+        self.deltas = WindowDeltas(dtype=COUNT)
         self._owner_numbers: dict[tuple[int, str], int] = {}
         self._applied = 0
         self.forget_layouts()
 
     def forget_layouts(self) -> None:
         """Begin to number layouts anew."""
-        if not self._deltas.used:
+        if not self.deltas.used:
             self.owners.clear()
             self._owner_numbers.clear()
         self._places: list[tuple[tuple[int, ...], bool]] = []
@@ -246,18 +246,18 @@ class Judgement:
             self._applied = registry.applied
             self._adopt(rules_of(registry))
         n = len(messages.offsets)
-        self._deltas.reserve(n)
+        self.deltas.reserve(n)
         changed, again = np.empty(n, CHANGED), np.empty(n, AGAIN)
-        self._deltas.used, changes, corrections = _judge(
+        self.deltas.used, changes, corrections = _judge(
             messages,
             kept,
             self._layout_arrays(),
             self.rules.arrays,
-            _Memory(self.machines.rows, self._deltas.entries, self._deltas.places),
+            _Memory(self.machines.rows, self.deltas.entries, self.deltas.places),
             watermark_ms,
             delay_ms,
             windows_from,
-            self._deltas.used,
+            self.deltas.used,
             changed,
             again,
         )
@@ -284,7 +284,7 @@ class Judgement:
 
     def take(self) -> npt.NDArray[np.void]:
         """Return the counts, shape (n,) of :data:`COUNT`; slots are owner times :data:`CLASSES` plus class. Begin anew."""
-        return self._deltas.take()
+        return self.deltas.take()
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what is known of machines, as plain arrays."""
