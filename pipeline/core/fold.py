@@ -7,7 +7,7 @@ knows a rule of the plant. It reads no clock: the same records give the same eff
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -122,9 +122,7 @@ def fold(
         Offsets that a control record turned into dead letters, with reason and detail.
     """
     codec = replace(rules.codec, spokesmen=state.registry.spokesmen)
-    columns, dead_letters = decode(
-        batch.records, codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
-    )
+    columns, dead_letters = decode(batch.records, codec, skip or {}, state.layouts, partial(_refused, state, rules))
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
     kept, found, judged = _fold_columns(state, columns, rules, marks)
@@ -156,9 +154,9 @@ def fold(
     )
 
 
-def _refused(state: PartitionState, columns: Columns, rules: FoldRules) -> dict[int, Refused]:
-    senders = Senders(columns.machine_ids, columns.factory_ids)
-    return refused_machines(senders, state.registry, state.has_machine, quarantine=rules.quarantine_unknown)
+def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: Collection[int]) -> dict[int, Refused]:
+    senders, quarantine = Senders(columns.machine_ids, columns.factory_ids), rules.quarantine_unknown
+    return refused_machines(senders, state.registry, state.has_machine, quarantine=quarantine, others=others)
 
 
 def _fold_columns(
