@@ -25,7 +25,14 @@ from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
-from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, requirement_rows, window_rows
+from pipeline.core.projections import (
+    cycle_rows,
+    factory_rows,
+    machine_rows,
+    requirement_rows,
+    whole_windows,
+    window_rows,
+)
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.requirements import changes, recalculations
 from pipeline.core.silent_machines import Moment, silent_machines
@@ -250,7 +257,7 @@ def project(state: PartitionState, expected: int, position: int, rules: FoldRule
         controls=state.registry.applied,
         watermark_ms=state.watermark_ms,
         cycles_to_ms=state.cycles.swept_ms - rules.cycle_gap_ms,
-        windows=windows,
+        windows=whole_windows(windows),
         factories=factory_rows(windows),
         cycles=cycle_rows(state, rules.cycle_gap_ms),
         requirements=requirement_rows(state),
