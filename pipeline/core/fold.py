@@ -230,6 +230,7 @@ def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np
             factory_id=columns.factory_ids[message],
             time_ms=int(columns.times_ms[message]),
             ingest_ms=int(columns.ingest_ms[message]),
+            message_ms=int(columns.times_ms[message]),
             value=float(columns.values[reading]),
             expected=expected,
             score=abs(score),
