@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from pipeline.core.checks import Refused, shown
@@ -84,16 +84,23 @@ class Senders(NamedTuple):
 
 
 def refused_machines(
-    senders: Senders, registry: Registry, is_known: Callable[[str], bool], *, quarantine: bool
+    senders: Senders,
+    registry: Registry,
+    is_known: Callable[[str], bool],
+    *,
+    quarantine: bool,
+    others: Collection[int] = (),
 ) -> dict[int, Refused]:
     """Return which messages of a batch are not accepted because of the machine that they are from.
 
     Parameters
     ----------
     is_known
-        Whether something of a machine was accepted before.
+        Whether something of a machine was accepted before the batch.
     quarantine
         Whether machines that nobody knows are refused in factories that do not say so themselves.
+    others
+        Messages that are not accepted for other reasons: they make no machine known.
 
     Examples
     --------
@@ -103,15 +110,19 @@ def refused_machines(
     <DeadLetterReason.UNKNOWN_DEVICE: 'unknown_device'>
     """
     wrong: dict[int, Refused] = {}
+    if registry.disabled and not registry.disabled.isdisjoint(senders.machine_ids):
+        disabled = (i for i, each in enumerate(senders.machine_ids) if registry.is_disabled(each))
+        wrong = {i: _disabled(senders.machine_ids[i]) for i in disabled}
     if quarantine or any(registry.quarantining.values()):
         named = set(senders.machine_ids)
         unknown = {each for each in named if not is_known(each) and not registry.has_machine(each)}
         for i, (machine_id, factory_id) in enumerate(zip(*senders, strict=True) if unknown else ()):
-            if machine_id in unknown and registry.quarantining.get(factory_id, quarantine):
-                wrong[i] = _unknown(machine_id, factory_id)
-    if registry.disabled and not registry.disabled.isdisjoint(senders.machine_ids):
-        disabled = (i for i, each in enumerate(senders.machine_ids) if registry.is_disabled(each))
-        wrong |= {i: _disabled(senders.machine_ids[i]) for i in disabled}
+            if machine_id in unknown and i not in wrong:
+                if registry.quarantining.get(factory_id, quarantine):
+                    wrong[i] = _unknown(machine_id, factory_id)
+                elif i not in others:
+                    # From here on it is known, as it is if the batch ends here
+                    unknown.discard(machine_id)
     return wrong
 
 

@@ -22,7 +22,10 @@ class Anomaly:
     machine_id, factory_id
         Whose it is.
     time_ms, ingest_ms
-        Event time of the message and the broker's time, ms since the epoch, UTC.
+        Event time of the message and the broker's time, ms since the epoch, UTC. Of a silent machine, the earlier of both is
+        its time: the message is another machine's, whose clock may be ahead.
+    message_ms
+        Event time as the message has it, ms since the epoch, UTC: what its id is made of.
     value, expected, score
         What was observed, what the model expected before it saw it, and how unlike they are (standard deviations, ≥ 0). Of a
         silent machine: for how long nothing came (s), how long that may be (s), and their ratio (≥ 1).
@@ -36,6 +39,7 @@ class Anomaly:
     factory_id: str
     time_ms: int
     ingest_ms: int
+    message_ms: int
     value: float
     expected: float
     score: float

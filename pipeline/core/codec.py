@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import MappingProxyType
@@ -84,7 +84,7 @@ def decode(
     rules: CodecRules,
     skip: Mapping[int, tuple[Reason, str]],
     known: Mapping[Shape, int] = _NOTHING_KNOWN,
-    refuse: Callable[[Columns], Mapping[int, Refused]] | None = None,
+    refuse: Callable[[Columns, Collection[int]], Mapping[int, Refused]] | None = None,
 ) -> tuple[Columns, list[DeadLetter]]:
     """Return a batch's accepted messages and its dead letters; never raises, whatever the records hold.
 
@@ -97,7 +97,8 @@ def decode(
     known
         Numbers of the shapes of messages that were accepted under these rules before: their names are not looked at again.
     refuse
-        Says which messages are not accepted because of who sent them. It is not asked about what was accepted before.
+        Says which messages are not accepted because of who sent them, given those that are not for other reasons. It is not
+        asked about what was accepted before.
 
     Examples
     --------
@@ -120,7 +121,7 @@ def decode(
     _check_times(columns, messages, rules, wrong)
     _check_names(columns, messages, rules, wrong)
     if refuse is not None and not are_stored(records):
-        wrong = {**refuse(columns), **wrong}
+        wrong = {**refuse(columns, wrong.keys()), **wrong}
     if wrong:
         for i, refused in wrong.items():
             place = int(elements.records[i]), int(elements.indexes[i])

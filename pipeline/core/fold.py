@@ -7,7 +7,7 @@ knows a rule of the plant. It reads no clock: the same records give the same eff
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -25,7 +25,14 @@ from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
-from pipeline.core.projections import cycle_rows, factory_rows, machine_rows, requirement_rows, window_rows
+from pipeline.core.projections import (
+    cycle_rows,
+    factory_rows,
+    machine_rows,
+    requirement_rows,
+    whole_windows,
+    window_rows,
+)
 from pipeline.core.records import RecordBatch, are_stored
 from pipeline.core.requirements import changes, recalculations
 from pipeline.core.silent_machines import Moment, silent_machines
@@ -122,9 +129,7 @@ def fold(
         Offsets that a control record turned into dead letters, with reason and detail.
     """
     codec = replace(rules.codec, spokesmen=state.registry.spokesmen)
-    columns, dead_letters = decode(
-        batch.records, codec, skip or {}, state.layouts, lambda found: _refused(state, found, rules)
-    )
+    columns, dead_letters = decode(batch.records, codec, skip or {}, state.layouts, partial(_refused, state, rules))
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
     kept, found, judged = _fold_columns(state, columns, rules, marks)
@@ -156,9 +161,9 @@ def fold(
     )
 
 
-def _refused(state: PartitionState, columns: Columns, rules: FoldRules) -> dict[int, Refused]:
-    senders = Senders(columns.machine_ids, columns.factory_ids)
-    return refused_machines(senders, state.registry, state.has_machine, quarantine=rules.quarantine_unknown)
+def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: Collection[int]) -> dict[int, Refused]:
+    senders, quarantine = Senders(columns.machine_ids, columns.factory_ids), rules.quarantine_unknown
+    return refused_machines(senders, state.registry, state.has_machine, quarantine=quarantine, others=others)
 
 
 def _fold_columns(
@@ -225,6 +230,7 @@ def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np
             factory_id=columns.factory_ids[message],
             time_ms=int(columns.times_ms[message]),
             ingest_ms=int(columns.ingest_ms[message]),
+            message_ms=int(columns.times_ms[message]),
             value=float(columns.values[reading]),
             expected=expected,
             score=abs(score),
@@ -257,7 +263,7 @@ def project(
         controls=state.registry.applied,
         watermark_ms=state.watermark_ms,
         cycles_to_ms=state.cycles.swept_ms - rules.cycle_gap_ms,
-        windows=windows,
+        windows=whole_windows(windows),
         factories=factory_rows(windows),
         cycles=cycle_rows(state, rules.cycle_gap_ms),
         requirements=requirement_rows(state),

@@ -1,7 +1,8 @@
 """What maintenance machines need: their class message by message, when it changes, and how many messages had it.
 
 A message is judged by its own readings, if it has all sensors of at least one rule. A machine's class is that of its newest
-judged message; one from before says nothing about the present. All judged messages count into the hour of their event time.
+judged message; one from before says nothing about the present. It ends, too, with a message on which no rule can be tried, if
+the rule that said so is not in force any more. All judged messages count into the hour of their event time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from pipeline.core import banks
 from pipeline.core.compiling import uncounted
 from pipeline.core.kernel import Messages
-from pipeline.core.maintenance_rules import CLASSES, CompiledRules, MaintenanceRule, rules_of
+from pipeline.core.maintenance_rules import CLASSES, CompiledRules, MaintenanceRule, first_match, rules_of
 from pipeline.core.registry import Registry
 from pipeline.core.watermark import BEGINNING_MS, advance
 from pipeline.core.windows import WindowDeltas, place
@@ -30,12 +31,14 @@ JUDGED = np.dtype(
     [
         ("last_ms", np.int64),
         ("requirement", np.int64),
+        ("rule", np.int64),
         ("again_window", np.int64),
         ("again_minute", np.int64),
         ("again_classes", np.int64),
     ]
 )
-"""A machine's class and the time of the message that has it; which corrections were told last, classes as bits."""
+"""A machine's class, the key of the rule that says so (0: none) and the time of the message; which corrections were told
+last, classes as bits."""
 
 COUNT = np.dtype(
     [
@@ -73,42 +76,29 @@ class _Memory(NamedTuple):
 
 
 @uncounted
-def _first_match(rules: Any, where: Any, values: Any, begin: int) -> int:
-    """Return the first rule whose conditions all hold for the readings from ``begin`` on; -1: none."""
-    condition = 0
-    for rule in range(len(rules.ends)):
-        holds = True
-        while condition < rules.ends[rule]:
-            at = where[rules.columns[condition]]
-            if holds and at < 0:
-                holds = False
-            if holds:
-                value, limit, op = values[begin + at], rules.values[condition], rules.operators[condition]
-                if op == 0:
-                    holds = value < limit
-                elif op == 1:
-                    holds = value <= limit
-                elif op == 2:
-                    holds = value > limit
-                else:
-                    holds = value >= limit
-            condition += 1
-        if holds:
-            return rule
-    return -1
-
-
-@uncounted
-def _changes(machine: Any, time_ms: int, message: int, rule: int, requirement: int, out: Any) -> bool:
+def _changes(machine: Any, time_ms: int, message: int, rules: Any, rule: int, out: Any) -> bool:
     """Return whether a message changes its machine's class, and fill ``out``; one from before the newest does not."""
     if time_ms < machine.last_ms:
         return False
     machine.last_ms = time_ms
+    machine.rule = rules.keys[rule] if rule >= 0 else 0
+    requirement = rules.requirements[rule] if rule >= 0 else 0
     if requirement == machine.requirement:
         return False
     out.message, out.rule, out.before, out.after = message, rule, machine.requirement, requirement
     machine.requirement = requirement
     return True
+
+
+@uncounted
+def _outlives(machine: Any, rules: Any) -> bool:
+    """Return whether a machine has a class of a rule that is not in force any more."""
+    if machine.requirement <= 0:
+        return False
+    in_force = False
+    for key in rules.keys:
+        in_force = in_force or key == machine.rule
+    return not in_force
 
 
 @uncounted
@@ -157,13 +147,14 @@ def _judge(
             continue
         layout, time_ms, reached_ms = messages.layouts[i], messages.times_ms[i], watermark_ms
         watermark_ms = advance(watermark_ms, time_ms, messages.ingest_ms[i], delay_ms)
-        kind = layouts.kinds[layout]
+        kind, machine = layouts.kinds[layout], memory.machines[layouts.machines[layout]]
         if not layouts.complete[kind]:
+            if _outlives(machine, rules):
+                changes += _changes(machine, time_ms, i, rules, -1, changed[changes])
             continue
-        rule = _first_match(rules, layouts.places[kind], messages.values, begin)
+        rule = first_match(rules, layouts.places[kind], messages.values, begin)
         requirement = rules.requirements[rule] if rule >= 0 else 0
-        machine = memory.machines[layouts.machines[layout]]
-        changes += _changes(machine, time_ms, i, rule, requirement, changed[changes])
+        changes += _changes(machine, time_ms, i, rules, rule, changed[changes])
         window = time_ms // WINDOW_MS
         late = (window + 1) * WINDOW_MS <= reached_ms
         if late and _corrects(machine, window, reached_ms // AGAIN_MS, requirement):

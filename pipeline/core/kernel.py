@@ -42,9 +42,13 @@ class Messages(NamedTuple):
 
 
 class Layouts(NamedTuple):
-    """Which machine and which sensor slots a message's shape stands for: slots ``[starts[i], starts[i + 1])``."""
+    """Which machine and which sensor slots a message's shape stands for: slots ``[starts[i], starts[i + 1])``.
+
+    ``factories`` is what is added to the numbers of its windows, so that those of a machine that moves are kept apart.
+    """
 
     machines: Array
+    factories: Array
     starts: Array
     slots: Array
 
@@ -180,8 +184,9 @@ def _fold_readings(
 ) -> tuple[int, int]:
     """Fold the readings of message ``i``, the first of which is reading ``begin``; return (used entries, number found)."""
     offset, index, time_ms = messages.offsets[i], messages.indexes[i], messages.times_ms[i]
-    window = time_ms // rules.window_ms
-    base = layouts.starts[messages.layouts[i]] - begin
+    layout = messages.layouts[i]
+    window = time_ms // rules.window_ms + layouts.factories[layout]
+    base = layouts.starts[layout] - begin
     for r in range(begin, messages.ends[i]):
         slot, value = layouts.slots[base + r], messages.values[r]
         sensor = memory.sensors[slot]

@@ -6,12 +6,14 @@ hold. Class 0 is a machine that needs nothing.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.compiling import uncounted
 from pipeline.core.registry import Registry
 
 KIND = "maintenance_rule"
@@ -47,6 +49,12 @@ class MaintenanceRule(NamedTuple):
     requirement: int
     name: str
     conditions: tuple[Condition, ...]
+
+    @property
+    def key(self) -> int:
+        """What stays as long as the rule asks for the same class by the same sensors, > 0."""
+        sensors = sorted({each.sensor for each in self.conditions})
+        return 1 + zlib.crc32("\0".join((self.id, str(self.requirement), *sensors)).encode())
 
 
 def _default(requirement: int, name: str, *conditions: tuple[str, str, float]) -> MaintenanceRule:
@@ -97,13 +105,14 @@ class RuleArrays(NamedTuple):
 
     Parameters
     ----------
-    requirements
-        Class of each rule; shape (rules,).
+    requirements, keys
+        Class and key of each rule; shape (rules,).
     columns, operators, values
         Of each condition, which of the sensors it is about, how that is compared and with what; shape (conditions,).
     """
 
     requirements: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
     operators: npt.NDArray[np.int64]
@@ -128,6 +137,7 @@ class CompiledRules:
         self.sensors = tuple(sorted({each.sensor for each in conditions}))
         self.arrays = RuleArrays(
             np.array([rule.requirement for rule in rules], np.int64),
+            np.array([rule.key for rule in rules], np.int64),
             np.cumsum([len(rule.conditions) for rule in rules], dtype=np.int64),
             np.array([self.sensors.index(each.sensor) for each in conditions], np.int64),
             np.array([_OPERATORS.index(each.op) for each in conditions], np.int64),
@@ -149,3 +159,39 @@ class CompiledRules:
         """Return the readings of a message that rules look at, by sensor."""
         wanted = {*self.sensors}
         return {name: value for name, value in zip(names, values, strict=True) if name in wanted}
+
+
+@uncounted
+def first_match(rules: Any, where: Any, values: Any, begin: int) -> int:
+    """Return the first rule whose conditions all hold for a message's readings; -1: none.
+
+    Parameters
+    ----------
+    rules
+        :class:`RuleArrays`.
+    where
+        Where its sensors are among the readings, as :meth:`CompiledRules.places` has it.
+    values, begin
+        Readings of a batch, and which is the message's first.
+    """
+    condition = 0
+    for rule in range(len(rules.ends)):
+        holds = True
+        while condition < rules.ends[rule]:
+            at = where[rules.columns[condition]]
+            if holds and at < 0:
+                holds = False
+            if holds:
+                value, limit, op = values[begin + at], rules.values[condition], rules.operators[condition]
+                if op == 0:
+                    holds = value < limit
+                elif op == 1:
+                    holds = value <= limit
+                elif op == 2:
+                    holds = value > limit
+                else:
+                    holds = value >= limit
+            condition += 1
+        if holds:
+            return rule
+    return -1

@@ -47,8 +47,8 @@ def machine_rows(state: PartitionState) -> list[MachineRow]:
 
 
 def window_rows(state: PartitionState, window_ms: int) -> WindowRows:
-    """Return the window deltas, which begin anew."""
-    deltas, first = state.forget_deltas(window_ms)
+    """Return the window deltas, which begin anew; of a machine that moves, one for each factory that it was in."""
+    deltas, factory_ids, first = state.forget_deltas(window_ms)
     slots = deltas["slot"]
     owners = state.sensors.rows["machine"][slots].tolist()
     return WindowRows(
@@ -56,8 +56,34 @@ def window_rows(state: PartitionState, window_ms: int) -> WindowRows:
         first=first,
         starts_ms=deltas["window"] * window_ms,
         machine_ids=[state.machine_ids[row] for row in owners],
-        factory_ids=[state.factory_ids[row] for row in owners],
+        factory_ids=factory_ids,
         sensors=[state.sensor_names[slot] for slot in slots.tolist()],
+    )
+
+
+def whole_windows(windows: WindowRows) -> WindowRows:
+    """Return the window deltas with one for each window, in the factory of its last reading."""
+    deltas = windows.deltas
+    slots, numbers = deltas["slot"], deltas["window"]
+    # Within a slot by factory, then by window: where nobody has moved within a window, they only rise
+    if not ((slots[1:] == slots[:-1]) & (numbers[1:] <= numbers[:-1])).any():
+        return windows
+    order = np.lexsort((deltas["last_index"], deltas["last_offset"], deltas["last_time_ms"], numbers, slots))
+    deltas = deltas[order]
+    first = beginnings(deltas["slot"], deltas["window"])
+    ends = endings(first, len(deltas))
+    whole, moments, which = deltas[ends], combine(deltas, first), order[ends]
+    for name in ("count", "mean", "m2", "min", "max"):
+        whole[name] = getattr(moments, name)
+    for name in ("late", "very_late"):
+        whole[name] = _sums(deltas[name], first)
+    return WindowRows(
+        deltas=whole,
+        first=windows.first[which],
+        starts_ms=windows.starts_ms[which],
+        machine_ids=[windows.machine_ids[at] for at in which.tolist()],
+        factory_ids=[windows.factory_ids[at] for at in which.tolist()],
+        sensors=[windows.sensors[at] for at in which.tolist()],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,16 +38,25 @@ def silent_machines(
         How long a machine may be silent, ms.
     """
     return [
-        Anomaly(
-            **asdict(moment(message)),
-            sensor="",
-            kind=SILENT,
-            machine_id=state.machine_ids[row],
-            factory_id=state.factory_of(row, layout),
-            value=silence_ms / 1000,
-            expected=after_ms / 1000,
-            score=silence_ms / after_ms,
-        )
+        _silent(state, moment(message), row, layout, silence_ms, after_ms)
         for message, row, layout, silence_ms in found.tolist()
         if state.registry.is_expected(state.machine_ids[row])
     ]
+
+
+def _silent(state: PartitionState, at: Moment, row: int, layout: int, silence_ms: int, after_ms: int) -> Anomaly:
+    return Anomaly(
+        offset=at.offset,
+        index=at.index,
+        sensor="",
+        kind=SILENT,
+        machine_id=state.machine_ids[row],
+        factory_id=state.factory_of(row, layout),
+        # It is another machine's clock: where that is ahead of the broker's, nobody believes it
+        time_ms=min(at.time_ms, at.ingest_ms),
+        ingest_ms=at.ingest_ms,
+        message_ms=at.time_ms,
+        value=silence_ms / 1000,
+        expected=after_ms / 1000,
+        score=silence_ms / after_ms,
+    )

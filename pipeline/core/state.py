@@ -17,7 +17,7 @@ from pipeline.core.registry import Registry
 from pipeline.core.sequences import SEQUENCE
 from pipeline.core.silence import Silence
 from pipeline.core.watermark import BEGINNING_MS
-from pipeline.core.windows import WindowDeltas
+from pipeline.core.windows import FACTORY_STEP, WindowDeltas
 
 STATE_VERSION = 4
 """Version of the plain arrays; one that this program does not know is not loaded but folded anew.
@@ -58,6 +58,7 @@ class PartitionState:
         self.judgement = Judgement()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
+        self._factory_numbers: dict[str, int] = {}
         self._lines_seen = 0
         self._line_due: dict[int, str] = {}
         self._forget_layouts()
@@ -66,11 +67,14 @@ class PartitionState:
         self.layouts: dict[Shape, int] = {}
         self._shapes: list[Shape] = []
         self._layout_machines: list[int] = []
+        self._layout_factories: list[int] = []
         self._layout_starts: list[int] = [0]
         self._layout_slots: list[int] = []
         self._layout_arrays: Layouts | None = None
         self.machines.rows["layout"] = -1
         self.judgement.forget_layouts()
+        if not self.deltas.used:
+            self._factory_numbers.clear()
 
     def layouts_of(self, shapes: list[Shape], found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Return the layout of each message's shape, shape (n,); unknown machines and sensors get their rows here.
@@ -98,6 +102,8 @@ class PartitionState:
         self.layouts[shape] = len(self._shapes)
         self._shapes.append(shape)
         self._layout_machines.append(row)
+        number = self._factory_numbers.setdefault(factory_id, len(self._factory_numbers))
+        self._layout_factories.append(number * FACTORY_STEP)
         self._layout_slots.extend(self._slot(row, name) for name in names)
         self._layout_starts.append(len(self._layout_slots))
         self._layout_arrays = None
@@ -169,6 +175,7 @@ class PartitionState:
         if self._layout_arrays is None:
             self._layout_arrays = Layouts(
                 np.array(self._layout_machines, np.int32),
+                np.array(self._layout_factories, np.int64),
                 np.array(self._layout_starts, np.int64),
                 np.array(self._layout_slots, np.int32),
             )
@@ -191,15 +198,16 @@ class PartitionState:
             self.machines.used,
         )
 
-    def forget_deltas(self, window_ms: int) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
-        """Return the pending window deltas, and of which windows nothing was merged before; begin counting anew."""
+    def forget_deltas(self, window_ms: int) -> tuple[npt.NDArray[np.void], list[str], npt.NDArray[np.bool_]]:
+        """Return the pending window deltas, the factory of each, and whether nothing was merged before; begin anew."""
         self.slot_entries.rows.fill(-1)
         self.counts.rows[:] = 0
         deltas = self.deltas.take()
-        slots = deltas["slot"]
+        slots, (numbers, deltas["window"]) = deltas["slot"], np.divmod(deltas["window"], FACTORY_STEP)
         first = deltas["window"] * window_ms > self.merged_ms.rows[slots]
         np.maximum.at(self.merged_ms.rows, slots, deltas["last_time_ms"])
-        return deltas, first
+        factory_ids = list(self._factory_numbers)
+        return deltas, [factory_ids[number] for number in numbers.tolist()], first
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of the state without what waits to be merged, as plain lists and arrays."""

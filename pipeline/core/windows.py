@@ -17,6 +17,9 @@ BASE_MS = 30_000
 FACTORY_MS = 60_000
 """Length of the windows of whole factories, ms."""
 
+FACTORY_STEP = 2**43
+"""What the numbers of one factory's windows are apart from the next one's while deltas wait: no window's number is as great."""
+
 DELTA = np.dtype(
     [
         ("window", np.int64),

@@ -65,13 +65,16 @@ MOMENTS: LiteralString = (
 )
 """What becomes of an aggregate of readings when another comes."""
 
+_IS_LAST = (
+    "(excluded.last_time, excluded.last_source, excluded.last_offset, excluded.last_index)"
+    " >= (old.last_time, old.last_source, old.last_offset, old.last_index)"
+)
 _WINDOW = (
     MOMENTS
     + """, late_count = old.late_count + excluded.late_count,
     very_late_count = old.very_late_count + excluded.very_late_count, updated_at = clock_timestamp(), """
     + _replace_by(
-        "(excluded.last_time, excluded.last_source, excluded.last_offset, excluded.last_index)"
-        " >= (old.last_time, old.last_source, old.last_offset, old.last_index)",
+        _IS_LAST,
         "last, last_time, last_source, last_offset, last_index",
     )
 )
@@ -80,7 +83,7 @@ READING_WINDOW = Merge(
     "reading_window",
     rows.READING_WINDOW,
     "machine_id, sensor, window_start",
-    f"{_WINDOW}, factory_id = excluded.factory_id, source_id = excluded.source_id",
+    f"{_WINDOW}, {_replace_by(_IS_LAST, 'factory_id')}, source_id = excluded.source_id",
 )
 
 FACTORY_WINDOW = Merge(

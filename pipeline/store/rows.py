@@ -97,10 +97,10 @@ class AnomalyRows:
         cluster = subscriber.cluster
         own = np.array([seed(cluster, source, a.identity) for a in anomalies], np.uint64)
         messages = np.array([seed(cluster, source)], np.uint64)
-        place = (self._times_ms, self._offsets, self._indexes)
-        self._ids = event_ids(own, *place)
+        message_ms = np.array([a.message_ms for a in anomalies], np.int64)
+        self._ids = event_ids(own, self._times_ms, self._offsets, self._indexes)
         self._event_id = copy.uuids(*self._ids)
-        self._message_ids = event_ids(messages, *place)
+        self._message_ids = event_ids(messages, message_ms, self._offsets, self._indexes)
         self._message_id = copy.uuids(*self._message_ids)
 
     def events(self) -> bytes:

@@ -83,7 +83,7 @@ class Site:
 
 def anomaly(source: SourcePartition, offset: int, sensor: str, at_ms: int) -> Anomaly:
     machine = f"press-{source.partition}-{offset % 5}"
-    return Anomaly(offset, 0, sensor, "spike", machine, "aurora", at_ms, at_ms, 9.0, 1.0, 8.0)
+    return Anomaly(offset, 0, sensor, "spike", machine, "aurora", at_ms, at_ms, at_ms, 9.0, 1.0, 8.0)
 
 
 @pytest.fixture

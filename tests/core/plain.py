@@ -53,7 +53,7 @@ class Plain:
             self._score(offset, machine, sensor, value)
             reading = (time_ms, offset, value, late, very_late)
             self.windows.setdefault((machine, sensor, window), []).append(reading)
-            self.factories.setdefault(("aurora", sensor, time_ms // 60_000), []).append(reading)
+            self.factories.setdefault((message.get("factory", "aurora"), sensor, time_ms // 60_000), []).append(reading)
         heard = [self._heard_ms.get(machine), min(time_ms, message["ingest_ms"]), self.watermark_ms]
         self._heard_ms[machine] = max(each for each in heard if each is not None)
         self.silent.discard(machine)

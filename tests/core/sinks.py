@@ -68,10 +68,18 @@ class MemorySink:
     def merge(self, due: Projections) -> None:
         assert due.expected == self.marks.windows
         rows = due.windows
-        for delta, first, start_ms, machine, sensor in zip(
-            rows.deltas, rows.first.tolist(), rows.starts_ms.tolist(), rows.machine_ids, rows.sensors, strict=True
+        keys = zip(rows.machine_ids, rows.sensors, rows.starts_ms.tolist(), strict=True)
+        assert len(set(keys)) == len(rows.deltas), "two of one key"
+        for delta, first, start_ms, machine, sensor, factory in zip(
+            rows.deltas,
+            rows.first.tolist(),
+            rows.starts_ms.tolist(),
+            rows.machine_ids,
+            rows.sensors,
+            rows.factory_ids,
+            strict=True,
         ):
-            new = {name: delta[name].item() for name in delta.dtype.names}
+            new = {name: delta[name].item() for name in delta.dtype.names} | {"factory": factory}
             key = (machine, sensor, start_ms)
             assert not (first and key in self.windows), "said to be new, and is there"
             self.windows[key] = merged(self.windows[key], new) if key in self.windows else new
@@ -185,7 +193,7 @@ def merged(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
         "late": old["late"] + new["late"],
         "very_late": old["very_late"] + new["very_late"],
         "last": latest["last"],
-        **{k: latest[k] for k in ORDER},
+        **{k: latest[k] for k in (*ORDER, "factory") if k in latest},
     }
 
 
@@ -210,7 +218,7 @@ def record(offset: int, message: dict) -> Record:
     seconds, ms = divmod(message["time_ms"], 1000)
     body = {
         "type": "machine",
-        "factory_id": "aurora",
+        "factory_id": message.get("factory", "aurora"),
         "machine_id": message["machine"],
         "machine_type": "stamping_press",
         "time": f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{ms:03}Z",

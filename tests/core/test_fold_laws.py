@@ -30,6 +30,7 @@ values = st.one_of(
 accepted = st.fixed_dictionaries(
     {
         "machine": st.sampled_from(["m0", "m1", "m2"]),
+        "factory": st.sampled_from(["aurora", "aurora", "borealis"]),
         "time_ms": st.integers(0, 400).map(lambda s: BASE_MS + s * 1000),
         "seq": st.integers(-1, 5),
         "ingest_ms": st.integers(0, 500).map(lambda s: BASE_MS + s * 1000),
@@ -84,6 +85,9 @@ def assert_same(expected: MemorySink, actual: MemorySink) -> None:
     for key, numbers in expected.anomalies.items():
         assert actual.anomalies[key] == pytest.approx(numbers, rel=1e-9)
     assert_same_windows(expected.window_rows(), actual.window_rows())
+    assert {k: w["factory"] for k, w in actual.windows.items()} == {
+        k: w["factory"] for k, w in expected.windows.items()
+    }
     assert_same_windows(expected.factory_rows(), actual.factory_rows())
     assert_same_cycles(expected.cycle_rows(), actual.cycle_rows())
 

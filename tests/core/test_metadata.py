@@ -13,7 +13,7 @@ from pipeline.core.plant import ENTITIES
 from pipeline.core.records import Record, RecordBatch
 from pipeline.core.registry import Registry
 from pipeline.core.state import PartitionState
-from tests.core.raw_messages import command
+from tests.core.raw_messages import canonical, command
 from tests.core.sinks import SOURCE
 
 NOW_MS = 1_790_000_200_000
@@ -183,3 +183,27 @@ def test_a_device_commands_nobody_not_even_itself() -> None:
     effects = folded(command(), headers=[("iothub-connection-device-id", b"m0")])
 
     assert [str(letter.reason) for letter in effects.dead_letters] == ["device_mismatch"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_machine_that_one_factory_accepts_is_known_to_one_that_quarantines_however_batches_are_cut(size: int) -> None:
+    state, found = PartitionState(), []
+    policy = {"entity": "factory", "id": "strict", "version": 1, "removed": False, "body": {"policy": "quarantine"}}
+    state.registry.apply(Control(1, METADATA, policy | {"changed_ms": 0, "command_id": "c"}))
+    at = "2026-09-21T14:14:00Z"
+    # What is not accepted, because of its time, makes no machine known
+    sent = [("m", "strict", at), ("n", "open", "never"), ("n", "strict", at), ("m", "open", at), ("m", "strict", at)]
+    records = [
+        Record(n, NOW_MS, orjson.dumps(canonical(machine_id=machine, factory_id=factory, time=time)))
+        for n, (machine, factory, time) in enumerate(sent)
+    ]
+
+    for n in range(0, len(records), size):
+        some = records[n : n + size]
+        found += fold(state, RecordBatch(SOURCE, "", n, n + len(some), some), FoldRules(), Marks()).dead_letters
+
+    assert {each.offset: str(each.reason) for each in found} == {
+        0: "unknown_device",
+        1: "wrong_shape",
+        2: "unknown_device",
+    }

@@ -193,8 +193,28 @@ def test_a_rule_holds_from_the_next_message_on_in_a_state_that_has_seen_others()
     assert changed == [(3, "warm", 1, "Warm")]
     assert second.requirements[0].readings == {"temperature": 60.0, "humidity": 20.0}
 
-    state.registry.apply(told(2, "warm", body, version=2, removed=True))
-    assert fold(state, RecordBatch(SOURCE, "me", 2, 3, batches[2]), RULES, Marks()).requirements == []
+
+def test_a_class_ends_with_the_next_message_when_its_rule_is_gone_and_only_then() -> None:
+    state = PartitionState()
+    warm = {"class": 3, "name": "Warm", "conditions": [{"sensor": "temperature", "op": ">=", "value": 60}]}
+    other = warm | {"conditions": [{"sensor": "pressure", "op": ">", "value": 1}]}
+    state.registry.apply(told(1, "warm", warm))
+    state.registry.apply(told(2, "other", other))
+
+    def changes(n: int, **readings: float) -> list[tuple[int, int, str]]:
+        batch = RecordBatch(SOURCE, "me", n, n + 1, [record(n, message("m0", n * 1000, **readings))])
+        return [(e.previous, e.requirement, e.rule_id) for e in fold(state, batch, RULES, Marks()).requirements]
+
+    assert [each[1:] for each in changes(0, temperature=60.0)] == [(3, "warm")]
+    assert changes(1, humidity=1.0) == []
+    limit = warm | {"conditions": [{"sensor": "temperature", "op": ">=", "value": 61}]}
+    state.registry.apply(told(3, "warm", limit, version=2))
+    assert changes(2, humidity=1.0) == []
+    state.registry.apply(told(4, "warm", limit, version=3, removed=True))
+    assert changes(3, temperature=60.0) == [(3, 0, "")]
+    assert changes(4, temperature=60.0) == []
+    counts = counts_of(project(state, 0, 5, RULES).requirements)
+    assert {key[2]: row[0] for key, row in counts.items()} == {3: 1}
 
 
 def test_what_came_before_is_counted_and_changes_nothing() -> None:

@@ -71,6 +71,16 @@ def test_a_clock_that_is_ahead_hides_no_silence() -> None:
     assert [machine for machine, *_ in silent(messages)] == ["m"]
 
 
+def test_a_silence_is_not_of_the_time_that_a_clock_shows_which_is_ahead() -> None:
+    messages = [message("m", 0), *going_on(30), message("n", 3600, ingest=60)]
+    batch = RecordBatch(SOURCE, "owner", 0, 3, [record(i, m) for i, m in enumerate(messages)])
+
+    (found,) = fold(PartitionState(), batch, RULES, Marks()).anomalies
+
+    assert (found.time_ms, found.ingest_ms) == (BASE_MS + 60_000, BASE_MS + 60_000)
+    assert found.message_ms == BASE_MS + 3_600_000
+
+
 def test_a_machine_that_first_sends_within_a_batch_is_not_silent_before() -> None:
     assert silent([*going_on(0, 30, 60, 90), message("m", 91)]) == []
 

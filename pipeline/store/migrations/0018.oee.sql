@@ -199,10 +199,12 @@ BEGIN
         FROM taken CROSS JOIN LATERAL (
             SELECT factory_id, period_start, period_end FROM quality_report
             WHERE machine_id = taken.machine_id AND tstzrange(period_start, period_end) @> taken.from_time
+              AND period_start <= taken.from_time AND period_start >= taken.from_time - interval '32 days'
               AND period_end - period_start <= interval '31 days'
             UNION ALL
             SELECT factory_id, period_start, period_end FROM quality_report
             WHERE machine_id = taken.machine_id AND tstzrange(period_start, period_end) @> taken.to_time
+              AND period_start <= taken.to_time AND period_start >= taken.to_time - interval '32 days'
               AND period_end - period_start <= interval '31 days'
         ) AS r
         -- Those within, if they are of another factory; and of a period that is too long, which has no time of its own here
@@ -212,6 +214,7 @@ BEGIN
             SELECT factory_id, period_start, period_end FROM quality_report
             WHERE machine_id = taken.machine_id
               AND tstzrange(period_start, period_end) && tstzrange(taken.from_time, taken.to_time)
+              AND period_start < taken.to_time AND period_start >= taken.from_time - interval '32 days'
               AND period_end - period_start <= interval '31 days'
             OFFSET 0
         ) AS r
@@ -246,6 +249,8 @@ BEGIN
         SELECT r.* FROM reach CROSS JOIN LATERAL (
             SELECT * FROM judged_report
             WHERE machine_id = reach.machine_id AND tstzrange(period_start, period_end) && near
+              -- What counts is up to 31 days long; one more for a zone whose clocks are changed
+              AND period_start < upper(near) AND period_start >= lower(near) - interval '32 days'
               -- One that reaches over a gap is found from both sides
               AND period_start >= looked_at
             OFFSET 0
