@@ -44,7 +44,7 @@ def due_ms(state: PartitionState, rules: FoldRules) -> int:
     due = [(newest_ms // size + 1) * size for size in _WINDOWS_MS]
     opened = state.cycles.open.rows[:used]
     ends_ms = opened["ended_ms"][opened["messages"] > 0]
-    if len(ends_ms):
+    if rules.cycle_gap_ms and len(ends_ms):
         due.append((int(ends_ms.min()) + rules.cycle_gap_ms) // cycles.SWEEP_MS * cycles.SWEEP_MS + cycles.SWEEP_MS)
     heard = state.silence.heard.rows[:used]
     heard_ms = heard["heard_ms"][heard["is_silent"] == 0]
