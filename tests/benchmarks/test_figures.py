@@ -36,7 +36,7 @@ class Database:
 
 def site(database: Any) -> Site:
     nothing: Any = None
-    return Site(nothing, database, 6.0, 0.0, nothing, "topic")
+    return Site(nothing, database, 6.0, (0.0,), nothing, "topic", nothing)
 
 
 def test_a_stretch_waits_until_all_that_was_appended_in_it_is_stored() -> None:
