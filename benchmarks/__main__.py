@@ -20,12 +20,16 @@ from benchmarks import (
     report,
     soak,
     verify,
+    windows,
 )
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "job": lambda site, o: job.run(
         site, messages=o.messages, machines=o.machines, rounds=o.rounds, only=o.only, counts=o.processes
+    ),
+    "windows": lambda site, o: windows.run(
+        site, messages=o.messages, machines=o.machines, rounds=max(2, o.rounds), only=o.only, counts=o.processes
     ),
     "latency": lambda site, o: latency.run(site, machines=o.machines, seconds=o.seconds),
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),

@@ -70,7 +70,7 @@ def run(
         samples = _watch(site)
         ended, drained_s = site.now(), _drain(site, planned * SENSORS)
         workers = _workers(site, samples)
-        problems = [each for each in (site.workers.problem(), *_wrong(site, planned, drained_s)) if each]
+        problems = [each for each in (site.workers.problem(), *wrong(site, planned, drained_s)) if each]
         found = outcome.committed(site.connection, ours=True)
         # A stretch of which a message is missing has no percentiles
         stretches = [] if problems else [site.stretch(f"steady, {WORKERS} workers", began, ended)]
@@ -112,7 +112,7 @@ def _drain(site: Site, readings: int) -> float | None:
     return None
 
 
-def _wrong(site: Site, planned: int, drained_s: float | None) -> list[str]:
+def wrong(site: Site, planned: int, drained_s: float | None) -> list[str]:
     """Return what was lost or doubled, and what came too late."""
     found, sent = outcome.committed(site.connection, ours=True), sum(site.services.ends(site.topic).values())
     counted = {name: outcome.readings(site.connection, name) for name in ("reading_window", "factory_window")}
