@@ -8,7 +8,7 @@ FOR ?= 0
 # Test processes, each with a broker and a database of its own: most tests wait for services most of the time
 PROCESSES ?= 3
 
-.PHONY: setup demo test check bench chaos peers clean
+.PHONY: setup demo test check bench soak chaos peers clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,10 @@ check: setup
 # Speed and memory, as figures and ratios; JSON in build/bench/. BENCH="latency --seconds 60" picks parts and options.
 bench: setup peers
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Two workers, 50,000 sensors, 10,000 messages/s for ten minutes; fails if something lags, is lost or doubled. SOAK="--seconds 60"
+soak: setup
+	$(BIN)/python -m benchmarks soak $(SOAK)
 
 # The frameworks that are measured beside the pipeline, in an environment of their own.
 peers: $(PEERS)/.ready

@@ -7,16 +7,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import archive, importing, job, latency, machines, memory, queries, recovery, replays, report, verify
+from benchmarks import (
+    archive,
+    importing,
+    job,
+    latency,
+    machines,
+    memory,
+    queries,
+    recovery,
+    replays,
+    report,
+    soak,
+    verify,
+    windows,
+)
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "job": lambda site, o: job.run(
         site, messages=o.messages, machines=o.machines, rounds=o.rounds, only=o.only, counts=o.processes
     ),
+    "windows": lambda site, o: windows.run(
+        site, messages=o.messages, machines=o.machines, rounds=max(2, o.rounds), only=o.only, counts=o.processes
+    ),
     "latency": lambda site, o: latency.run(site, machines=o.machines, seconds=o.seconds),
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
+    "soak": lambda site, o: soak.run(site, machines=o.machines, seconds=o.seconds),
     "replays": lambda site, o: replays.run(site, messages=o.messages, machines=o.machines, seconds=o.seconds),
     "machines": lambda site, o: machines.run(site, messages=o.messages // 2),
     "import": lambda site, o: importing.run(site, rows=o.messages),
@@ -45,9 +63,14 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - {*PARTS, "all"}:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)} or all")
+    problems = []
     for part in PARTS if "all" in options.parts else options.parts or ["job"]:
         with services(options.folder) as site:
-            report.write(options.folder, part, site, PARTS[part](site, options))
+            figures = PARTS[part](site, options)
+            report.write(options.folder, part, site, figures)
+            problems += figures.get("problems", [])
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class Contestant:
         Part of the job's messages it gets: a slow one would take a quarter of an hour for all of them.
     windows
         Whether it keeps windows.
+    marks
+        Whether it keeps the project's marks, which say how far it has come.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Contestant:
     ours: bool = False
     share: float = 1.0
     windows: bool = True
+    marks: bool = False
 
     @property
     def missing(self) -> str:
@@ -116,7 +119,7 @@ def _peer(module: str, *kind: str) -> Callable[[Task], tuple[list[str], dict[str
     return command
 
 
-PIPELINE = Contestant("pipeline", _worker, ours=True)
+PIPELINE = Contestant("pipeline", _worker, ours=True, marks=True)
 BARE = Contestant("bare fetch and copy", _bare, ours=True, windows=False)
 CONTESTANTS = (
     BARE,

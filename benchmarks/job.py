@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import report
-from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE
+from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE, Contestant
 from benchmarks.load import Job
 from benchmarks.measure import Run, measure
 from benchmarks.services import Services
@@ -23,6 +23,7 @@ MEASURED = {
     "broker": "broker_cpu_us",
     "peak MB": "resident_mb",
     "windows after s": "windows_after_s",
+    "state bytes": "state_bytes",
     "anomalies": "anomalies",
 }
 """Columns of the table, and what of a run they show."""
@@ -46,22 +47,28 @@ def run(
     """
     chosen = [each for each in CONTESTANTS if not only or each.name in only]
     absent = {each.name: each.missing for each in chosen if each.missing}
+    present = [each for each in chosen if not each.missing]
+    runs = take_turns(services, present, Job(machines, messages), rounds=rounds, counts=counts)
+    _show(runs, absent)
+    return {"runs": [asdict(each) for each in runs], "absent": absent, "ratios": ratios(runs), "costs": costs(runs)}
+
+
+def take_turns(
+    services: Services, contestants: Sequence[Contestant], whole: Job, *, rounds: int, counts: Sequence[int]
+) -> list[Run]:
+    """Return the runs of contestants by every number of processes, one after the other, round by round."""
     runs: list[Run] = []
-    whole = Job(machines, messages)
     topics = {whole: warm_up(services, whole)}
     for number in range(rounds):
-        for contestant in chosen:
-            if contestant.missing:
-                continue
-            job = Job(machines, int(messages * contestant.share))
-            for count in counts:
+        for count in counts:
+            for contestant in contestants:
+                job = Job(whole.machines, int(whole.messages * contestant.share))
                 if job not in topics:
                     topics[job] = services.topic()
                     job.fill(services.address, topics[job])
                 runs.append(measure(contestant, count, services, topics[job], job))
                 _tell(number, runs[-1])
-    _show(runs, absent)
-    return {"runs": [asdict(each) for each in runs], "absent": absent, "ratios": ratios(runs), "costs": costs(runs)}
+    return runs
 
 
 def _tell(number: int, run: Run) -> None:

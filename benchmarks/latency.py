@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,20 +82,28 @@ class Site:
     Parameters
     ----------
     idle_mb
-        Resident set of the first worker before the first message, MB.
+        Resident set of each worker before the first message, MB.
+    load
+        The sender.
     """
 
     workers: Processes
     connection: psycopg.Connection
     rate: float
-    idle_mb: float
+    idle_mb: tuple[float, ...]
     services: Services
     topic: str
+    load: subprocess.Popen[bytes]
 
     def now(self) -> Moment:
         """Return how far the log has come."""
         ends = self.services.ends(self.topic)
         return Moment(time.time(), ends)
+
+    def lag(self) -> int:
+        """Return how many messages of the log are not stored."""
+        marks = {partition: mark for partition, mark in self.connection.execute(_MARKS)}
+        return sum(end - marks.get(partition, 0) for partition, end in self.services.ends(self.topic).items())
 
     def stretch(self, what: str, begin: Moment, end: Moment) -> Stretch:
         """Return the latency of all that was appended between two moments, once it is stored.
@@ -144,11 +153,11 @@ def under_load(
         processes(PIPELINE, count, services, topic, dsn, variables) as workers,
     ):
         wait("workers that own all partitions", lambda: _all_owned(connection, count))
-        site = Site(workers, connection, rate, resident_mb(workers.all[0].pid), services, topic)
+        idle_mb = tuple(resident_mb(each.pid) for each in workers.all)
         load = start_steady(services.address, topic, machines, rate, warm_up_s + seconds)
         try:
             time.sleep(warm_up_s)
-            yield site
+            yield Site(workers, connection, rate, idle_mb, services, topic, load)
         finally:
             load.terminate()
             load.wait()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from benchmarks import outcome
-from benchmarks.contestants import PIPELINE, Contestant, Task
+from benchmarks.contestants import Contestant, Task
 from benchmarks.load import Job
 from benchmarks.services import Services, cpu_s, resident_mb, server_cpu_s
 from pipeline.store.connect import connect
@@ -40,6 +40,8 @@ class Run:
         Per message: the table of events, its indexes, all of the windows, and the log of the topic.
     windows_after_s
         From the last event's commit to that of the last window, s.
+    state_bytes
+        The kept states of all partitions before compression, bytes; 0 for who keeps none.
     anomalies
         Rows of ``anomaly``.
     problem
@@ -60,6 +62,7 @@ class Run:
     window_bytes: float
     topic_bytes: float
     windows_after_s: float
+    state_bytes: int
     anomalies: int
     problem: str
 
@@ -138,7 +141,6 @@ def processes(
 
 def measure(contestant: Contestant, count: int, services: Services, topic: str, job: Job) -> Run:
     """Run a job once."""
-    marks = contestant is PIPELINE
     with services.database(ours=contestant.ours) as dsn, connect(dsn, autocommit=True) as connection:
         # A helper's CPU could not be told from a contestant's
         connection.execute("SET max_parallel_workers_per_gather = 0")
@@ -152,7 +154,7 @@ def measure(contestant: Contestant, count: int, services: Services, topic: str, 
             problem = _wait("the first event", lambda: outcome.any_stored(connection), started)
             # What a process needs to start is not what a message costs
             began = spent()
-            stored = outcome.Stored(connection, marks=marks)
+            stored = outcome.Stored(connection, marks=contestant.marks)
             problem = problem or _wait("all events", lambda: stored() >= job.records, started, stored)
             if contestant.windows and not problem:
                 problem = _wait(
@@ -188,6 +190,7 @@ def _left(
         started.resident_mb,
         *(size / max(1, found.rows) for size in (*outcome.sizes(connection), topic_bytes)),
         max(0.0, last_window_s - found.last_s),
+        outcome.state_bytes(connection) if contestant.marks else 0,
         outcome.anomalies(connection),
         problem,
     )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks import report
 from benchmarks.latency import Site, under_load, wait
@@ -33,8 +34,8 @@ class Growth:
         What it may be: 300 MB + 4 kB per sensor.
     kb_per_sensor
         What has come since it was idle.
-    slope_mb_per_min
-        Of a straight line through the last two thirds of the samples.
+    slope_mb_per_min, slope_error_mb_per_min
+        Of a straight line through the last two thirds of the samples, and its standard error.
     """
 
     sensors: int
@@ -47,6 +48,7 @@ class Growth:
     limit_mb: float
     kb_per_sensor: float
     slope_mb_per_min: float
+    slope_error_mb_per_min: float
 
 
 def run(services: Services, *, machines: int, seconds: float, rate: float = RATE) -> dict[str, Any]:
@@ -68,16 +70,30 @@ def run(services: Services, *, machines: int, seconds: float, rate: float = RATE
         sensors,
         seconds,
         visits,
-        site.idle_mb,
+        site.idle_mb[0],
         float(mb[0]),
         float(mb[-1]),
         peak_mb,
         LIMIT_MB + LIMIT_KB_PER_SENSOR * sensors / 1000,
-        float(mb[-1] - site.idle_mb) * 1000 / sensors,
-        float(np.polyfit(at_s[settled], mb[settled], 1)[0] * 60),
+        float(mb[-1] - site.idle_mb[0]) * 1000 / sensors,
+        *line(at_s[settled], mb[settled]),
     )
     report.show("", (f"memory of the first worker, {rate:,} messages/s", ""), list(asdict(growth).items()))
     return {"growth": growth, "samples": samples}
+
+
+def line(at_s: npt.NDArray[np.float64], mb: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return slope and standard error, per minute, of a straight line by least squares; NaN for fewer than three points.
+
+    The error takes samples for independent; memory that comes in steps makes it too small.
+    """
+    if len(at_s) < 3:
+        return float("nan"), float("nan")
+    minutes = (at_s - at_s.mean()) / 60
+    spread = float(minutes @ minutes)
+    slope = float(minutes @ mb) / spread
+    rest = mb - mb.mean() - slope * minutes
+    return slope, float(np.sqrt(rest @ rest / (len(mb) - 2) / spread))
 
 
 def watch(site: Site, seconds: float) -> tuple[list[tuple[float, float]], int]:

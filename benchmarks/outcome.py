@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 
 from benchmarks.load import SENSORS, Job
 
@@ -101,6 +102,18 @@ def readings_short(connection: psycopg.Connection, job: Job) -> int:
     """Return how many of the job's readings are missing in the windows; negative: there are too many."""
     total: LiteralString = "SELECT sum(count) FROM reading_window WHERE window_start < to_timestamp(%s)"
     return SENSORS * job.messages - int(_number(connection, total, [job.closing_ms / 1000]))
+
+
+def readings(connection: psycopg.Connection, table: str = "reading_window") -> int:
+    """Return how many readings all windows of a table have."""
+    query = sql.SQL("SELECT sum(count) FROM {}").format(sql.Identifier(table))
+    ((count,),) = connection.execute(query)
+    return int(count or 0)
+
+
+def state_bytes(connection: psycopg.Connection) -> int:
+    """Return the size of all partitions' kept states before compression, bytes."""
+    return int(_number(connection, "SELECT sum(raw_bytes) FROM partition_snapshot"))
 
 
 def last_window_s(connection: psycopg.Connection, job: Job) -> float:

@@ -183,7 +183,10 @@ class Windows(Group):
         description="How much later they are merely late, ms; later yet they count as very late",
     )
     cycle_gap_ms: int = Field(
-        30_000, ge=0, le=10**9, description="Longest time between two messages of one operating cycle, ms"
+        30_000,
+        ge=0,
+        le=10**9,
+        description="Longest time between two messages of one operating cycle, ms; 0: no operating cycles are kept",
     )
 
 

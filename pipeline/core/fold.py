@@ -57,7 +57,7 @@ class FoldRules:
     allowed_lateness_ms
         How much later they still are merely late, ms; ≥ 0. Later yet they are merged too, and counted as very late.
     cycle_gap_ms
-        Longest time between two messages of one operating cycle, ms; ≥ 0.
+        Longest time between two messages of one operating cycle, ms; 0: no operating cycles are kept.
     silence_ms
         How long nothing may come from a machine before it is silent, ms of event time; 0: for ever.
     quarantine_unknown

@@ -187,6 +187,7 @@ def _fold_readings(
     layout = messages.layouts[i]
     window = time_ms // rules.window_ms + layouts.factories[layout]
     base = layouts.starts[layout] - begin
+    emits = counted and rules.cycle_gap_ms > 0
     for r in range(begin, messages.ends[i]):
         slot, value = layouts.slots[base + r], messages.values[r]
         sensor = memory.sensors[slot]
@@ -201,14 +202,15 @@ def _fold_readings(
             add_reading(memory.entries[entry], value, time_ms, offset, index, late, very_late)
         else:
             memory.merged_ms[slot] = max(memory.merged_ms[slot], time_ms)
-        take_reading(memory.cycles, slot, value, time_ms, is_open, counted)
+        take_reading(memory.cycles, slot, value, time_ms, is_open, emits)
     return used, flagged
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _pass_time(memory: Any, rules: Any, watermark_ms: int, i: int, counted: bool) -> None:
     """Close cycles and find silent machines up to the watermark, which message ``i`` has moved."""
-    sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
+    if rules.cycle_gap_ms > 0:
+        sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
     look(memory, watermark_ms, rules.silence_ms, i, counted)
 
 
@@ -274,7 +276,7 @@ def fold_messages(
         if counted:
             _count(counts, late, very_late, unverified, missing)
         hear(memory.silence.heard[row], time_ms, messages.ingest_ms[i], watermark_ms)
-        is_open = take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
+        is_open = rules.cycle_gap_ms > 0 and take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
         used, flagged = _fold_readings(
             messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found
         )

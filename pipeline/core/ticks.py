@@ -47,7 +47,7 @@ def due_ms(state: PartitionState, rules: FoldRules) -> int:
     due = [each for each in due if each > state.watermark_ms]
     opened = state.cycles.open.rows[:used]
     ends_ms = opened["ended_ms"][opened["messages"] > 0]
-    if len(ends_ms):
+    if rules.cycle_gap_ms and len(ends_ms):
         due.append(_next(int(ends_ms.min()) + rules.cycle_gap_ms + 1, cycles.SWEEP_MS, state.watermark_ms))
     heard_ms = heard["heard_ms"][heard["is_silent"] == 0]
     if rules.silence_ms and len(heard_ms):

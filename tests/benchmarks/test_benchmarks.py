@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from benchmarks import job, latency, outcome, verify
+from benchmarks import job, latency, outcome, soak, verify, windows
 from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE, Contestant
 from benchmarks.load import SENSORS, Job
 from benchmarks.measure import Run, measure
@@ -114,3 +114,24 @@ def test_verify_judges_what_the_part_stored_by_itself_and_by_its_ledger(services
 
     assert [(each["messages"], each["holds"]) for each in figures["runs"]] == [(3_000, True)] * 2
     assert all(each["resident_mb"] > 0 and each["cpu_s"] > 0 for each in figures["runs"])
+
+
+def test_a_soak_watches_two_workers_and_finds_that_all_was_counted_once(services: Services) -> None:
+    figures = soak.run(services, machines=50, seconds=4, rate=200, warm_up_s=2)
+
+    assert figures["problems"] == []
+    assert all(sample.lag >= 0 and min(sample.resident_mb) > 0 for sample in figures["samples"])
+    assert len(figures["workers"]) == 2
+    assert figures["figures"]["snapshot bytes per machine"] > 0
+    (stretch,) = figures["stretches"]
+    assert 0 < stretch.p99_ms <= stretch.max_ms
+
+
+def test_windows_are_compared_with_one_minute_windows_alone(services: Services) -> None:
+    figures = windows.run(services, messages=JOB.messages, machines=JOB.machines, rounds=1, only=(), counts=(1,))
+
+    ours, minutes = figures["runs"]
+    assert (ours["what"], minutes["what"]) == ("pipeline", "one-minute windows alone")
+    assert [each["problem"] for each in (ours, minutes)] == ["", ""]
+    assert min(ours["state_bytes"], minutes["state_bytes"]) > 0
+    assert ours["anomalies"] == minutes["anomalies"]

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import latency, memory
+from benchmarks import latency, memory, outcome, soak
 from benchmarks.contestants import Contestant, Task
 from benchmarks.latency import Moment, Site
 from benchmarks.measure import Processes
@@ -36,7 +37,7 @@ class Database:
 
 def site(database: Any) -> Site:
     nothing: Any = None
-    return Site(nothing, database, 6.0, 0.0, nothing, "topic")
+    return Site(nothing, database, 6.0, (0.0,), nothing, "topic", nothing)
 
 
 def test_a_stretch_waits_until_all_that_was_appended_in_it_is_stored() -> None:
@@ -127,3 +128,30 @@ def test_one_more_process_joins_the_group(tmp_path: Path) -> None:
         assert second.args == [sys.executable, "-c", said, "group", "1"]
     finally:
         started.stop()
+
+
+def test_a_line_through_samples_has_a_slope_and_an_error_per_minute() -> None:
+    at_s = np.arange(0.0, 120.0, 30.0)
+
+    assert memory.line(at_s, 100 + at_s / 30) == pytest.approx((2.0, 0.0))
+    # By hand: residuals -0.2, 0.4, -0.2 … of the points 0, 1, 0, 1 at 0, 0.5, 1 and 1.5 min
+    assert memory.line(at_s, np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx((0.4, 0.8**0.5 / 2**0.5 / 1.25**0.5))
+    assert np.isnan(memory.line(at_s[:2], at_s[:2])).all()
+
+
+def soaked(code: int, stored: int, distinct: int, readings: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what a soak of 100 messages finds wrong."""
+    monkeypatch.setattr(outcome, "committed", lambda *_, **__: Committed(stored, distinct, 1, 0.0, 1.0))
+    monkeypatch.setattr(outcome, "readings", lambda *_: readings)
+    database: Any = SimpleNamespace(execute=lambda _: [(0, 60), (1, 40)])
+    server: Any = SimpleNamespace(ends=lambda _: {0: 60, 1: 40})
+    sender: Any = SimpleNamespace(returncode=code)
+    return soak.wrong(Site(database, database, 6.0, (0.0,), server, "topic", sender), 100, 3.0)
+
+
+def test_a_soak_notices_what_was_lost_or_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert soaked(0, 100, 100, 500, monkeypatch) == []
+    assert soaked(1, 100, 100, 500, monkeypatch) == ["the sender ended with code 1"]
+    assert soaked(0, 99, 99, 500, monkeypatch) == ["99 rows of 99 messages for 100 sent"]
+    assert soaked(0, 101, 100, 500, monkeypatch) == ["101 rows of 100 messages for 100 sent"]
+    assert [each.split(" in ")[0] for each in soaked(0, 100, 100, 501, monkeypatch)] == ["501 readings"] * 2

@@ -154,6 +154,31 @@ def test_the_gap_is_a_rule() -> None:
     assert [(each["messages"]) for _, each in sink.fragments] == [2, 1]
 
 
+@given(shifts(), st.lists(st.integers(0, 50), max_size=12))
+def test_without_a_gap_no_cycles_are_kept_and_all_else_is_the_same(messages: list[dict], at: list[int]) -> None:
+    kept, spared, state = MemorySink(), MemorySink(), PartitionState()
+
+    feed(kept, PartitionState(), records([*messages, CLOSING]), at, RULES)
+    feed(spared, state, records([*messages, CLOSING]), at, FoldRules(cycle_gap_ms=0))
+
+    assert spared.fragments == []
+    assert not state.cycles.open.rows["messages"].any()
+    assert not state.cycles.readings.rows["count"].any()
+    kept.fragments.clear()
+    assert vars(spared) == vars(kept)
+
+
+def test_a_cycle_that_was_open_when_cycles_were_given_up_ends_when_they_are_kept_again() -> None:
+    sink, state = MemorySink(), PartitionState()
+    sent = records([message("m0", 0), message("m0", 10), message("m0", 20), message("m0", 200), CLOSING])
+
+    for end, rules in ((2, RULES), (3, FoldRules(cycle_gap_ms=0)), (5, RULES)):
+        feed(sink, state, sent[:end], [], rules, start={2: 0, 3: 2, 5: 3}[end])
+
+    found = sink.cycle_rows()
+    assert {(start - BASE_MS, row["messages"]) for (_, start), row in found.items()} == {(0, 2), (200_000, 1)}
+
+
 @pytest.mark.parametrize("swept", [False, True])
 def test_cycles_are_complete_up_to_the_gap_before_the_minute_that_was_swept(swept: bool) -> None:
     state = PartitionState()

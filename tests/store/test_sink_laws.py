@@ -16,7 +16,15 @@ from tables import snapshots
 from tests.core.sinks import MemorySink, feed, record
 from tests.core.test_cycles import CLOSING, plainly, shifts
 from tests.core.test_cycles import RULES as CYCLE_RULES
-from tests.core.test_fold_laws import BASE_MS, RULES, approximately, assert_same_cycles, assert_same_windows, cuts, streams
+from tests.core.test_fold_laws import (
+    BASE_MS,
+    RULES,
+    approximately,
+    assert_same_cycles,
+    assert_same_windows,
+    cuts,
+    streams,
+)
 from tests.store.database_sink import DatabaseSink, cycles, rows
 
 TABLES = (

@@ -393,7 +393,9 @@ def quiet_story(*steps: tuple[str, object]) -> Story:
 def test_a_tick_ends_what_is_open_when_nothing_comes_any_more() -> None:
     story = quiet_story(("fold", 6), ("tick", 400), ("store", 100), ("merge", None))
 
-    assert {at: found[0] for at, found in story.sink.anomalies.items()} == {(5, FIRST_INDEX, "m0", "device_silent"): 385.0}
+    assert {at: found[0] for at, found in story.sink.anomalies.items()} == {
+        (5, FIRST_INDEX, "m0", "device_silent"): 385.0
+    }
     assert [(each.control.kind, each.offset, each.ordinal) for each in story.sink.placed] == [(TICK, 6, 0)]
     assert story.sink.machines["m0"]["silent"]
     assert [each["messages"] for _, each in story.sink.fragments] == [6]
