@@ -28,7 +28,7 @@ AGAIN_MS = 60_000
 """Progress of the watermark after which the correction of a machine's window is told once more, ms."""
 
 NOT_JUDGED = -1
-"""Class of a machine of which this partition has judged nothing; another one may have, so that its first class is told, 0 too."""
+"""Class of a machine of which this partition has judged nothing. Another one may have: the first class is told, 0 too."""
 
 JUDGED = np.dtype(
     [
