@@ -27,6 +27,9 @@ WINDOW_MS = 3_600_000
 AGAIN_MS = 60_000
 """Progress of the watermark after which the correction of a machine's window is told once more, ms."""
 
+NOT_JUDGED = -1
+"""Class of a machine of which this partition has judged nothing. Another one may have: the first class is told, 0 too."""
+
 JUDGED = np.dtype(
     [
         ("last_ms", np.int64),
@@ -199,6 +202,7 @@ class Judgement:
         """Make room for one more machine."""
         row = self.machines.append()
         self.machines.rows[row]["last_ms"] = BEGINNING_MS
+        self.machines.rows[row]["requirement"] = NOT_JUDGED
 
     def add_layout(self, row: int, factory_id: str, names: tuple[str, ...]) -> None:
         """Note the next layout: a machine's row, its factory, and the names of its readings."""
@@ -282,7 +286,5 @@ class Judgement:
         return {"requirements": self.machines.copy()}
 
     def load(self, arrays: Mapping[str, Any]) -> None:
-        """Take over what :meth:`to_arrays` described; where there is none, machines were never judged."""
-        unjudged = np.zeros(len(arrays["machines"]), JUDGED)
-        unjudged["last_ms"] = BEGINNING_MS
-        self.machines.load(arrays.get("requirements", unjudged))
+        """Take over what :meth:`to_arrays` described."""
+        self.machines.load(arrays["requirements"])

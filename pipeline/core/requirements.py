@@ -47,7 +47,7 @@ class RequirementChange(_OfMessage):
     line_id
         The line that the machine belongs to; empty: nobody has said.
     previous
-        Its class before.
+        Its class before; -1: its partition had judged nothing of it.
     rule_id, rule_version, name
         The rule that says so; empty and 0 where none does, which is class 0.
     readings

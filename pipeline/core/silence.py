@@ -120,9 +120,7 @@ class Silence:
         """Return a copy, as plain numbers and arrays."""
         return {"silence": self.heard.copy(), "silence_step": int(self._ends[1])}
 
-    def load(self, arrays: Any, last_seen_ms: npt.NDArray[np.int64]) -> None:
-        """Take over what :meth:`to_arrays` described; where there is none, machines were heard when they were seen last."""
-        heard = np.zeros(len(last_seen_ms), HEARD)
-        heard["heard_ms"] = last_seen_ms
-        self.heard.load(arrays.get("silence", heard))
-        self._ends[1] = arrays.get("silence_step", BEGINNING_MS // LOOK_MS)
+    def load(self, arrays: Any) -> None:
+        """Take over what :meth:`to_arrays` described."""
+        self.heard.load(arrays["silence"])
+        self._ends[1] = arrays["silence_step"]

@@ -20,11 +20,7 @@ from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import FACTORY_STEP, WindowDeltas
 
 STATE_VERSION = 4
-"""Version of the plain arrays; one that this program does not know is not loaded but folded anew.
-
-Version 1 has no registry, version 2 no sequences, which begin with the first message after it; version 3 knows of no silence
-and of no classes of maintenance: nobody is silent there, and nothing is needed.
-"""
+"""Version of the plain arrays; another one is not loaded but folded anew."""
 
 _SHAPES_PER_MACHINE = 8
 
@@ -240,23 +236,23 @@ class PartitionState:
         ValueError
             If the arrays are of another version.
         """
-        if not 1 <= arrays["version"] <= STATE_VERSION:
-            msg = f"state version {arrays['version']} is none from 1 to {STATE_VERSION}"
+        if arrays["version"] != STATE_VERSION:
+            msg = f"state version is {arrays['version']}, not {STATE_VERSION}"
             raise ValueError(msg)
         state = cls()
         state.watermark_ms = arrays["watermark_ms"]
-        state.registry = Registry.from_plain(arrays.get("controls", 0), arrays.get("registry", ((), ())))
+        state.registry = Registry.from_plain(arrays["controls"], arrays["registry"])
         state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
         state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
-        state.line_ids = list(arrays.get("line_ids", [""] * len(state.machine_ids)))
+        state.line_ids = list(arrays["line_ids"])
         state._lines_seen = -1
         state.machines.load(arrays["machines"])
         state.machines.rows["layout"] = -1
         state.sent.load(arrays["sent"])
-        state.sequences.load(arrays.get("sequences", np.zeros(state.machines.used, SEQUENCE)))
+        state.sequences.load(arrays["sequences"])
         state.sensors.load(arrays["sensors"])
         state.cycles.load(arrays)
-        state.silence.load(arrays, arrays["machines"]["last_seen_ms"])
+        state.silence.load(arrays)
         state.judgement.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))

@@ -6,7 +6,6 @@ from pipeline.core.controls import METADATA, Control
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import RecordBatch
 from pipeline.core.state import PartitionState
-from tables import snapshots
 from tests.core.sinks import SOURCE, MemorySink, feed, record
 
 BASE_MS = 1_790_000_000_000
@@ -100,17 +99,3 @@ def test_a_machine_that_is_disabled_or_removed_is_not_told_of() -> None:
         sink.store(fold(state, RecordBatch(SOURCE, "owner", 1, 3, records[1:]), RULES, Marks()))
 
         assert sink.anomalies == {}
-
-
-def test_a_state_of_the_version_before_takes_machines_for_heard_when_they_were_seen() -> None:
-    state, sink = PartitionState(), MemorySink()
-    records = [record(i, m) for i, m in enumerate([message("m", 0), *going_on(30, 60)])]
-    feed(sink, state, records[:2], [], RULES)
-    arrays = state.to_arrays()
-    for name in ("silence", "silence_step", "sequences"):
-        del arrays[name]
-    older = snapshots.decode(snapshots.encode(arrays | {"version": 2})[0])
-
-    feed(sink, older, records, [], RULES, start=2)
-
-    assert [machine for _, _, machine, _ in sink.anomalies] == ["m"]

@@ -46,7 +46,7 @@ _CHANGES = (
     _JUDGED
     + """
 SELECT source_offset, machine_id, previous, class FROM (
-    SELECT *, lag(class, 1, 0) OVER (PARTITION BY machine_id ORDER BY source_offset) AS previous FROM judged WHERE NOT is_old
+    SELECT *, lag(class, 1, -1) OVER (PARTITION BY machine_id ORDER BY source_offset) AS previous FROM judged WHERE NOT is_old
 ) AS newest WHERE class <> previous ORDER BY 1
 """
 )
@@ -109,13 +109,13 @@ def test_a_rule_takes_effect_where_the_partition_heard_of_it_and_a_replay_gives_
 
     place = admin.execute('SELECT "offset", ordinal FROM control_effect').fetchall()
     changes = admin.execute(
-        "SELECT source_offset, class, previous_class, rule_id, rule_version, name FROM maintenance_requirement"
+        "SELECT source_offset, class, previous_class, rule_id, rule_version, name FROM maintenance_requirement ORDER BY 1"
     ).fetchall()
     counts = admin.execute("SELECT class, messages FROM maintenance_aggregate ORDER BY class").fetchall()
-    assert (place, changes) == ([(20, 0)], [(20, 3, 0, "warm", 1, "Warm")])
+    assert (place, changes) == ([(20, 0)], [(0, 0, -1, "", 0, ""), (20, 3, 0, "warm", 1, "Warm")])
     # Before the rule, all were judged by the defaults; the command is no message of a machine
     assert counts == [(0, 19), (3, 20)]
 
     rows = replayed(database.dsn, admin, live, records, [7, 33], RULES)
     live.close()
-    assert (rows["maintenance_requirement"], rows["maintenance_aggregate"]) == (1, 2)
+    assert (rows["maintenance_requirement"], rows["maintenance_aggregate"]) == (2, 2)

@@ -49,6 +49,22 @@ def test_a_report_is_availability_times_performance_times_quality(plant: Connect
     assert not by_report["performance_over"]
 
 
+def test_a_change_is_summed_up_without_a_look_at_what_its_machine_reported_long_ago(plant: Connection) -> None:
+    long_ago = dt.datetime(2025, 6, 1, 6, tzinfo=dt.UTC)
+    store(plant, *(report("m", f"{long_ago + dt.timedelta(hours=n):%Y-%m-%d %H:%M}") for n in range(500)))
+    sum_up(plant)
+    store(plant, report("m", "2026-03-02 06:00"))
+    fetched = "SELECT pg_stat_get_xact_tuples_fetched(oid), pg_stat_get_xact_tuples_returned(oid) FROM pg_class"
+
+    with plant.transaction():
+        plant.execute("SET LOCAL enable_seqscan = off")
+        assert refresh(plant) > 0
+        by_index, by_scan = plant.execute(f"{fetched} WHERE relname = 'quality_report'").fetchone() or (0, 0)
+
+    assert by_index < 100
+    assert by_scan == 0
+
+
 def test_a_roll_up_sums_the_parts_and_does_not_average_ratios(plant: Connection) -> None:
     entity(plant, "machine", "a", factory_id="f", line_id="l")
     entity(plant, "machine", "b", factory_id="f", line_id="l")

@@ -137,6 +137,8 @@ def test_bad_facts_become_dead_letters_and_everything_around_them_is_stored(
         "Quality Reported": len(BAD),
         "Maintenance performed": len(BAD),
         "New Machine": len(states),
+        # The press is judged for the first time
+        "Maintenance Prediction": 1,
     }
 
 

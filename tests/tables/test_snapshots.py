@@ -15,7 +15,7 @@ from hypothesis import given
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition
-from pipeline.core.state import PartitionState
+from pipeline.core.state import STATE_VERSION, PartitionState
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.partitions import Partitions
@@ -70,6 +70,12 @@ def test_damaged_bytes_are_a_state_or_refused(data) -> None:
 def test_a_snapshot_of_another_form_is_refused(plain) -> None:
     with pytest.raises(ValueError, match="snapshot"):
         snapshots.decode(bytes(cramjam.zstd.compress(msgspec.msgpack.encode(plain))))
+
+
+@pytest.mark.parametrize("version", [STATE_VERSION - 1, STATE_VERSION + 1])
+def test_a_state_of_another_version_is_refused(version: int) -> None:
+    with pytest.raises(ValueError, match="version"):
+        PartitionState.from_arrays(PartitionState().to_arrays() | {"version": version})
 
 
 async def test_a_partition_whose_snapshot_is_unreadable_is_folded_again_from_the_logs_start() -> None:

@@ -53,7 +53,7 @@ SELECT a.class, a.factory_id, a.machine_id, a.window_start, a.window_start + int
 FROM maintenance_aggregate AS a LEFT JOIN source_reached AS p USING (source_id)
 GROUP BY a.class, a.factory_id, a.machine_id, a.window_start;
 
--- Machines without a row have needed nothing since they were first seen
+-- Machines without a row were never judged. In each partition that a machine comes to, its first judgement is a row
 CREATE VIEW dashboard.maintenance_state AS
 SELECT s.machine_id, coalesce(r.factory_id, s.factory_id) AS factory_id, coalesce(r.class, 0) AS class,
        coalesce(r.name, '') AS name, coalesce(r.rule_id, '') AS rule_id, coalesce(r.rule_version, 0) AS rule_version,
