@@ -102,7 +102,7 @@ class Site:
 
     def lag(self) -> int:
         """Return how many messages of the log are not stored."""
-        marks = {partition: mark for partition, mark in self.connection.execute(_MARKS)}
+        marks: dict[int, int] = dict(self.connection.execute(_MARKS))
         return sum(end - marks.get(partition, 0) for partition, end in self.services.ends(self.topic).items())
 
     def stretch(self, what: str, begin: Moment, end: Moment) -> Stretch:
