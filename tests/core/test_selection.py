@@ -38,53 +38,56 @@ def test_what_is_wanted_is_kept_as_it_is_and_nothing_else(messages: list[dict], 
         after = selection.since_ms is None or first >= selection.since_ms
         return after and (selection.until_ms is None or last < selection.until_ms)
 
-    def is_of(machine: str) -> bool:
-        return machine in (selection.machines or {machine}) and "aurora" in (selection.factories or {"aurora"})
+    def is_of(machine: str, factory: str) -> bool:
+        return machine in (selection.machines or {machine}) and factory in (selection.factories or {factory})
 
     (all_of,), (some,) = unit.effects, selected.effects
     events = [
         (offset, body)
-        for offset, at, machine, body in zip(
+        for offset, at, machine, factory, body in zip(
             all_of.events.offsets.tolist(),
             all_of.events.times_ms.tolist(),
             all_of.events.machine_ids,
+            all_of.events.factory_ids,
             all_of.events.bodies,
             strict=True,
         )
-        if is_in(at, at) and is_of(machine)
+        if is_in(at, at) and is_of(machine, factory)
     ]
     assert list(zip(some.events.offsets.tolist(), some.events.bodies, strict=True)) == events
-    assert some.anomalies == [a for a in all_of.anomalies if is_in(a.time_ms, a.time_ms) and is_of(a.machine_id)]
-    assert some.facts == [f for f in all_of.facts if is_in(f.time_ms, f.time_ms) and is_of(f.machine_id)]
+    for kept, of in ((some.anomalies, all_of.anomalies), (some.facts, all_of.facts)):
+        assert kept == [x for x in of if is_in(x.time_ms, x.time_ms) and is_of(x.machine_id, x.factory_id)]
     is_owned = selection.machines or selection.factories
     assert some.dead_letters == [
         letter for letter in all_of.dead_letters if not is_owned and is_in(letter.record_ms, letter.record_ms)
     ]
     assert unit.projections is not None
     assert selected.projections is not None
-    rows, kept = unit.projections.windows, selected.projections.windows
+    rows, kept_rows = unit.projections.windows, selected.projections.windows
     windows = [
         (start, machine, delta.tobytes())
-        for start, machine, delta in zip(rows.starts_ms.tolist(), rows.machine_ids, rows.deltas, strict=True)
-        if is_in(start, start + WINDOW_MS - 1) and is_of(machine)
+        for start, machine, factory, delta in zip(
+            rows.starts_ms.tolist(), rows.machine_ids, rows.factory_ids, rows.deltas, strict=True
+        )
+        if is_in(start, start + WINDOW_MS - 1) and is_of(machine, factory)
     ]
-    found = zip(kept.starts_ms.tolist(), kept.machine_ids, kept.deltas, strict=True)
+    found = zip(kept_rows.starts_ms.tolist(), kept_rows.machine_ids, kept_rows.deltas, strict=True)
     assert [(start, machine, delta.tobytes()) for start, machine, delta in found] == windows
     is_timed = selection.since_ms is not None or selection.until_ms is not None
-    machines = [] if is_timed else [m for m in unit.projections.machines if is_of(m.machine_id)]
+    machines = [] if is_timed else [m for m in unit.projections.machines if is_of(m.machine_id, m.factory_id)]
     assert selected.projections.machines == machines
     of_factories, kept_factories = unit.projections.factories, selected.projections.factories
     assert kept_factories.starts_ms.tolist() == [
         start
-        for start in of_factories.starts_ms.tolist()
-        if not selection.machines and is_of("any") and is_in(start, start + MINUTE_MS - 1)
+        for start, factory in zip(of_factories.starts_ms.tolist(), of_factories.factory_ids, strict=True)
+        if not selection.machines and is_of("any", factory) and is_in(start, start + MINUTE_MS - 1)
     ]
-    cycles = [] if is_timed else [cycle for cycle in cycles_of(unit) if is_of(cycle[0])]
+    cycles = [] if is_timed else [cycle for cycle in cycles_of(unit) if is_of(*cycle[:2])]
     assert cycles_of(selected) == cycles
 
 
-def cycles_of(unit: UnitOfWork) -> list[tuple[str, int, list[tuple[str, float]]]]:
-    """Return machine, start and readings' means of each fragment."""
+def cycles_of(unit: UnitOfWork) -> list[tuple[str, str, int, list[tuple[str, float]]]]:
+    """Return machine, factory, start and readings' means of each fragment."""
     assert unit.projections is not None
     rows = unit.projections.cycles
     readings: dict[int, list[tuple[str, float]]] = {}
@@ -93,7 +96,8 @@ def cycles_of(unit: UnitOfWork) -> list[tuple[str, int, list[tuple[str, float]]]
     ):
         readings.setdefault(of, []).append((sensor, mean))
     starts_ms = rows.closed.started_ms.tolist()
-    return [(machine, at, readings[n]) for n, (machine, at) in enumerate(zip(rows.machine_ids, starts_ms, strict=True))]
+    fragments = zip(rows.machine_ids, rows.factory_ids, starts_ms, strict=True)
+    return [(*fragment, readings[n]) for n, fragment in enumerate(fragments)]
 
 
 @given(streams, selections)
