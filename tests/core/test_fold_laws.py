@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.fold import FoldRules, Marks, fold, project
@@ -120,7 +120,20 @@ def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemoryS
     return sink
 
 
+STEADY_THEN_ODD = [
+    {
+        "machine": "m0",
+        "time_ms": BASE_MS + n * 1000,
+        "seq": -1,
+        "ingest_ms": BASE_MS + n * 1000,
+        "readings": {"temperature": value},
+    }
+    for n, value in enumerate([5.0, 6.0, 5.0, 7.0, 5.0, 6.0, 40.0, 5.0, -30.0])
+]
+
+
 @given(streams)
+@example(STEADY_THEN_ODD)
 def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) -> None:
     plain = Plain(threshold=3.0, warm_up=4, silence_ms=45_000)
     for offset, message in enumerate(messages):

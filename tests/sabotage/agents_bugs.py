@@ -7,6 +7,13 @@ from tests.sabotage.bug import FLUSH, RELAY, SIMULATION, SOME_SEEDS, Bug
 AGENTS_BUGS = [
     # -- ownership -----------------------------------------------------------------------------------------------------
     Bug(
+        "event time follows a worker's clock that is ahead",
+        "agents.ticker",
+        "at_ms = min(at_ms, await self._database_clock())",
+        "await self._database_clock()",
+        "tests/agents/test_ticker.py::test_a_worker_whose_clock_is_ahead_ticks_by_the_clock_of_the_database",
+    ),
+    Bug(
         "a commit with an unknown end is tried again",
         "agents.flush",
         "                await self._refuse(units)\n                return\n",

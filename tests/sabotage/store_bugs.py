@@ -72,7 +72,7 @@ STORE_BUGS = [
     Bug(
         "a snapshot may be ahead of the control records",
         "pipeline.store.snapshots",
-        "  AND controls_next >= %(controls)s\n",
+        "  AND controls_next >= %(controls)s AND windows_controls >= %(controls)s\n",
         "",
         _CONTROLS + "test_a_snapshot_is_kept_only_behind_the_control_records_that_it_holds",
     ),
@@ -138,8 +138,8 @@ STORE_BUGS = [
     Bug(
         "merged windows keep the last reading that came and not the latest",
         "pipeline.store.merges",
-        '" >= (old.last_time, old.last_source, old.last_offset, old.last_index)",',
-        '" IS NOT NULL",',
+        '" >= (old.last_time, old.last_source, old.last_offset, old.last_index)"',
+        '" IS NOT NULL"',
         _MERGES,
     ),
     Bug(

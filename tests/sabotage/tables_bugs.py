@@ -18,6 +18,13 @@ TABLES_BUGS = [
         FLUSH + "test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset",
     ),
     Bug(
+        "what a tick ended is counted by everybody who folds it again",
+        "tables.partition",
+        "counted=placed.ordinal >= marks.windows_controls",
+        "counted=True",
+        "tests/tables/test_controls.py::test_what_a_tick_ends_is_counted_once_whoever_folds_it_again",
+    ),
+    Bug(
         "the mark that is published is what was folded and not what is stored",
         "tables.partitions",
         "return {source: partition.effects_mark for",

@@ -83,6 +83,27 @@ def check_state(at: Site, schema: str, moved: str) -> None:
         assert place(at, moved, 1, partition) <= place(at, moved, 2, partition)
 
 
+def check_rule(at: Site, schema: str) -> None:
+    """Check that every class of maintenance is that of the version of the rule which was in force at its very offset."""
+    begins = {n: (place(at, "r1", 1, n), place(at, "r1", 2, n)) for n in range(PARTITIONS)}
+    expected, known = set(), {}
+    pressure = "coalesce(body -> 'readings' ->> 'pressure', body -> 'machine' ->> 'pressure')::float"
+    for row in at.rows(
+        f"SELECT machine_id, source_partition, source_offset, {pressure} AS pressure FROM {schema}.event"
+        f" WHERE source_topic = '{at.topics[0]}' AND event_type = 'Telemetry Ingest' AND {pressure} IS NOT NULL"
+        " ORDER BY source_partition, source_offset, source_index"
+    ):
+        first, second = begins[row["source_partition"]]
+        if row["source_offset"] >= first:
+            needed = int(row["pressure"] < (7400 if row["source_offset"] >= second else 7475))
+            if known.get(row["machine_id"]) != needed:
+                known[row["machine_id"]] = needed
+                expected.add((row["machine_id"], row["source_offset"], needed))
+    rows = at.rows(f"SELECT machine_id, source_offset, class FROM {schema}.maintenance_requirement")
+    assert {tuple(row.values()) for row in rows} == expected
+    assert {needed for *_, needed in expected} == {0, 1}
+
+
 @pytest.mark.timeout(500)
 def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Callable[..., Site], database) -> None:
     at = site(topics=2, partitions=PARTITIONS, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
@@ -118,6 +139,7 @@ def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Call
     assert [row["reason"] for row in letters] == ["device_disabled"]
     check_places(at, "telemetry", off, also_off)
     check_state(at, "telemetry", moved)
+    check_rule(at, "telemetry")
 
     started = at.run("replay", "start", "again", "--json")
     assert started.returncode == 0, started.stderr
@@ -129,6 +151,7 @@ def test_changes_under_load_and_a_kill_are_the_same_again_in_a_replay(site: Call
     assert rows["dead_letter"] > 0
     check_places(at, "replay_again", off, also_off)
     check_state(at, "replay_again", moved)
+    check_rule(at, "replay_again")
 
     promoted = at.run("replay", "promote", "again", "--json")
     assert promoted.returncode == 0, promoted.stderr
