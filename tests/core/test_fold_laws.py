@@ -159,6 +159,7 @@ def test_law_2_any_batches_give_the_same_tables(messages: list[dict], at: list[i
 
 
 @given(streams, cuts, st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+@example(STEADY_THEN_ODD, [2], 0, 6, 4)
 def test_law_3_a_restart_from_a_snapshot_gives_the_same_tables(
     messages: list[dict], at: list[int], snapshot_at: int, effects_at: int, windows_at: int
 ) -> None:

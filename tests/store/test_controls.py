@@ -83,6 +83,8 @@ def test_a_snapshot_is_kept_only_behind_the_control_records_that_it_holds(connec
     assert not snapshots.save(connection, PROGRESS, ahead)
 
     sink.store([applied(owner, 0, first)])
+    assert not snapshots.save(connection, PROGRESS, ahead), "machine states and windows do not hold it yet"
+    connection.execute("UPDATE source_progress SET windows_controls = 1")
 
     assert snapshots.save(connection, PROGRESS, ahead)
 

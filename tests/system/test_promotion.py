@@ -59,7 +59,7 @@ class Engineer:
         return time.monotonic() - began
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_promoted_and_undone_while_workers_run_and_killed_at_any_moment_nothing_is_lost(
     lively: tuple[Site, Process],
 ) -> None:
@@ -67,8 +67,7 @@ def test_promoted_and_undone_while_workers_run_and_killed_at_any_moment_nothing_
     engineer = Engineer(at)
     engineer.done("start", "r")
     engineer.done("promote", "r")
-    # On a busy computer it is the beginning that is killed
-    longest_s = min(1.2 * engineer.took_s("undo", "r"), 6.0)
+    longest_s = 1.5 * engineer.took_s("undo", "r")
 
     for _ in range(KILLS):
         if engineer.killed(longest_s, "promote", "r", "--no-catch-up") == "promoted":
