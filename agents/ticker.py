@@ -83,7 +83,6 @@ class Ticker:
             partition = self._partitions.owned.get(source)
             if partition is not None and (partition.owner, partition.position) == held[source][:2]:
                 self._partitions.tick(source, at_ms)
-                log.info("partition.ticked", source=str(source), position=partition.position, at_ms=at_ms)
 
     def _still(self) -> list[SourcePartition]:
         """Return the partitions that have stood where they are for long."""

@@ -65,7 +65,7 @@ class Vitals:
         self._vault, self._metrics, self._clock = vault, metrics, clock
         self._transport = cast(BatchTransport, app.transport)
         broker = settings.broker
-        self._inspector = Inspector(broker.address, connections.broker_security(settings), settings.group)
+        self.inspector = Inspector(broker.address, connections.broker_security(settings), settings.group)
         self._lags: dict[SourcePartition, LagHistory] = {}
         self._beats = 0
         self._stopping = False
@@ -90,7 +90,7 @@ class Vitals:
     def close(self) -> None:
         """Watch and answer no more."""
         self._watchdog.close()
-        self._inspector.close()
+        self.inspector.close()
         if self._server is not None:
             self._server.close()
 
@@ -150,7 +150,7 @@ class Vitals:
 
     def _ends(self, assigned: frozenset[SourcePartition]) -> dict[SourcePartition, int] | None:
         try:
-            ends = self._inspector.ends(assigned)
+            ends = self.inspector.ends(assigned)
         except PipelineError as error:
             log.debug("watchdog.blind", reason=str(error))
             return None
@@ -164,7 +164,7 @@ class Vitals:
         try:
             if subject is Part.GROUP:
                 consumer = self._transport.consumer
-                is_member = consumer is not None and self._inspector.has_member(consumer.member_id)
+                is_member = consumer is not None and self.inspector.has_member(consumer.member_id)
                 return "the group has no partition left for it" if is_member else None
             if isinstance(subject, Part):
                 return None
@@ -172,7 +172,7 @@ class Vitals:
             if at is None and self._partitions.loading is not None:
                 return f"the state of {self._partitions.loading} is loaded"
             nothing_waits = at is not None and at.position == at.effects
-            if at is not None and nothing_waits and not self._inspector.has_record(subject, at.position):
+            if at is not None and nothing_waits and not self.inspector.has_record(subject, at.position):
                 return "its log ends in something that is no record"
             return self._database_excuse()
         except PipelineError as error:

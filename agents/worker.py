@@ -24,7 +24,6 @@ from agents.vitals import Vitals
 from pipeline import connections, rules
 from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
-from pipeline.broker.inspector import Inspector
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
 from pipeline.core.errors import NoProgress, PipelineError
@@ -79,10 +78,9 @@ class Worker:
         self.vitals = Vitals(
             settings, self.app, self.partitions, self.ownership, self._vault, self.metrics, time.monotonic
         )
-        self._inspector = Inspector(member.address, member.security, settings.group)
         self._ticker = Ticker(
             self.partitions,
-            self._inspector,
+            self.vitals.inspector,
             settings.silence.tick_s,
             time.monotonic,
             lambda: time.time_ns() // 1_000_000,
@@ -163,7 +161,6 @@ class Worker:
         except Exception as error:  # the app must be stopped all the same, or the process never ends
             log.error("worker.not_drained", reason=repr(error), exc_info=error)
         self._vault.close()
-        self._inspector.close()
 
     async def _see_to(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

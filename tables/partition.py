@@ -113,18 +113,19 @@ class OwnedPartition:
             return False
         return at_ms - rules.watermark_delay_ms >= ticks.due_ms(self.state, rules)
 
-    def tick(self, at_ms: int, rules: FoldRules) -> None:
-        """Let event time go on to a moment, if that ends anything, and note it as a control record.
+    def tick(self, at_ms: int, rules: FoldRules) -> bool:
+        """Let event time go on to a moment, if that ends anything, and note it as a control record; return whether it does.
 
         The caller has seen that the log had nothing behind the position at that moment, ms since the epoch, UTC.
         """
         if not self.is_due(at_ms, rules):
-            return
+            return False
         ordinal = self.state.registry.applied
         control = ticks.tick(control_id(f"{self.owner}\0{ordinal}\0{at_ms}"), at_ms)
         placed = PlacedControl(control, self.position, ordinal)
         self.known.add(control.id)
         self._keep_controls(self.position, (placed,), ticks.apply(self.state, placed, rules, counted=True))
+        return True
 
     def _apply_waiting(self) -> None:
         if not self._waiting or self.recorded or self.position < self.marks.effects:

@@ -162,8 +162,8 @@ class Partitions:
     def tick(self, source: SourcePartition, at_ms: int) -> None:
         """Let a partition's event time go on to a moment at which its log had nothing more to read."""
         partition = self.owned.get(source)
-        if partition is not None and not self._closed:
-            partition.tick(at_ms, self.rules)
+        if partition is not None and not self._closed and partition.tick(at_ms, self.rules):
+            log.info("partition.ticked", source=str(source), position=partition.position, at_ms=at_ms)
             self.work.set()
 
     def pass_controls(self, ends: Mapping[SourcePartition, int]) -> None:

@@ -20,6 +20,9 @@ METADATA = "metadata"
 TICK = "tick"
 """Kind of those that let the event time of a partition go on from which nothing comes; each is meant for that one alone."""
 
+FIRST_INDEX = 2**30
+"""Index of what the first control record of a partition brings to light; no array record is so long."""
+
 
 class Control(NamedTuple):
     """One control record.

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from pipeline.core import cycles, silence
 from pipeline.core.anomalies import Anomaly
-from pipeline.core.controls import TICK, Control, PlacedControl
+from pipeline.core.controls import FIRST_INDEX, TICK, Control, PlacedControl
 from pipeline.core.fold import FoldRules
 from pipeline.core.kernel import pass_time
 from pipeline.core.silent_machines import Moment, silent_machines
 from pipeline.core.state import PartitionState
-
-FIRST_INDEX = 2**30
-"""Index of what the first control record of a partition brings to light; no array record is so long."""
 
 NEVER_MS = 2**62
 

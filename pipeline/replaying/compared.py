@@ -8,6 +8,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from pipeline.core.controls import FIRST_INDEX
 from pipeline.store.connect import SCHEMA
 
 EVERY_ROW = sql.SQL("true")
@@ -62,8 +63,8 @@ class Compared:
 
 _SD: LiteralString = "CASE WHEN r.count > 1 AND r.m2 > 1e-300 THEN sqrt(r.m2 / (r.count - 1)) ELSE 0 END"
 # What ticks brought to light is placed behind the record before them, by their number
-_OF_RECORDS: LiteralString = (
-    "r.source_offset >= c.from_offset AND r.source_offset < c.effects AND r.source_index < 1073741824 + c.controls"
+_OF_RECORDS = (
+    f"r.source_offset >= c.from_offset AND r.source_offset < c.effects AND r.source_index < {FIRST_INDEX} + c.controls"
 )
 _OF_CLUSTER: LiteralString = f"r.cluster = c.cluster AND {_OF_RECORDS}"
 _MEAN = (

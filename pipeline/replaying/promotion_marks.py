@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from pipeline.core.controls import TICK
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition
 from pipeline.replaying.replays import Replay
@@ -62,7 +63,7 @@ WHERE {OF_GROUP} AND (l.effects_next, l.windows_next) IS DISTINCT FROM (c.effect
 # What a tick brought to light is before its place, so the replay has to have it too
 _TICKED: LiteralString = f"""
 SELECT l.topic, l.partition FROM {{live}}.control_effect AS e
-JOIN {{live}}.control_record AS c ON c.id = e.control_id AND c.kind = 'tick'
+JOIN {{live}}.control_record AS c ON c.id = e.control_id AND c.kind = '{TICK}'
 JOIN {{live}}.source_progress AS l
   ON (l.cluster, l.consumer_group, l.topic, l.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
 JOIN {{shadow}}.source_progress AS s

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from pipeline.core.controls import TICK
 from pipeline.core.records import SourcePartition
 from pipeline.store import event_partitions, window_index
 from pipeline.store.connect import SCHEMA
@@ -91,11 +92,11 @@ WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.kind = 'ski
 _PLACED = """
 INSERT INTO {shadow}.control_record OVERRIDING SYSTEM VALUE
 SELECT c.* FROM {live}.control_record AS c
-WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (c.topic IS NULL OR c.kind = 'tick')
+WHERE c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND (c.topic IS NULL OR c.kind = {tick})
   AND c.id NOT IN (SELECT id FROM {shadow}.control_record);
 INSERT INTO {shadow}.control_effect
 SELECT e.* FROM {live}.control_effect AS e
-JOIN {live}.control_record AS c ON c.id = e.control_id AND (c.topic IS NULL OR c.kind = 'tick')
+JOIN {live}.control_record AS c ON c.id = e.control_id AND (c.topic IS NULL OR c.kind = {tick})
 JOIN {live}.source_progress AS p
   ON (p.cluster, p.consumer_group, p.topic, p.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
 JOIN {shadow}.source_progress AS s ON (s.topic, s.partition) = (e.topic, e.partition)
@@ -161,7 +162,7 @@ def place_controls(connection: Connection, schema: str, progress: Progress) -> N
     connection
         In a transaction, after the shadow's partitions were begun, and while nobody works on it.
     """
-    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA)}
+    names = {"shadow": sql.Identifier(schema), "live": sql.Identifier(SCHEMA), "tick": sql.Literal(TICK)}
     for statement in _PLACED.split(";\n"):
         connection.execute(sql.SQL(statement).format(**names), progress.of_all() if "%(" in statement else None)
 

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipeline.core.controls import TICK
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition
 from pipeline.replaying import replays, shadow
@@ -101,7 +102,7 @@ WHERE cluster = %(cluster)s AND consumer_group = %(group)s
 """
 _CONTROLS = f"""
 SELECT FROM {SCHEMA}.control_record
-WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND (topic IS NULL OR kind = 'tick') LIMIT 1
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND (topic IS NULL OR kind = '{TICK}') LIMIT 1
 """
 _NEAREST = f"""
 SELECT snapshot_offset FROM {SCHEMA}.snapshot_history

@@ -17,6 +17,10 @@ LAB = {
 }
 
 
+def _changed(message: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in (message | changes).items() if value is not ...}
+
+
 def canonical(**changes: Any) -> dict[str, Any]:
     """A canonical message with some fields changed; ``...`` leaves one out."""
     message = {
@@ -27,8 +31,8 @@ def canonical(**changes: Any) -> dict[str, Any]:
         "time": "2026-11-21T22:00:00.123Z",
         "seq": 18422,
         "readings": {"temperature": 55.1, "pressure": 7539.2},
-    } | changes
-    return {key: value for key, value in message.items() if value is not ...}
+    }
+    return _changed(message, changes)
 
 
 def quality(**changes: Any) -> dict[str, Any]:
@@ -46,8 +50,8 @@ def quality(**changes: Any) -> dict[str, Any]:
         "planned_s": 900,
         "run_s": 812.5,
         "ideal_cycle_s": 4,
-    } | changes
-    return {key: value for key, value in message.items() if value is not ...}
+    }
+    return _changed(message, changes)
 
 
 def maintenance(**changes: Any) -> dict[str, Any]:
@@ -60,8 +64,8 @@ def maintenance(**changes: Any) -> dict[str, Any]:
         "component": "spindle",
         "time": "2026-11-21T21:10:00+01:00",
         "note": "grease",
-    } | changes
-    return {key: value for key, value in message.items() if value is not ...}
+    }
+    return _changed(message, changes)
 
 
 def pump(**changes: Any) -> dict[str, Any]:
@@ -77,8 +81,8 @@ def pump(**changes: Any) -> dict[str, Any]:
         "suction_pressure": 1.2,
         "discharge_pressure": 3.9,
         "vibration": 0.8,
-    } | changes
-    return {key: value for key, value in message.items() if value is not ...}
+    }
+    return _changed(message, changes)
 
 
 def raw(message: object) -> bytes:

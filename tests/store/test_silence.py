@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from pipeline.core.ticks import FIRST_INDEX
+from pipeline.core.controls import FIRST_INDEX
 from pipeline.replaying import stretches
 from pipeline.replaying.differences import differences
 from pipeline.replaying.stretches import Stretch

@@ -9,14 +9,13 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from agents.controls import ControlPoll
-from pipeline.core.controls import METADATA, TICK, Control, PlacedControl, Polled
+from pipeline.core.controls import FIRST_INDEX, METADATA, TICK, Control, PlacedControl, Polled
 from pipeline.core.effects import Projections, UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.metadata import MetadataChange
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent, StoredEvents
-from pipeline.core.ticks import FIRST_INDEX
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.loading import load
