@@ -50,6 +50,6 @@ def decode(state: bytes) -> PartitionState:
 def _array(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    fields = [(name, kind) for name, kind, *_ in value["dtype"]]
+    fields = [(name, kind, *map(tuple, shape)) for name, kind, *shape in value["dtype"]]
     dtype = np.dtype(fields) if fields[0][0] else np.dtype(fields[0][1])
     return np.frombuffer(value["bytes"], dtype).reshape(value["shape"])

@@ -18,7 +18,7 @@ class Anomaly:
         Source position of the message that it was found in, and its place in an array record. A silent machine is found in
         a message of another one.
     sensor, kind
-        Which sensor; ``spike`` or ``dip``. Of a silent machine, no sensor and ``device_silent``.
+        Which sensor; ``spike``, ``dip``, or what another detector finds. Of a silent machine, no sensor and ``device_silent``.
     machine_id, factory_id
         Whose it is.
     time_ms, ingest_ms
@@ -29,6 +29,8 @@ class Anomaly:
     value, expected, score
         What was observed, what the model expected before it saw it, and how unlike they are (standard deviations, ≥ 0). Of a
         silent machine: for how long nothing came (s), how long that may be (s), and their ratio (≥ 1).
+    found_by
+        Name and version of the detector; of a silent machine it says nothing.
     """
 
     offset: int
@@ -43,6 +45,7 @@ class Anomaly:
     value: float
     expected: float
     score: float
+    found_by: tuple[str, int] = (DETECTOR, DETECTOR_VERSION)
 
     @property
     def event_type(self) -> str:
@@ -52,7 +55,7 @@ class Anomaly:
     @property
     def detector(self) -> tuple[str, int]:
         """Name and version of what found it."""
-        return ("silence", 1) if self.kind == SILENT else (DETECTOR, DETECTOR_VERSION)
+        return ("silence", 1) if self.kind == SILENT else self.found_by
 
     @property
     def identity(self) -> str:

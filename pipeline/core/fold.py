@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,13 @@ from pipeline.core.anomalies import Anomaly
 from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.effects import Effects, Events, Projections
 from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
+from pipeline.core.odd_readings import alarm_readings, odd_readings
 from pipeline.core.projections import (
     cycle_rows,
     factory_rows,
@@ -66,6 +69,7 @@ class FoldRules:
 
     codec: CodecRules = field(default_factory=CodecRules)
     spikes: SpikeRules = field(default_factory=SpikeRules)
+    detectors: DetectorRules = field(default_factory=DetectorRules)
     window: Tumbling = field(default_factory=Tumbling)
     watermark_delay_ms: int = 10_000
     allowed_lateness_ms: int = 7_200_000
@@ -132,7 +136,8 @@ def fold(
     columns, dead_letters = decode(batch.records, codec, skip or {}, state.layouts, partial(_refused, state, rules))
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
-    kept, found, judged = _fold_columns(state, columns, rules, marks)
+    folded = _fold_columns(state, columns, rules, marks)
+    kept, judged = folded.kept, folded.judged
     strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
     last = batch.records[-1] if batch.records else None
@@ -147,7 +152,7 @@ def fold(
             columns.factory_ids,
             columns.bodies,
         ).where(fresh),
-        anomalies=_anomalies(state, columns, found, fresh, rules),
+        anomalies=_anomalies(state, columns, folded, fresh, rules),
         dead_letters=[letter for letter in dead_letters if letter.offset >= marks.effects],
         facts=[fact for fact in facts if fact.offset >= marks.effects],
         new_machines=[each for each in first_messages(columns, strangers) if each.offset >= marks.effects],
@@ -166,9 +171,16 @@ def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: 
     return refused_machines(senders, state.registry, state.has_machine, quarantine=quarantine, others=others)
 
 
-def _fold_columns(
-    state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.void], Found]:
+class _Folded(NamedTuple):
+    """Of a batch: which messages were no duplicates; spikes; what other detectors found; classes of maintenance."""
+
+    kept: npt.NDArray[np.bool_]
+    spikes: npt.NDArray[np.void]
+    alarms: npt.NDArray[np.void]
+    judged: Found
+
+
+def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks) -> _Folded:
     layouts = state.layouts_of(columns.shapes, columns.numbers)
     state.deltas.reserve(len(columns.values))
     kept = np.empty(len(layouts), np.bool_)
@@ -198,45 +210,25 @@ def _fold_columns(
     state.adopt_lines(layouts, kept)
     delay_ms = rules.watermark_delay_ms
     judged = state.judgement.judge(messages, kept, state.registry, before_ms, delay_ms, marks.windows)
-    return kept, found[:flagged], judged
+    alarms = state.detectors.inspect(messages, kept, state.layout_arrays(), rules.detectors, state.census())
+    return _Folded(kept, found[:flagged], alarms, judged)
 
 
 def _anomalies(
-    state: PartitionState,
-    columns: Columns,
-    found: npt.NDArray[np.void],
-    fresh: npt.NDArray[np.bool_],
-    rules: FoldRules,
+    state: PartitionState, columns: Columns, folded: _Folded, fresh: npt.NDArray[np.bool_], rules: FoldRules
 ) -> list[Anomaly]:
-    silent = state.silence.take()
-    odd = _odd_readings(state, columns, found[fresh[found["message"]]])
-    both = odd + silent_machines(state, silent[fresh[silent["message"]]], partial(_moment, columns), rules.silence_ms)
-    return sorted(both, key=attrgetter("offset", "index")) if len(silent) else odd
+    silent, spikes, alarms = state.silence.take(), folded.spikes, folded.alarms
+    odd = odd_readings(state, columns, spikes[fresh[spikes["message"]]])
+    if not len(silent) and not len(alarms):
+        return odd
+    odd += alarm_readings(state, columns, alarms[fresh[alarms["message"]]])
+    odd += silent_machines(state, silent[fresh[silent["message"]]], partial(_moment, columns), rules.silence_ms)
+    return sorted(odd, key=attrgetter("offset", "index"))
 
 
 def _moment(columns: Columns, message: int) -> Moment:
     places = (columns.offsets, columns.indexes, columns.times_ms, columns.ingest_ms)
     return Moment(*(int(each[message]) for each in places))
-
-
-def _odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
-    return [
-        Anomaly(
-            offset=int(columns.offsets[message]),
-            index=int(columns.indexes[message]),
-            sensor=state.sensor_names[slot],
-            kind="spike" if score > 0 else "dip",
-            machine_id=columns.machine_ids[message],
-            factory_id=columns.factory_ids[message],
-            time_ms=int(columns.times_ms[message]),
-            ingest_ms=int(columns.ingest_ms[message]),
-            message_ms=int(columns.times_ms[message]),
-            value=float(columns.values[reading]),
-            expected=expected,
-            score=abs(score),
-        )
-        for message, reading, slot, expected, score in found.tolist()
-    ]
 
 
 def project(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.cycles import Cycles
+from pipeline.core.detectors.bank import Census, DetectorBank
 from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
@@ -52,6 +53,7 @@ class PartitionState:
         self.cycles = Cycles()
         self.silence = Silence()
         self.judgement = Judgement()
+        self.detectors = DetectorBank()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._factory_numbers: dict[str, int] = {}
@@ -177,6 +179,10 @@ class PartitionState:
             )
         return self._layout_arrays
 
+    def census(self) -> Census:
+        """Return who there is, for the detectors."""
+        return Census(self.machine_types, self.sensor_names, self.sensors.rows["machine"][: self.sensors.used])
+
     def memory(self, messages: int, readings: int) -> Memory:
         """Return the banks as the kernel takes them, with room for a batch; valid until the next registration."""
         return Memory(
@@ -223,6 +229,7 @@ class PartitionState:
             **self.cycles.to_arrays(),
             **self.silence.to_arrays(),
             **self.judgement.to_arrays(),
+            **self.detectors.to_arrays(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -254,6 +261,7 @@ class PartitionState:
         state.cycles.load(arrays)
         state.silence.load(arrays)
         state.judgement.load(arrays)
+        state.detectors.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

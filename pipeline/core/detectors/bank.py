@@ -1,0 +1,226 @@
+"""What the detectors know about all sensors and machines of one partition, as arrays.
+
+Each detector has a row for every sensor, or machine, that it looks at; the row is made at first sight. A *variant* is a
+detector with its parameters. With another configuration a row of the same variant goes on; any other begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.banks import Bank
+from pipeline.core.detectors import policy
+from pipeline.core.detectors.catalogue import DETECTORS, Detector
+from pipeline.core.detectors.configuration import DetectorRules, Variant
+from pipeline.core.detectors.inspection import FOUND, Part, Parts, inspect
+from pipeline.core.detectors.machine_state import WIDTH
+
+_INDEX = np.dtype(np.int32)
+_NOBODY = -1
+
+
+class Census(NamedTuple):
+    """Who there is: of each machine its type; of each sensor its name and its machine's row."""
+
+    machine_types: Sequence[str]
+    sensor_names: Sequence[str]
+    owners: npt.NDArray[np.int32]
+
+
+class _Rows:
+    """One detector's rows."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.rows = Bank(_INDEX)
+        self.variants = Bank(_INDEX)
+        self.states = Bank(detector.state)
+        self.policies = Bank(policy.STATE)
+        self._known: list[Variant] = []
+        self._numbers: dict[str, int] = {}
+        self._wanted: dict[tuple[str, str], Variant | None] = {}
+        self._numeric: tuple[npt.NDArray[Any], ...] | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The variants, as text that is the same for the same ones."""
+        return list(self._numbers)
+
+    def add(self, rules: DetectorRules, machine_type: str, sensor: str) -> None:
+        """Make the row of the next sensor or machine, if the detector looks at it."""
+        who = machine_type, sensor
+        if who not in self._wanted:
+            self._wanted[who] = rules.variant(self.detector, *who)
+        variant = self._wanted[who]
+        row = _NOBODY
+        if variant is not None:
+            row = self.states.append()
+            self.policies.append()
+            _append(self.variants, self._number(variant))
+        _append(self.rows, row)
+
+    def _number(self, variant: Variant) -> int:
+        number = self._numbers.setdefault(json.dumps(variant.key), len(self._known))
+        if number == len(self._known):
+            self._known.append(variant)
+            self._numeric = None
+        return number
+
+    def take_over(self, old: _Rows) -> None:
+        """Take what another one knows of the same sensors by the same variants."""
+        keys, others = self.keys, old.keys
+        for place in range(min(self.rows.used, old.rows.used)):
+            row, before = self.rows.rows[place], old.rows.rows[place]
+            if _NOBODY in (row, before):
+                continue
+            if keys[self.variants.rows[row]] == others[old.variants.rows[before]]:
+                self.states.rows[row], self.policies.rows[row] = old.states.rows[before], old.policies.rows[before]
+
+    def part(self) -> Part:
+        """Return the rows as the kernel takes them."""
+        if self._numeric is None:
+            rules = [each.rules for each in self._known]
+            alarms = [each.alarms for each in self._known]
+            self._numeric = (
+                _records(rules, self.detector.rules),
+                _records(alarms, self.detector.alarms),
+                np.array([each.version for each in self._known], np.int64),
+            )
+        banks = self.rows, self.variants, self.states, self.policies
+        return Part(*(each.rows for each in banks), *self._numeric)
+
+    def to_arrays(self) -> dict[str, Any]:
+        name = self.detector.name
+        banks = {"rows": self.rows, "variants": self.variants, "states": self.states, "policies": self.policies}
+        return {f"{name}_keys": self.keys} | {f"{name}_{each}": bank.copy() for each, bank in banks.items()}
+
+    @classmethod
+    def from_arrays(cls, detector: Detector, arrays: Mapping[str, Any]) -> _Rows | None:
+        """Return the rows that :meth:`to_arrays` described; ``None`` if their records are not those of this version."""
+        found = cls(detector)
+        banks = {"rows": found.rows, "variants": found.variants, "states": found.states, "policies": found.policies}
+        for name, bank in banks.items():
+            rows = arrays.get(f"{detector.name}_{name}")
+            if rows is None or rows.dtype != bank.rows.dtype:
+                return None
+            bank.load(rows)
+        found._numbers = {key: number for number, key in enumerate(arrays[f"{detector.name}_keys"])}
+        return found
+
+
+class DetectorBank:
+    """All detectors of a partition."""
+
+    def __init__(self) -> None:
+        self._rules: DetectorRules | None = DetectorRules()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._rows = {each.name: _Rows(each) for each in DETECTORS}
+        self._moving = Bank(_INDEX)
+        self._widths = Bank(_INDEX)
+        self._columns = Bank(_INDEX)
+        self._placed = Bank(_INDEX, width=WIDTH)
+
+    def adopt(self, rules: DetectorRules, census: Census) -> None:
+        """Look at everybody by some rules from now on; make rows for those who are new."""
+        if rules == self._rules:
+            self._grow(rules, census)
+            return
+        before, self._rules = self._rows, rules
+        self._begin()
+        self._grow(rules, census)
+        for name, rows in self._rows.items():
+            rows.take_over(before[name])
+        self._count_moving(census)
+
+    def _grow(self, rules: DetectorRules, census: Census) -> None:
+        of_machines = [each for each in self._rows.values() if each.detector.of_machine]
+        of_sensors = [each for each in self._rows.values() if not each.detector.of_machine]
+        for machine_type in census.machine_types[self._moving.used :]:
+            _append(self._moving, 0)
+            _append(self._widths, 0)
+            _append(self._placed, _NOBODY)
+            for each in of_machines:
+                each.add(rules, machine_type, "")
+        for slot in range(self._columns.used, len(census.sensor_names)):
+            machine = int(census.owners[slot])
+            self._place(machine, slot)
+            for each in of_sensors:
+                each.add(rules, census.machine_types[machine], census.sensor_names[slot])
+
+    def _place(self, machine: int, slot: int) -> None:
+        column = int(self._widths.rows[machine])
+        self._widths.rows[machine] += 1
+        _append(self._columns, column)
+        if column < WIDTH:
+            self._placed.rows[machine, column] = slot
+
+    def _count_moving(self, census: Census) -> None:
+        """Count the scores of each machine that ever moved."""
+        for rows in self._rows.values():
+            places = np.flatnonzero(rows.rows.rows[: rows.rows.used] != _NOBODY)
+            moved = rows.policies.rows["spread"][rows.rows.rows[places]] > 0
+            owners = places if rows.detector.of_machine else census.owners[places]
+            np.add.at(self._moving.rows, owners[moved], 1)
+
+    def inspect(
+        self, messages: Any, kept: npt.NDArray[np.bool_], layouts: Any, rules: DetectorRules, census: Census
+    ) -> npt.NDArray[np.void]:
+        """Show a batch to the detectors; return the alarms in the order of messages, of :data:`FOUND`.
+
+        Parameters
+        ----------
+        messages, layouts
+            As the fold's kernel takes them.
+        kept
+            Whether each message was no duplicate; shape (n,).
+        census
+            Who there is, those that this batch brought included.
+        """
+        if rules.is_off and self._rules == rules:
+            return np.empty(0, FOUND)
+        self.adopt(rules, census)
+        per_sensor = sum(not each.of_machine for each in DETECTORS)
+        found = np.empty(per_sensor * len(messages.values) + len(DETECTORS) * len(messages.offsets), FOUND)
+        return found[: inspect(messages, kept, layouts, self._parts(), found)]
+
+    def _parts(self) -> Parts:
+        return Parts(
+            **{name: rows.part() for name, rows in self._rows.items()},
+            moving=self._moving.rows,
+            columns=self._columns.rows,
+            sensors=self._placed.rows,
+            values=np.zeros(WIDTH),
+            present=np.zeros(WIDTH, np.bool_),
+        )
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return a copy of what is known, as plain lists and arrays."""
+        arrays: dict[str, Any] = {}
+        for rows in self._rows.values():
+            arrays |= rows.to_arrays()
+        return arrays
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Take over what :meth:`to_arrays` described; a detector whose records were others begins anew."""
+        self._rules = None
+        for detector in DETECTORS:
+            self._rows[detector.name] = _Rows.from_arrays(detector, arrays) or _Rows(detector)
+
+
+def _append(bank: Bank, value: int) -> None:
+    # Appending may replace the array
+    row = bank.append()
+    bank.rows[row] = value
+
+
+def _records(values: Sequence[Any], example: Any) -> npt.NDArray[Any]:
+    """Return parameters as records, shape (n,), with the example's fields: whole numbers where it has such."""
+    kinds = [(name, np.int64 if isinstance(getattr(example, name), int) else np.float64) for name in example._fields]
+    return np.array([tuple(each) for each in values], kinds)

@@ -1,0 +1,160 @@
+"""One pass over a batch's readings with all detectors, in numba.
+
+Arrays in, arrays out; what each array means is said where it is made (:mod:`pipeline.core.detectors.bank`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pipeline.core.compiling import uncounted
+from pipeline.core.detectors.changes import change_observe
+from pipeline.core.detectors.machine_state import WIDTH
+from pipeline.core.detectors.multivariate import multivariate_observe
+from pipeline.core.detectors.policy import decide
+from pipeline.core.detectors.stuck import stuck_observe
+
+Array = npt.NDArray[Any]
+
+FOUND = np.dtype(
+    [
+        ("message", np.int64),
+        ("slot", np.int32),
+        ("detector", np.int32),
+        ("version", np.int64),
+        ("value", np.float64),
+        ("expected", np.float64),
+        ("score", np.float64),
+    ]
+)
+"""One alarm: its message in the batch, the sensor, who found it, the value and the expectation, and the score, ≥ 0."""
+
+
+class Part(NamedTuple):
+    """One detector's rows: which one is whose, with which variant, what they know, and the variants' parameters."""
+
+    rows: Array
+    variants: Array
+    states: Array
+    policies: Array
+    rules: Array
+    alarms: Array
+    versions: Array
+
+
+class Parts(NamedTuple):
+    """All detectors, and what they share: how many scores of each machine move, and the place of sensors in machines.
+
+    ``columns`` has a sensor's place among those of its machine, ``sensors`` the other way round, shape (machines, width);
+    ``values`` and ``present``, shape (width,), are room for one message.
+    """
+
+    change: Part
+    stuck: Part
+    multivariate: Part
+    moving: Array
+    columns: Array
+    sensors: Array
+    values: Array
+    present: Array
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_alarm(part: Any, row: int, moving: Any, machine: int, time_ms: int, score: float) -> bool:
+    """Let the policy of a row see its score; the machine's budget is divided among the scores that ever moved."""
+    policy = part.policies[row]
+    moved = policy.spread > 0.0
+    policy.sharers = max(moving[machine], 1)
+    begins = decide(policy, part.alarms[part.variants[row]], time_ms, score)
+    if not moved and policy.spread > 0.0:
+        moving[machine] += 1
+    return bool(begins)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _report(hit: Any, part: Any, row: int, number: int, message: int, slot: int) -> None:
+    hit.message, hit.slot = message, slot
+    hit.detector, hit.version = number, part.versions[part.variants[row]]
+
+
+@uncounted
+def _inspect_reading(
+    parts: Any, machine: int, message: int, slot: int, time_ms: int, value: float, found: Any, flagged: int
+) -> int:
+    """Show a reading to the detectors of its sensor; return the number found."""
+    row = parts.change.rows[slot]
+    if row >= 0:
+        part, hit = parts.change, found[flagged]
+        score, expected = change_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+            _report(hit, part, row, 0, message, slot)
+            hit.value, hit.expected, hit.score = value, expected, abs(score)
+            flagged += 1
+    row = parts.stuck.rows[slot]
+    if row >= 0:
+        part, hit = parts.stuck, found[flagged]
+        score, expected = stuck_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+            _report(hit, part, row, 1, message, slot)
+            hit.value, hit.expected, hit.score = value, expected, score
+            flagged += 1
+    return flagged
+
+
+@uncounted
+def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found: Any, flagged: int) -> int:
+    """Show the message that is in ``values`` to the detectors of its machine; return the number found."""
+    row = parts.multivariate.rows[machine]
+    if row >= 0:
+        part, hit = parts.multivariate, found[flagged]
+        state, rules = part.states[row], part.rules[part.variants[row]]
+        score, _, column = multivariate_observe(state, rules, time_ms, parts.values, parts.present)
+        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+            _report(hit, part, row, 2, message, parts.sensors[machine, column])
+            hit.value, hit.expected, hit.score = parts.values[column], state.mean[column], score
+            if not parts.present[column]:
+                # What it was lately
+                hit.value = state.mean[column] + state.fast[column] / state.scale[column]
+            flagged += 1
+    return flagged
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _lay_out(messages: Any, slots: Any, begin: int, end: int, parts: Any) -> None:
+    """Put the readings of a message into the columns of its machine; ``slots`` are those of its first reading on."""
+    for column in range(WIDTH):
+        parts.present[column] = False
+    for r in range(begin, end):
+        column = parts.columns[slots[r - begin]]
+        if column < WIDTH:
+            parts.values[column], parts.present[column] = messages.values[r], True
+
+
+@uncounted
+def inspect(messages: Any, kept: Any, layouts: Any, parts: Any, found: Any) -> int:
+    """Show a batch to all detectors; fill ``found``; return the number found.
+
+    Parameters
+    ----------
+    kept
+        Whether each message was no duplicate; shape (n,).
+    found
+        Out, of :data:`FOUND`; as long as all alarms that there can be.
+    """
+    flagged = first = 0
+    for i in range(len(messages.offsets)):
+        begin, first = first, messages.ends[i]
+        if not kept[i]:
+            continue
+        layout, time_ms = messages.layouts[i], messages.times_ms[i]
+        machine, slots = layouts.machines[layout], layouts.slots[layouts.starts[layout] :]
+        for r in range(begin, messages.ends[i]):
+            slot, value = slots[r - begin], messages.values[r]
+            flagged = _inspect_reading(parts, machine, i, slot, time_ms, value, found, flagged)
+        _lay_out(messages, slots, begin, messages.ends[i], parts)
+        flagged = _inspect_machine(parts, machine, i, time_ms, found, flagged)
+    return flagged

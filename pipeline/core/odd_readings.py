@@ -1,0 +1,57 @@
+"""Readings that a detector did not expect, as anomalies."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.anomalies import Anomaly
+from pipeline.core.codec import Columns
+from pipeline.core.detectors.catalogue import DETECTORS
+from pipeline.core.state import PartitionState
+
+
+def odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
+    """Return spikes and dips, of :data:`pipeline.core.kernel.FOUND`, as anomalies."""
+    return [
+        Anomaly(
+            offset=int(columns.offsets[message]),
+            index=int(columns.indexes[message]),
+            sensor=state.sensor_names[slot],
+            kind="spike" if score > 0 else "dip",
+            machine_id=columns.machine_ids[message],
+            factory_id=columns.factory_ids[message],
+            time_ms=int(columns.times_ms[message]),
+            ingest_ms=int(columns.ingest_ms[message]),
+            message_ms=int(columns.times_ms[message]),
+            value=float(columns.values[reading]),
+            expected=expected,
+            score=abs(score),
+        )
+        for message, reading, slot, expected, score in found.tolist()
+    ]
+
+
+def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
+    """Return alarms, of :data:`pipeline.core.detectors.inspection.FOUND`, as anomalies.
+
+    Where a machine as a whole is odd, the sensor that is most so stands for it.
+    """
+    return [
+        Anomaly(
+            offset=int(columns.offsets[message]),
+            index=int(columns.indexes[message]),
+            sensor=state.sensor_names[slot],
+            kind=DETECTORS[detector].kind,
+            machine_id=columns.machine_ids[message],
+            factory_id=columns.factory_ids[message],
+            time_ms=int(columns.times_ms[message]),
+            ingest_ms=int(columns.ingest_ms[message]),
+            message_ms=int(columns.times_ms[message]),
+            value=value,
+            expected=expected,
+            score=score,
+            found_by=(DETECTORS[detector].name, version),
+        )
+        for message, slot, detector, version, value, expected, score in found.tolist()
+    ]

@@ -1,0 +1,180 @@
+"""All detectors over a partition (R21, R23, R28, R29): the laws of the fold hold for them, and a configuration can change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+
+from pipeline.core.anomalies import Anomaly
+from pipeline.core.detectors import policy
+from pipeline.core.detectors.bank import DetectorBank
+from pipeline.core.detectors.catalogue import CHANGE, DETECTORS
+from pipeline.core.detectors.changes import ChangeDetector
+from pipeline.core.detectors.configuration import Choice, DetectorRules, all_on
+from pipeline.core.errors import SettingsError
+from pipeline.core.fold import FoldRules, Marks, fold
+from pipeline.core.records import Record, RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
+from tables import snapshots
+
+SOURCE = SourcePartition("t", 0)
+BASE_MS = 1_790_000_000_000
+QUICK = {"warm_up": 20, "calm": 2, "refractory_ms": 0}
+RULES = DetectorRules(
+    choices=(
+        Choice("change", threshold=4.0, parameters=QUICK),
+        Choice("stuck", threshold=2.0, parameters=QUICK),
+        Choice("multivariate", threshold=3.0, parameters=QUICK),
+    )
+)
+
+
+def stream(messages: int = 400, seed: int = 1) -> list[Record]:
+    """Messages of three machines in turn, with steps, a sensor that sticks and one that is missing at times."""
+    random = np.random.default_rng(seed)
+    records = []
+    for n in range(messages):
+        machine, nth = n % 3, n // 3
+        common = random.normal()
+        step = 6.0 if machine == 0 and nth > 60 else 0.0
+        stuck = machine == 1 and nth > 70
+        readings = [
+            ("temperature", 50.0 + step + common + 0.2 * random.normal()),
+            ("pressure", 7500.0 if stuck else 7500.0 + 10.0 * (common + 0.2 * random.normal())),
+            ("humidity", 20.0 + random.normal() * (5.0 if machine == 2 and nth > 90 else 1.0)),
+        ]
+        kept = [f'"{name}":{value:.6f}' for name, value in readings if name != "humidity" or nth % 7]
+        body = (
+            f'{{"type":"machine","factory_id":"f","machine_id":"m{machine}","machine_type":"press",'
+            f'"time":"{np.datetime64(BASE_MS + n * 1000, "ms")}Z","seq":{nth},"readings":{{{",".join(kept)}}}}}'
+        )
+        records.append(Record(n, BASE_MS + n * 1000, body.encode()))
+    return records
+
+
+RECORDS = stream()
+
+
+def folded(
+    rules: DetectorRules, cuts: Sequence[int] = (), *, restart: bool = False, state: PartitionState | None = None
+) -> tuple[list[Anomaly], PartitionState]:
+    """Return the anomalies of the stream, folded in pieces; with a snapshot that is read again between two of them."""
+    state, found = state or PartitionState(), []
+    edges = sorted({0, len(RECORDS), *(cut for cut in cuts if cut < len(RECORDS))})
+    for first, end in pairwise(edges):
+        batch = RecordBatch(SOURCE, "", first, end, RECORDS[first:end])
+        found += fold(state, batch, FoldRules(detectors=rules), Marks()).anomalies
+        if restart:
+            state.forget_deltas(30_000)
+            state = snapshots.decode(snapshots.encode(state.to_arrays())[0])
+    return found, state
+
+
+WHOLE = folded(RULES)[0]
+
+
+def test_every_detector_finds_something_in_the_stream_that_the_laws_are_tested_with() -> None:
+    assert {each.detector[0] for each in WHOLE} >= {each.name for each in DETECTORS}
+    assert all(math.isfinite(value) for each in WHOLE for value in (each.value, each.expected, each.score))
+
+
+@settings(max_examples=15)
+@example([1, 2, 3, 200], True)
+@given(st.lists(st.integers(1, 399), max_size=6), st.booleans())
+def test_alarms_do_not_depend_on_where_batches_are_cut_and_a_worker_starts_again(
+    cuts: list[int], restart: bool
+) -> None:
+    assert folded(RULES, cuts, restart=restart)[0] == WHOLE
+
+
+def test_a_sensor_in_the_bank_is_scored_as_by_the_estimator() -> None:
+    """The estimator and the policy alone, over one sensor, raise the same alarms with the same scores."""
+    variant = RULES.variant(CHANGE, "press", "temperature")
+    detector, state = ChangeDetector(variant.rules), np.zeros(1, policy.STATE)
+    expected = []
+    for record in RECORDS[::3]:
+        time_ms, text = record.timestamp, record.value.decode()
+        value = float(text.partition('"temperature":')[2].partition(",")[0].rstrip("}"))
+        score = detector.score_one({"temperature": value, "time_ms": time_ms})
+        if policy.decide(state[0], variant.alarms, time_ms, score):
+            expected.append((record.offset, score))
+        detector.learn_one({"temperature": value, "time_ms": time_ms})
+
+    found = [each for each in WHOLE if (each.machine_id, each.sensor) == ("m0", "temperature")]
+    assert expected
+    assert [(each.offset, each.score) for each in found if each.kind == "change_point"] == expected
+
+
+def test_another_configuration_is_another_version_that_warms_up_while_what_stayed_the_same_goes_on() -> None:
+    other = DetectorRules(
+        choices=(Choice("change", sensors=("temperature",), threshold=4.5, parameters=QUICK), *RULES.choices)
+    )
+    _, state = folded(RULES)
+    before = {name: array.copy() for name, array in state.detectors.to_arrays().items() if name.endswith("_states")}
+    versions = {each.sensor: each.detector[1] for each in WHOLE if each.kind == "change_point"}
+
+    state.detectors.adopt(other, state.census())
+
+    after = state.detectors.to_arrays()
+    again = np.array([name == "temperature" for name in state.sensor_names])
+    assert (after["change_states"]["seen"][again] == 0).all()
+    assert (after["change_states"][~again] == before["change_states"][~again]).all()
+    assert (after["stuck_states"] == before["stuck_states"]).all()
+    assert (after["multivariate_states"] == before["multivariate_states"]).all()
+    found, _ = folded(other)
+    others = {each.sensor: each.detector[1] for each in found if each.kind == "change_point"}
+    assert others["temperature"] != versions["temperature"]
+
+
+def test_a_detector_that_is_switched_off_finds_nothing_and_begins_anew_when_it_is_on_again() -> None:
+    off = DetectorRules(choices=(Choice("change", is_on=False), *RULES.choices))
+    found, state = folded(off)
+    assert "change_point" not in {each.kind for each in found}
+    assert [each for each in WHOLE if each.kind != "change_point"] == found
+
+    state.detectors.adopt(RULES, state.census())
+
+    assert (state.detectors.to_arrays()["change_states"]["seen"] == 0).all()
+
+
+def test_records_of_another_version_are_not_taken_for_this_ones() -> None:
+    _, state = folded(RULES)
+    arrays = state.detectors.to_arrays()
+    arrays["change_states"] = np.zeros(len(arrays["change_states"]), [("mean", np.float64)])
+    bank = DetectorBank()
+
+    bank.load(arrays)
+    bank.adopt(RULES, state.census())
+
+    after = bank.to_arrays()
+    assert (after["change_states"]["seen"] == 0).all()
+    assert (after["stuck_states"] == arrays["stuck_states"]).all()
+
+
+def test_the_defaults_have_the_versions_of_the_detectors_themselves() -> None:
+    assert [all_on().variant(each, "press", "t").version for each in DETECTORS] == [each.version for each in DETECTORS]
+    assert all_on(5.0).variant(CHANGE, "press", "t").version == CHANGE.version
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"detector": "chnage"}, "there is no detector 'chnage'; there are change"),
+        ({"detector": "change", "parameters": {"fadign": 1.0}}, "'change' has no parameter 'fadign'"),
+        (
+            {"detector": "change", "parameters": {"fading": math.nan}},
+            "'fading' of the detector 'change' must be a finite",
+        ),
+        ({"detector": "stuck", "threshold": 0.0}, "threshold of the detector 'stuck' must be > 0"),
+    ],
+)
+def test_a_wrong_choice_is_refused_by_name(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Choice(**wrong)
