@@ -41,7 +41,7 @@ _SMALL = 1e-300
 _LARGE = 1e300
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _power(value: float, power: float) -> float:
     """Return a score raised to a power, kept finite."""
     if power == 1.0:
@@ -49,7 +49,7 @@ def _power(value: float, power: float) -> float:
     return math.exp(min(power * math.log(max(value, _SMALL)), 690.0))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def chance(state: Any, rules: Any) -> float:
     """Return the probability with which a block may have an alarm: this score's part of the machine's budget.
 
@@ -64,7 +64,7 @@ def chance(state: Any, rules: Any) -> float:
     return float(min(rules.budget / (max(state.sharers, 1) * blocks_per_day), 0.5))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _place(state: Any, rules: Any) -> None:
     """Place threshold and release by the Gumbel law whose L-moments were learned.
 
@@ -80,7 +80,7 @@ def _place(state: Any, rules: Any) -> None:
     state.release = _power(max(0.5 * (top + location), _SMALL), 1.0 / rules.power)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
     state.blocks = min(state.blocks + 1, 1 << 30)
     state.mean += max(rules.fading, 1.0 / state.blocks) * (maximum - state.mean)
@@ -90,14 +90,14 @@ def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
     state.before = maximum
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _learn_pace(state: Any, rules: Any) -> None:
     pace_ms = state.span_ms / rules.block
     if pace_ms > 0.0:
         state.pace_ms = pace_ms if state.pace_ms == 0.0 else state.pace_ms + 0.1 * (pace_ms - state.pace_ms)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def threshold(state: Any, rules: Any) -> float:
     """Return the score beyond which a reading is an alarm; the rules' own until enough blocks were seen."""
     if state.blocks < rules.enough or state.pace_ms == 0.0 or state.spread <= 0.0:
@@ -105,7 +105,7 @@ def threshold(state: Any, rules: Any) -> float:
     return float(state.threshold)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _close(state: Any, rules: Any) -> None:
     """Learn a block that is full.
 
@@ -126,7 +126,7 @@ def _close(state: Any, rules: Any) -> None:
         _place(state, rules)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def count(state: Any, rules: Any, time_ms: int, score: float) -> None:
     """Count a score in its block; close the block when it is full.
 

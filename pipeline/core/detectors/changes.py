@@ -83,19 +83,19 @@ class ChangeRules(NamedTuple):
     patience: int = 60
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _bounded(z: float, most: float) -> float:
     return min(max(z, -most), most)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _residual(state: Any, value: float) -> float:
     """Return the distance of a value from the baseline, in standard deviations."""
     floor = _RELATIVE_FLOOR * abs(state.mean) + _ABSOLUTE_FLOOR
     return float((value - state.mean) / max(math.sqrt(state.variance), floor))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _inflations(state: Any, rate: float) -> tuple[float, float]:
     """Return how many times wider (short, long) sums spread than those of independent readings with the same deviation.
 
@@ -106,7 +106,7 @@ def _inflations(state: Any, rate: float) -> tuple[float, float]:
     return 1.0 / (1.0 - phi), (1.0 + phi) / (1.0 - phi)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _sums(
     state: Any, rules: Any, time_ms: int, z: float, inflations: tuple[float, float], rate: float
 ) -> tuple[float, float, float, float]:
@@ -123,7 +123,7 @@ def _sums(
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _worst(rules: Any, sums: Any, inflations: tuple[float, float]) -> float:
     step, drift = 2.0 * rules.step / inflations[0], 2.0 * rules.drift / inflations[1]
     up = max(step * sums[0], drift * sums[2])
@@ -131,7 +131,7 @@ def _worst(rules: Any, sums: Any, inflations: tuple[float, float]) -> float:
     return float(up if up >= down else -down)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _learn_baseline(state: Any, z: float, value: float, rate: float) -> None:
     if state.seen < _PLAIN_UNTIL:
         step = value - state.mean
@@ -148,7 +148,7 @@ def _learn_baseline(state: Any, z: float, value: float, rate: float) -> None:
     state.last = z
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _restart(state: Any, direction: int) -> None:
     """Forget the baseline: the next reading is the first."""
     state.accepted += 1
@@ -161,7 +161,7 @@ def _restart(state: Any, direction: int) -> None:
     state.last = 0.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _take(state: Any, rules: Any, time_ms: int, value: float) -> float:
     """Score a value, then learn it; return the score."""
     z = _residual(state, value)
@@ -183,7 +183,7 @@ def _take(state: Any, rules: Any, time_ms: int, value: float) -> float:
     return score
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def change_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return (signed score, expected value) of an unseen value; score 0 while warming up.
 
@@ -209,13 +209,13 @@ def change_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[fl
     return _worst(rules, sums, inflations), state.mean
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def change_learn(state: Any, rules: Any, time_ms: int, value: float) -> None:
     """Learn a value; parameters as of :func:`change_score`."""
     _take(state, rules, time_ms, value)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def change_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return what :func:`change_score` returns, and learn the value in the same pass."""
     expected = state.mean

@@ -10,7 +10,7 @@ _LN_10 = math.log(10.0)
 _SERIES_FROM = 12.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _scaled_erfc(root: float) -> float:
     """Return exp(root²)·erfc(root); by its asymptotic series where the product of the two would leave a float's range."""
     if root < _SERIES_FROM:

@@ -63,7 +63,7 @@ class Parts(NamedTuple):
     present: Array
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _is_alarm(part: Any, row: int, moving: Any, machine: int, time_ms: int, score: float) -> bool:
     """Let the policy of a row see its score; the machine's budget is divided among the scores that ever moved."""
     policy = part.policies[row]
@@ -75,7 +75,7 @@ def _is_alarm(part: Any, row: int, moving: Any, machine: int, time_ms: int, scor
     return bool(begins)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _report(hit: Any, part: Any, row: int, number: int, message: int, slot: int) -> None:
     hit.message, hit.slot = message, slot
     hit.detector, hit.version = number, part.versions[part.variants[row]]
@@ -123,7 +123,7 @@ def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found
     return flagged
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _lay_out(messages: Any, slots: Any, begin: int, end: int, parts: Any) -> None:
     """Put the readings of a message into the columns of its machine; ``slots`` are those of its first reading on."""
     for column in range(WIDTH):

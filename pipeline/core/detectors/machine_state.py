@@ -98,7 +98,7 @@ _RELATIVE_FLOOR = 1e-9
 _MOST_COUNTED = 30_000
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def squashed(deviation: float, clip: float) -> float:
     """Return a deviation as it is up to ``clip``, and growing by its logarithm beyond: no single reading outweighs all."""
     size = abs(deviation)
@@ -175,7 +175,7 @@ def _watch(state: Any, rules: Any) -> None:
         state.scale[i] = 1.0 / deviation if watched else 0.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _expected_product(state: Any, rules: Any, i: int, j: int) -> float:
     """Return what the smoothed deviations of two sensors vary by together, in squared standard deviations."""
     of_noise = rules.fading / (2.0 - rules.fading)

@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _kept(state: Any, rules: Any, time_ms: int) -> float:
     """Return the share of the recent past that still counts: all of it, or nothing after a long silence."""
     return 0.0 if time_ms - state.last_ms > rules.gap_ms else 1.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _moved(mean: float, rate: float, state: Any, rules: Any, values: Any, present: Any, i: int) -> float:
     """Return a smoothed deviation after a message; a sensor that is not in it keeps its own."""
     if not present[i] or state.scale[i] == 0.0:
@@ -47,20 +47,20 @@ def _moved(mean: float, rate: float, state: Any, rules: Any, values: Any, presen
     return mean + rate * (squashed((values[i] - state.mean[i]) * state.scale[i], rules.clip) - mean)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _deviation(state: Any, rules: Any, kept: float, values: Any, present: Any, i: int) -> float:
     """Return by how much a sensor is off, smoothed, with a message that is not learned yet; in standard deviations."""
     return _moved(kept * state.fast[i], rules.fading, state, rules, values, present, i)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _shift(state: Any, rules: Any, kept: float, values: Any, present: Any, i: int) -> float:
     """Return how far a sensor has moved from its recent past, likewise."""
     slow = _moved(kept * state.slow[i], rules.reference, state, rules, values, present, i)
     return _deviation(state, rules, kept, values, present, i) - slow
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _shift_gain(rules: Any) -> float:
     """Return the variance of ``fast`` under noise over that of ``fast`` − ``slow``."""
     a, b = rules.fading, rules.reference
@@ -68,7 +68,7 @@ def _shift_gain(rules: Any) -> float:
     return of_fast / (of_fast + b / (2.0 - b) - 2.0 * a * b / (a + b - a * b))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _is_warm(state: Any, rules: Any) -> bool:
     return state.seen >= rules.warm_up
 

@@ -57,7 +57,7 @@ class AlarmRules(NamedTuple):
     gap_ms: int = 600_000
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) -> bool:
     """Move the episode on; return whether an alarm begins with this score."""
     if state.raised:
@@ -75,7 +75,7 @@ def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) ->
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
     """Return whether an alarm begins with a score; call it for every reading, after scoring it.
 
@@ -100,7 +100,7 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
     return begins
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def share(states: Any) -> int:
     """Divide a machine's budget among those of its scores that ever move; return how many do.
 

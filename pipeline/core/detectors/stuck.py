@@ -57,7 +57,7 @@ class StuckRules(NamedTuple):
     gap_ms: int = 3_600_000
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _run(state: Any, rules: Any, time_ms: int, value: float) -> int:
     """Return the number of repetitions up to a value, 0 if it is none."""
     if state.seen == 0 or time_ms - state.last_ms > rules.gap_ms:
@@ -65,14 +65,14 @@ def _run(state: Any, rules: Any, time_ms: int, value: float) -> int:
     return state.run + 1 if abs(value - state.anchor) <= rules.tolerance * state.movement else 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _surprise(state: Any, rules: Any, run: int) -> float:
     # A prior repetition and a half, half a prior step: a sensor that never moved is not certain never to move
     share = (state.repeats * min(state.seen, 1.0 / rules.fading) + 0.5) / (min(state.seen, 1.0 / rules.fading) + 1.0)
     return -run * math.log10(max(share, rules.least))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def stuck_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return (score, expected value) of an unseen value; score 0 while warming up.
 
@@ -95,7 +95,7 @@ def stuck_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[flo
     return _surprise(state, rules, _run(state, rules, time_ms, value)), state.anchor
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def stuck_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return what :func:`stuck_score` returns, and learn the value in the same pass."""
     run, anchor = _run(state, rules, time_ms, value), state.anchor
@@ -116,7 +116,7 @@ def stuck_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[f
     return score, anchor
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def stuck_learn(state: Any, rules: Any, time_ms: int, value: float) -> None:
     """Learn a value; parameters as of :func:`stuck_score`."""
     stuck_observe(state, rules, time_ms, value)
