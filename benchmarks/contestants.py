@@ -93,8 +93,9 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def worker_variables(task: Task) -> dict[str, str]:
-    """Return the settings of a worker; everything else is at its default."""
+    """Return the settings of a worker that does job J; everything else is at its default."""
     return {
+        "PIPELINE_DETECTORS__ENABLED": "[]",
         "PIPELINE_BROKER__ADDRESS": task.address,
         "PIPELINE_BROKER__TOPICS": f'["{task.topic}"]',
         "PIPELINE_BROKER__GROUP": task.group,

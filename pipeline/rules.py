@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pipeline.core.codec import CodecRules
+from pipeline.core.detectors.configuration import Choice, DetectorRules
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules
 from pipeline.core.outbox import AlertRules
 from pipeline.core.spikes import SpikeRules
+from pipeline.setting_groups import Detectors
 from pipeline.settings import Settings
 from pipeline.store.progress import Progress, Subscriber
 
@@ -16,12 +18,19 @@ def fold_rules(settings: Settings) -> FoldRules:
     return FoldRules(
         codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
         spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
+        detectors=detector_rules(settings.detectors),
         watermark_delay_ms=settings.windows.watermark_delay_ms,
         allowed_lateness_ms=settings.windows.allowed_lateness_ms,
         cycle_gap_ms=settings.windows.cycle_gap_ms,
         silence_ms=settings.silence.after_ms,
         quarantine_unknown=settings.ingest.unknown_devices == "quarantine",
     )
+
+
+def detector_rules(settings: Detectors) -> DetectorRules:
+    """Return which detectors look at what; raises :class:`SettingsError` if there is no such detector or parameter."""
+    choices = (Choice(*each.model_dump().values()) for each in settings.choices)
+    return DetectorRules(settings.enabled, settings.alarms_per_machine_day, tuple(choices))
 
 
 def alert_rules(settings: Settings) -> AlertRules | None:

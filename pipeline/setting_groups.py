@@ -198,6 +198,31 @@ class Spikes(Group):
     warm_up: int = Field(30, ge=2, le=1_000_000, description="Readings learned before the first is scored")
 
 
+class DetectorChoice(Group):
+    """How one detector looks at some sensors of some types of machine."""
+
+    detector: str = Field(description="Name of the detector")
+    machine_types: tuple[str, ...] = Field(("*",), description="Types of machine; `*` and `?` stand for anything")
+    sensors: tuple[str, ...] = Field(("*",), description="Sensors; `*` and `?` stand for anything")
+    on: bool = Field(True, description="Whether it looks at them at all")
+    threshold: float | None = Field(None, gt=0, description="Score that makes an anomaly; none: the budget decides")
+    parameters: dict[str, float] = Field({}, description="What differs from the detector's defaults")
+
+
+class Detectors(Group):
+    """Detectors beside that of spikes and dips."""
+
+    enabled: tuple[str, ...] = Field(
+        ("change", "stuck", "multivariate"), description="Detectors that are on where no choice says otherwise"
+    )
+    alarms_per_machine_day: float = Field(
+        1.0, gt=0, le=10_000, description="False alarms that they may raise together per machine and day of operation"
+    )
+    choices: tuple[DetectorChoice, ...] = Field(
+        (), description="How detectors look at certain sensors; the first one that fits counts"
+    )
+
+
 class Silence(Group):
     """Devices from which nothing comes."""
 

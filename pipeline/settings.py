@@ -20,6 +20,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.setting_groups import (
     Archive,
     Broker,
+    Detectors,
     Flush,
     Health,
     Ingest,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     ingest: Ingest = Ingest()
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
+    detectors: Detectors = Detectors()
     silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()

@@ -64,7 +64,7 @@ def test_another_file_is_read_when_the_variable_names_it(file, tmp_path, monkeyp
 def test_every_setting_has_a_variable(monkeypatch) -> None:
     for group in Settings.model_fields:
         for key in keys(group):
-            value = {"topics": '["a"]', "gateways": '["g"]'}.get(key)
+            value = {"topics": '["a"]', "gateways": '["g"]', "enabled": "[]", "choices": "[]"}.get(key)
             default = getattr(getattr(Settings(), group), key)
             text = default.get_secret_value() if hasattr(default, "get_secret_value") else str(default)
             monkeypatch.setenv(variable(group, key), value or text)
@@ -80,6 +80,21 @@ def test_lists_in_the_environment_are_json(monkeypatch) -> None:
 
     assert load().broker.topics == ("a", "b")
     assert load().ingest.gateways == ("edge 1",)
+
+
+def test_detectors_are_chosen_in_the_file(file) -> None:
+    file(
+        '[detectors]\nenabled = ["stuck"]\nalarms_per_machine_day = 0.5\n[[detectors.choices]]\ndetector = "change"\n'
+        'machine_types = ["press*"]\nthreshold = 30\nparameters = { warm_up = 100 }\n'
+    )
+
+    rules = fold_rules(load()).detectors
+
+    press, mill = (rules.variant(CHANGE, kind, "temperature") for kind in ("press", "mill"))
+    assert mill is None
+    assert press is not None
+    assert (press.rules.warm_up, press.alarms.initial, press.alarms.budget) == (100, 30.0, 0.5)
+    assert rules.variant(STUCK, "mill", "temperature") is not None
 
 
 def test_factory_and_prefix_stand_before_topics_and_the_factory_after_the_group(monkeypatch) -> None:

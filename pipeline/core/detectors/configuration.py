@@ -94,7 +94,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class DetectorRules:
-    """All choices, the first that fits counts; and the budget.
+    """All choices, of which the first that fits counts, and the budget.
 
     Parameters
     ----------
@@ -107,6 +107,10 @@ class DetectorRules:
     enabled: tuple[str, ...] = ()
     alarms_per_machine_day: float = 1.0
     choices: tuple[Choice, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.enabled:
+            Choice(name)
 
     def variant(self, detector: Detector, machine_type: str, sensor: str) -> Variant | None:
         """Return how a detector looks at a sensor, or at a machine (``""``); ``None``: not at all."""
