@@ -1,0 +1,1 @@
+"""How well detectors and models do on public and simulated data."""
