@@ -34,10 +34,15 @@ class ChangePolicy(NamedTuple):
 
 
 RULES = [
-    MultivariateRules(fading=a, drifting=b, steady=c) for a, b, c in product((0.07, 0.1), (0.1, 0.3, 0.7), (3.0, 4.0, 6.0))
+    MultivariateRules(fading=a, drifting=b, steady=c)
+    for a, b, c in product((0.07, 0.1), (0.1, 0.3, 0.7), (3.0, 4.0, 6.0))
 ]
-ALARM_POLICIES = [AlarmPolicy(a, b) for a, b in product((3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0), (0.3, 0.5, 1.0))]
-CHANGE_POLICIES = [ChangePolicy(a, b) for a, b in product((0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0), (20_000, 30_000, 45_000))]
+ALARM_POLICIES = [
+    AlarmPolicy(a, b) for a, b in product((3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0), (0.3, 0.5, 1.0))
+]
+CHANGE_POLICIES = [
+    ChangePolicy(a, b) for a, b in product((0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0), (20_000, 30_000, 45_000))
+]
 
 
 @uncounted

@@ -84,7 +84,9 @@ class Changes(NamedTuple):
 
     def plus(self, other: Changes) -> Changes:
         """Return those of both together."""
-        return Changes(*(a + b for a, b in zip(self, other, strict=True)))
+        return Changes(
+            self.delays + other.delays, self.missed + other.missed, self.false_positives + other.false_positives
+        )
 
     def score(self, profile: Profile) -> float:
         """Return the score: 0 for no detection at all, 100 for every change at its window's first moment and nothing else.

@@ -56,7 +56,7 @@ class MultivariateRules(NamedTuple):
     Parameters
     ----------
     warm_up
-        Messages learned before the first one is scored; ≥ 2.
+        Messages learned before the first one is scored; in [2, 30,000].
     fading
         Weight of the newest message in the mean that is tested, in (0, 1).
     reference
@@ -87,7 +87,7 @@ class MultivariateRules(NamedTuple):
     reference: float = 0.03
     adapting: float = 0.001
     quiet: float = 2.0
-    accept_after: int = 1500
+    accept_after: int = 1000
     shrinkage: float = 0.1
     drifting: float = 0.3
     steady: float = 4.0
@@ -113,12 +113,12 @@ def squashed(deviation: float, clip: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _step(state: Any, rules: Any, value: float, i: int) -> float:
+def _step(state: Any, rules: MultivariateRules, value: float, i: int) -> float:
     """Return how far a reading lies from the sensor's mean; an outlier only as far as ``clip`` deviations.
 
     A start-up spike among the first messages would otherwise hide all faults that are smaller than it.
     """
-    step = value - state.mean[i]
+    step: float = value - state.mean[i]
     variance = state.covariance[i * (i + 1) // 2 + i]
     if state.readings[i] < _ROBUST_FROM or variance <= 0.0:
         return step
@@ -127,7 +127,7 @@ def _step(state: Any, rules: Any, value: float, i: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def learn_moments(state: Any, rules: Any, values: Any, present: Any) -> None:
+def learn_moments(state: Any, rules: MultivariateRules, values: Any, present: Any) -> None:
     """Take a normal message into means, covariances and the running block.
 
     Downwards, so that every product is of steps from the means and deviations before this message.
@@ -144,14 +144,14 @@ def learn_moments(state: Any, rules: Any, values: Any, present: Any) -> None:
                 rate = max(rules.adapting, 1.0 / (min(state.readings[i], state.readings[j]) + 1.0))
                 product = (1.0 - rate) * step * _step(state, rules, values[j], j)
                 state.covariance[row + j] += rate * (product - state.covariance[row + j])
+        state.block_readings[i] += 1
+        state.block[i] += (state.mean[i] + step - state.block[i]) / state.block_readings[i]
         state.mean[i] += max(rules.adapting, 1.0 / (state.readings[i] + 1.0)) * step
         state.readings[i] = min(state.readings[i] + 1, _MOST_COUNTED)
-        state.block_readings[i] += 1
-        state.block[i] += (values[i] - state.block[i]) / state.block_readings[i]
 
 
 @njit(cache=True, nogil=True)
-def end_block(state: Any, rules: Any) -> None:
+def end_block(state: Any, rules: MultivariateRules) -> None:
     """Compare the means of the block that ends here with those of the block before, and begin another."""
     state.in_block = 0
     for i in range(WIDTH):
@@ -168,7 +168,7 @@ def end_block(state: Any, rules: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _watch(state: Any, rules: Any) -> None:
+def _watch(state: Any, rules: MultivariateRules) -> None:
     """Set the scale of every sensor that is watched: known for long enough, there lately, that moves, but does not drift."""
     for i in range(WIDTH):
         variance = max(state.covariance[i * (i + 1) // 2 + i], 0.0)
@@ -183,13 +183,15 @@ def _watch(state: Any, rules: Any) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _expected_product(state: Any, rules: Any, i: int, j: int) -> float:
+def _expected_product(state: Any, rules: MultivariateRules, i: int, j: int) -> float:
     """Return what the smoothed deviations of two sensors vary by together, in squared standard deviations."""
     of_noise = rules.fading / (2.0 - rules.fading)
     if i == j:
-        drift = state.drift[i] * state.scale[i] * state.scale[i] - _NOISE_OF_BLOCKS
+        drift: float = state.drift[i] * state.scale[i] * state.scale[i] - _NOISE_OF_BLOCKS
         return of_noise + rules.drifting * max(drift, 0.0)
-    correlation = state.covariance[i * (i + 1) // 2 + j] * state.scale[i] * state.scale[j]
+    if state.scale[i] == 0.0 or state.scale[j] == 0.0:
+        return 0.0
+    correlation: float = state.covariance[i * (i + 1) // 2 + j] * state.scale[i] * state.scale[j]
     return of_noise * (1.0 - rules.shrinkage) * min(max(correlation, -1.0), 1.0)
 
 
@@ -208,7 +210,7 @@ def _invert(factor: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def refresh(state: Any, rules: Any) -> None:
+def refresh(state: Any, rules: MultivariateRules) -> None:
     """Choose the sensors that are watched and factor what they vary by (Cholesky); others stand apart and count nothing."""
     _watch(state, rules)
     factor = state.factor
