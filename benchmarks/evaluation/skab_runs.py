@@ -35,7 +35,7 @@ class ChangePolicy(NamedTuple):
 
 RULES = [
     MultivariateRules(fading=a, drifting=b, steady=c)
-    for a, b, c in product((0.07, 0.1), (0.1, 0.3, 0.7), (3.0, 4.0, 6.0))
+    for a, b, c in product((0.07, 0.1), (0.0, 0.1, 0.3), (0.2, 0.3, 0.4))
 ]
 ALARM_POLICIES = [
     AlarmPolicy(a, b) for a, b in product((3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0), (0.3, 0.5, 1.0))

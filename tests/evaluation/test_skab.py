@@ -7,8 +7,18 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.evaluation.skab import ALARM, CHANGE
 from benchmarks.evaluation.skab_files import valve1
-from benchmarks.evaluation.skab_runs import AlarmPolicy, ChangePolicy, alarms, detections, in_halves
+from benchmarks.evaluation.skab_runs import (
+    AlarmPolicy,
+    ChangePolicy,
+    alarm_counts,
+    alarms,
+    change_counts,
+    detections,
+    in_halves,
+    score,
+)
 from benchmarks.evaluation.skab_scoring import (
     AFTER_60_S,
     CENTRED_30_S,
@@ -19,6 +29,7 @@ from benchmarks.evaluation.skab_scoring import (
     find_changes,
     windows,
 )
+from pipeline.core.detectors.multivariate import MultivariateRules
 from tests.datasets import dataset
 
 STANDARD = PROFILES["standard"]
@@ -135,3 +146,17 @@ def test_the_files_are_those_that_are_described() -> None:
     assert sum(int(file.changed.sum()) for file in files) == 63
     assert not any(file.faulty[:400].any() for file in files)
     assert math.isclose(sum(file.faulty[400:].sum() for file in files) / 11_760, 0.536, abs_tol=1e-3)
+
+
+def test_one_configuration_meets_what_is_asked_for_on_the_real_files() -> None:
+    files = valve1(dataset("skab"))
+    alarm, change = Confusion(0, 0, 0, 0), Changes((), 0, 0)
+    for file in files:
+        scores = score(file, MultivariateRules())
+        alarm = alarm.plus(alarm_counts(file, scores, ALARM))
+        change = change.plus(change_counts(file, detections(scores, file.times_ms, CHANGE), AFTER_60_S))
+
+    assert alarm.f1 > 0.85
+    assert alarm.false_alarm_rate < 15.0
+    assert change.score(STANDARD) > 65.0
+    assert change.false_positives < 150

@@ -15,7 +15,7 @@ PAIRS = WIDTH * (WIDTH + 1) // 2
 """Entries of a symmetric or triangular matrix, row by row: (row, column ≤ row) is at ``row * (row + 1) // 2 + column``."""
 
 BLOCK = 50
-"""Learned messages whose mean is compared with that of the block before, to tell drift from noise."""
+"""Learned messages whose means are compared with one another, to tell drift from noise."""
 
 STATE = np.dtype(
     [
@@ -30,7 +30,7 @@ STATE = np.dtype(
         ("mean", np.float64, (WIDTH,)),
         ("scale", np.float64, (WIDTH,)),
         ("block", np.float64, (WIDTH,)),
-        ("block_before", np.float64, (WIDTH,)),
+        ("level", np.float64, (WIDTH,)),
         ("drift", np.float64, (WIDTH,)),
         ("fast", np.float64, (WIDTH,)),
         ("slow", np.float64, (WIDTH,)),
@@ -42,9 +42,9 @@ STATE = np.dtype(
 
 ``last_ms``: newest event time, ms since the epoch, UTC. ``seen``: messages learned. ``loud``: messages that were not quiet,
 less those that were, ≥ 0. ``in_block``: messages learned since the last block ended. Per sensor: ``readings`` learned;
-``absent``: messages since its last reading; ``blocks`` and ``block_readings``: how often its block mean was taken, and of how
-many readings the running one is; ``mean``, ``block``, ``block_before`` in the sensor's unit; ``scale``: one over its standard
-deviation, 0 while it is not watched; ``drift``: mean squared difference of neighbouring blocks' means, unit squared; ``fast``
+``absent``: messages since its last reading; ``blocks`` and ``block_readings``: blocks learned, and readings in the running
+one; ``mean``, ``block`` (mean of the running one) and ``level`` (mean of the blocks' means), in the sensor's unit; ``drift``:
+variance of the blocks' means, unit squared; ``scale``: one over its standard deviation, 0 while it is not watched; ``fast``
 and ``slow``: exponentially weighted means of the standardised readings, in standard deviations. ``covariance`` of the
 readings, unit times unit; ``factor``: the inverse Cholesky factor of what ``fast`` varies by, in standard deviations.
 """
@@ -70,10 +70,10 @@ class MultivariateRules(NamedTuple):
     shrinkage
         Share by which correlations are drawn towards 0, in (0, 1]: keeps sensors that repeat one another apart.
     drifting
-        How many times what neighbouring blocks differ by beyond noise counts as normal, ≥ 0: what drifts weighs less.
+        How many times the variance between blocks that noise does not explain counts as normal, ≥ 0: what drifts weighs less.
     steady
-        How many times what noise explains the means of neighbouring blocks may differ by in a sensor that is watched, > 1: one
-        that carries mostly drift, such as a slow temperature, is left out.
+        Share of a sensor's variance that may lie between blocks, in (0, 1]: one that carries mostly drift, such as a slow
+        temperature, is left out. For noise it is 1 / :data:`BLOCK`, for a straight slope nearly 1.
     clip
         Standard deviations from which a reading counts by the logarithm of its distance only; > 0.
     stale_after
@@ -89,14 +89,13 @@ class MultivariateRules(NamedTuple):
     quiet: float = 2.0
     accept_after: int = 1000
     shrinkage: float = 0.1
-    drifting: float = 0.3
-    steady: float = 4.0
+    drifting: float = 0.1
+    steady: float = 0.2
     clip: float = 8.0
     stale_after: int = 30
     gap_ms: int = 600_000
 
 
-_NOISE_OF_BLOCKS = 2.0 / BLOCK
 _ROBUST_FROM = 30
 _LEAST_PIVOT = 1e-9
 _RELATIVE_FLOOR = 1e-9
@@ -152,17 +151,16 @@ def learn_moments(state: Any, rules: MultivariateRules, values: Any, present: An
 
 @njit(cache=True, nogil=True)
 def end_block(state: Any, rules: MultivariateRules) -> None:
-    """Compare the means of the block that ends here with those of the block before, and begin another."""
+    """Take the means of the block that ends here into what blocks vary by, and begin another."""
     state.in_block = 0
     for i in range(WIDTH):
         if state.block_readings[i] == 0:
             continue
-        if state.blocks[i] > 0:
-            step = state.block[i] - state.block_before[i]
-            rate = max(min(1.0, BLOCK * rules.adapting), 1.0 / state.blocks[i])
-            state.drift[i] += rate * (step * step - state.drift[i])
+        step = state.block[i] - state.level[i]
+        rate = max(min(1.0, BLOCK * rules.adapting), 1.0 / (state.blocks[i] + 1.0))
+        state.level[i] += rate * step
+        state.drift[i] = (1.0 - rate) * (state.drift[i] + rate * step * step)
         state.blocks[i] = min(state.blocks[i] + 1, _MOST_COUNTED)
-        state.block_before[i] = state.block[i]
         state.block_readings[i] = 0
         state.block[i] = 0.0
 
@@ -175,7 +173,7 @@ def _watch(state: Any, rules: MultivariateRules) -> None:
         deviation = math.sqrt(variance)
         known = state.readings[i] >= rules.warm_up // 2 and state.absent[i] < rules.stale_after
         moves = deviation > _RELATIVE_FLOOR * abs(state.mean[i]) + 1e-150
-        watched = known and moves and state.drift[i] <= rules.steady * _NOISE_OF_BLOCKS * variance
+        watched = known and moves and state.drift[i] <= rules.steady * variance
         if not watched or state.scale[i] == 0.0:
             state.fast[i] = 0.0
             state.slow[i] = 0.0
@@ -187,7 +185,7 @@ def _expected_product(state: Any, rules: MultivariateRules, i: int, j: int) -> f
     """Return what the smoothed deviations of two sensors vary by together, in squared standard deviations."""
     of_noise = rules.fading / (2.0 - rules.fading)
     if i == j:
-        drift: float = state.drift[i] * state.scale[i] * state.scale[i] - _NOISE_OF_BLOCKS
+        drift: float = state.drift[i] * state.scale[i] * state.scale[i] - 1.0 / BLOCK
         return of_noise + rules.drifting * max(drift, 0.0)
     if state.scale[i] == 0.0 or state.scale[j] == 0.0:
         return 0.0

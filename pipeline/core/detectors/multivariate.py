@@ -176,6 +176,7 @@ def _forget(state: Any) -> None:
         state.mean[i] = 0.0
         state.scale[i] = 0.0
         state.block[i] = 0.0
+        state.level[i] = 0.0
         state.drift[i] = 0.0
         state.fast[i] = 0.0
         state.slow[i] = 0.0

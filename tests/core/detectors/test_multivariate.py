@@ -73,7 +73,7 @@ def warm(rules: MultivariateRules = RULES, readings: Floats | None = None) -> Ma
 
 
 def test_the_score_is_hotellings_t2_of_the_smoothed_readings() -> None:
-    rules = RULES._replace(drifting=0.0, steady=1e9, shrinkage=1e-12, quiet=0.0, clip=1e9, adapting=0.0)
+    rules = RULES._replace(drifting=0.0, steady=1.0, shrinkage=1e-12, quiet=0.0, clip=1e9, adapting=0.0)
     learned, after = normal(rules.warm_up), normal(30, seed=1)
     machine = warm(rules)
     covariance = np.cov(learned.T, bias=True) * rules.fading / (2 - rules.fading)
@@ -180,6 +180,13 @@ def test_a_sensor_that_carries_mostly_drift_is_left_out() -> None:
     assert machine.rows[0]["scale"][6] == 0.0
     assert np.count_nonzero(machine.rows[0]["scale"]) == WIDTH - 1
     assert machine.score(readings[-1] + off(6, 1e3)) == machine.score(readings[-1])
+
+
+def test_a_machine_of_which_every_sensor_drifts_is_not_scored() -> None:
+    machine = warm(readings=np.cumsum(normal(RULES.warm_up) - 100.0, axis=0))
+
+    assert machine.score(np.full(WIDTH, 1e9)) == 0.0
+    assert machine.widest(np.full(WIDTH, 1e9)) == -1
 
 
 def test_a_constant_sensor_counts_nothing_until_it_has_moved() -> None:
