@@ -72,7 +72,10 @@ class Window(NamedTuple):
 
 
 AFTER_60_S = Window(0, 60_000)
+"""A detection counts once the change has happened, within a minute."""
+
 CENTRED_30_S = Window(15_000, 15_000)
+"""What the benchmark's leaderboard has used since its version 0.9; it pays for detections before the change, too."""
 
 
 class Changes(NamedTuple):

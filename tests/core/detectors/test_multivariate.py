@@ -182,6 +182,25 @@ def test_a_sensor_that_carries_mostly_drift_is_left_out() -> None:
     assert machine.score(readings[-1] + off(6, 1e3)) == machine.score(readings[-1])
 
 
+def test_a_sensor_that_drifts_a_little_weighs_less() -> None:
+    readings = normal(RULES.warm_up)
+    readings[:, 3] += np.repeat([0.5, -0.5, 0.4, -0.4], RULES.warm_up // 4)
+    fault = np.full((10, 1), 1.0) * off(3, 3.0) + readings[:10]
+    scores = {}
+    for drifting in (0.0, 1.0):
+        machine = warm(RULES._replace(drifting=drifting, steady=0.5, quiet=0.0), readings)
+        scores[drifting] = [machine.observe(values) for values in fault][-1]
+
+    assert 1.0 < scores[1.0] < 0.7 * scores[0.0]
+
+
+def test_a_single_wild_reading_is_over_soon() -> None:
+    machine = warm()
+    assert machine.observe(normal(1, seed=19)[0] + off(3, 1e9)) > LOUD
+
+    assert [machine.observe(values) for values in normal(60, seed=20)][-1] < LOUD
+
+
 def test_a_machine_of_which_every_sensor_drifts_is_not_scored() -> None:
     machine = warm(readings=np.cumsum(normal(RULES.warm_up) - 100.0, axis=0))
 
