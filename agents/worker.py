@@ -26,7 +26,7 @@ from pipeline.broker.app import batch_topic, create_app
 from pipeline.broker.evidence import Witness
 from pipeline.broker.publishing import Publisher
 from pipeline.broker.transport import BatchConsumer
-from pipeline.core.errors import NoProgress, PipelineError
+from pipeline.core.errors import NoProgress, PipelineError, ProgramFault
 from pipeline.core.records import RecordBatch
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.metrics import Metrics
@@ -219,6 +219,8 @@ def run(settings: Settings, name: str | None = None) -> None:
     ------
     PipelineError
         If it had to stop by itself.
+    ProgramFault
+        If something ended it that nobody expected.
     """
     worker = Worker(settings, name or worker_name())
     warm_up()
@@ -231,7 +233,8 @@ def run(settings: Settings, name: str | None = None) -> None:
         if worker.failure is not None:
             raise worker.failure from None
         if end.code:
-            raise
+            cause = worker.app.crash_reason or end.__context__
+            raise ProgramFault(f"the worker was ended by {cause!r}; its log says where that was raised") from end
     finally:
         worker.vitals.close()
     log.info("worker.stopped")

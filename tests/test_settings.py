@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.core.detectors.catalogue import CHANGE, STUCK
 from pipeline.core.errors import SettingsError
+from pipeline.rules import fold_rules
 from pipeline.settings import Settings, keys, load, origins, variable
 
 SECRET = "s3cret-Wort"

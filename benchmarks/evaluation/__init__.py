@@ -1,1 +1,1 @@
-"""How good the detectors are, each part on its own."""
+"""How well detectors and models do on public and simulated data."""

@@ -24,6 +24,8 @@ from pipeline.broker.fetching import FETCH_WAIT_MS, IDLE_S, READ_WAIT_S, deliver
 from pipeline.broker.membership import keep_member_id
 from pipeline.broker.ownership import Ownership
 from pipeline.broker.reading import Reader
+from pipeline.broker.starting import start_patiently
+from pipeline.broker.stopping import stop
 from pipeline.core.errors import SettingsError
 from pipeline.core.marks import LogRange
 from pipeline.core.records import RecordBatch, SourcePartition, SourceRecord
@@ -47,10 +49,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator
-        if self.app.conf.consumer_group_instance_id:
+        await start_patiently(super().on_start, self._discard, lambda: self.should_stop)
+        if self.app.conf.consumer_group_instance_id and not self.should_stop:
+            coordinator = self._ensure_consumer()._coordinator
             keep_member_id(coordinator, cast(BatchConsumer, self.consumer).displaced)
+
+    async def _discard(self) -> None:
+        await stop(self._ensure_consumer())
 
     async def on_thread_stop(self) -> None:
         # The client awaits the fetches that it cancels, and one that was about to be tried again raises that: left to rise,
@@ -58,6 +63,18 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         with contextlib.suppress(asyncio.CancelledError):
             await super().on_thread_stop()
         await self._ensure_consumer()._client.close()
+
+
+class _Producer(driver.Producer):
+    """Faust's own producer: nothing is sent by it, but the app starts with it."""
+
+    logger = _LIFE
+
+    async def on_start(self) -> None:
+        await start_patiently(super().on_start, self._discard, lambda: self.should_stop)
+
+    async def _discard(self) -> None:
+        await self._ensure_producer().stop()
 
 
 class BatchConsumer(driver.Consumer):
@@ -237,6 +254,7 @@ class BatchTransport(driver.Transport):
     """
 
     Consumer = BatchConsumer
+    Producer = _Producer
 
     def __init__(self, url: list[URL], app: AppT, ownership: Ownership) -> None:
         super().__init__(url, app)

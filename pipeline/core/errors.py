@@ -14,6 +14,7 @@
     ├── NotOwner                  another worker owns the partition now
     ├── Unstorable                one record can never be stored
     ├── FoldBroken                record after record fails in the fold    exit 70
+    ├── ProgramFault              nobody expected what was raised          exit 70
     └── NoProgress                records wait, and the worker does nothing exit 75
 
 ``retriable`` says whether the same call may succeed later without anybody's help; retry loops ask it and match no
@@ -101,6 +102,12 @@ class Unstorable(PipelineError):
 
 class FoldBroken(PipelineError):
     """Record after record fails in the fold: this is a fault of the program, not of the records."""
+
+    exit_code = 70
+
+
+class ProgramFault(PipelineError):
+    """Something was raised that nobody expected; the text says what."""
 
     exit_code = 70
 

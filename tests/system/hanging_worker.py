@@ -1,5 +1,7 @@
 """A worker of which one part hangs as soon as a record of the machine ``hang`` comes, for tests of the watchdog.
 
+The part ``fault`` raises what nobody expects.
+
 Run as ``python hanging_worker.py PART worker …``; the parts are the names of :data:`PARTS`.
 """
 
@@ -13,6 +15,7 @@ from typing import Any
 
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 
+from agents.controls import ControlPoll
 from agents.telemetry import Telemetry
 from pipeline.broker import transport
 from pipeline.store.sink import Sink
@@ -77,12 +80,20 @@ def never_join() -> None:
     CoordinatorGroupRebalance.perform_group_join = joining
 
 
+def raise_what_nobody_expects() -> None:
+    async def raising(self: ControlPoll) -> None:
+        raise LookupError("of the test")
+
+    ControlPoll.look = raising
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "agent": hang_the_agent,
     "loop": block_the_loop,
     "consumer": hang_the_consumer,
     "transaction": hang_inside_a_transaction,
     "join": never_join,
+    "fault": raise_what_nobody_expects,
 }
 
 if __name__ == "__main__":

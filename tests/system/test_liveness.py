@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
-from pipeline.core.errors import NoProgress
+from pipeline.core.errors import NoProgress, ProgramFault
 from pipeline.store.migrate import migrate
 from tests.system.processes import Site
 from tests.system.producing import message, produce
@@ -60,6 +60,18 @@ def test_a_worker_of_which_any_part_hangs_ends_with_its_reason_and_its_stacks(
     at.wait(lambda: at.stored() == 101)
     assert at.one("SELECT count(DISTINCT source_offset) FROM event WHERE machine_id = 'hang'") == 1
     assert second.stop() == 0
+
+
+def test_a_worker_that_is_ended_by_a_fault_nobody_expected_names_it_in_its_last_line(site: Callable[..., Site]) -> None:
+    worker = site(partitions=1).worker("faulty", program=(PROGRAM, "fault"))
+
+    assert worker.wait(60) == ProgramFault.exit_code
+    assert (
+        worker.log.read_text()
+        .strip()
+        .splitlines()[-1]
+        .startswith("pipeline: the worker was ended by LookupError('of the test')")
+    )
 
 
 def test_a_worker_without_records_or_without_partitions_lives(site: Callable[..., Site], broker_address: str) -> None:

@@ -21,6 +21,8 @@ from tests.chaos.stand import two_doors
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
+EARLY = str(Path(__file__).with_name("early_worker.py"))
+
 
 def machines(dsn: str) -> dict[str, int]:
     with connect(dsn) as connection:
@@ -81,6 +83,34 @@ def test_a_worker_that_starts_before_its_database_waits_for_it(
         at.wait(lambda: worker.said("partition.acquired"))
         at.wait(lambda: at.stored() == 10)
         assert worker.stop() == 0
+    finally:
+        at.end()
+
+
+@pytest.mark.timeout(200)
+def test_a_worker_whose_broker_goes_while_it_starts_waits_for_it_and_can_be_stopped_meanwhile(
+    tmp_path: Path, own_broker, database
+) -> None:
+    broker = own_broker()
+    topics.create_topics(broker.address, BrokerSecurity(), ["t"], 2)
+    broker.kill()
+    at = Site(tmp_path, broker.address, database.dsn, ["t"])
+    try:
+        names = ("producer", "consumer")
+        stopped, waiting = (
+            [at.worker(f"{client}-{fate}", program=[EARLY, client]) for client in names]
+            for fate in ("stopped", "waits")
+        )
+        at.wait(lambda: all(worker.said("broker.waiting") for worker in [*stopped, *waiting]))
+        assert [worker.stop() for worker in stopped] == [0, 0]
+
+        broker.start()
+        for partition in (0, 1):
+            sent = [message(machine=f"press-{partition}", seq=n) for n in range(10)]
+            produce(broker.address, "t", sent, partition=partition)
+        at.wait(lambda: all(worker.said("partition.acquired") for worker in waiting))
+        at.wait(lambda: at.stored() == 20)
+        assert [worker.stop() for worker in waiting] == [0, 0]
     finally:
         at.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,17 @@ SETTINGS = {
     "SILENCE__AFTER_MS": 6_000,
     "WINDOWS__WATERMARK_DELAY_MS": 500,
 }
+
+
+def even_replay(at: Site) -> tuple[str, dict[str, Any]]:
+    """Return a replay that came as far as the live run, and its differences; a tick in between has it made once more."""
+    for name in ("first", "second", "third"):
+        started = at.run("replay", "start", name, "--json")
+        assert started.returncode == 0, started.stderr
+        found = json.loads(at.run("replay", "diff", name, "--json").stdout)
+        if found["uneven_partitions"] == 0:
+            return name, found
+    raise AssertionError(found)
 
 
 @pytest.mark.timeout(400)
@@ -35,17 +47,15 @@ def test_machines_of_a_silent_partition_are_silent_once_through_kills_and_again_
     at.wait(lambda: at.one("SELECT count(*) FROM anomaly WHERE kind = 'device_silent'") == 2)
     at.wait(lambda: at.one("SELECT count(*) FROM machine_state WHERE silent") == 1)
 
-    started = at.run("replay", "start", "again", "--json")
-    assert started.returncode == 0, started.stderr
-    found = json.loads(at.run("replay", "diff", "again", "--json").stdout)
-    assert (found["holds"], found["uneven_partitions"]) == (True, 0), found
+    replay, found = even_replay(at)
+    assert found["holds"], found
     rows = {each["table"]: each["live"] for each in found["columns"] if not each["column"]}
     assert (rows["anomaly"], rows["machine_state"]) == (2, 1)
 
-    promoted = at.run("replay", "promote", "again", "--json")
+    promoted = at.run("replay", "promote", replay, "--json")
     assert promoted.returncode == 0, promoted.stderr
     assert {each["removed"] for each in json.loads(promoted.stdout)["tables"]} == {0}
-    undone = at.run("replay", "undo", "again", "--json")
+    undone = at.run("replay", "undo", replay, "--json")
     assert undone.returncode == 0, undone.stderr
     produce(broker_address, at.topics[0], [message("press-1", 6)])
     at.wait(lambda: at.one("SELECT count(*) FROM anomaly WHERE kind = 'device_silent'") == 3)

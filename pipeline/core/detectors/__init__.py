@@ -1,1 +1,1 @@
-"""Online detectors: small kernels over fixed-size records, each with a one-row view behind River's interface."""
+"""What is wrong with a reading, told by the readings before it: one module per kind of anomaly."""

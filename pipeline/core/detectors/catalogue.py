@@ -47,7 +47,7 @@ MULTIVARIATE = Detector(
     "multivariate",
     1,
     multivariate.STATE,
-    multivariate.MultivariateRules(),
+    multivariate.MultivariateRules(warm_up=1500),
     AlarmRules(initial=20.0),
     of_machine=True,
 )

@@ -15,7 +15,7 @@ PAIRS = WIDTH * (WIDTH + 1) // 2
 """Entries of a symmetric or triangular matrix, row by row: (row, column ≤ row) is at ``row * (row + 1) // 2 + column``."""
 
 BLOCK = 50
-"""Learned messages whose mean is compared with that of the block before, to tell drift from noise."""
+"""Learned messages whose means are compared with one another, to tell drift from noise."""
 
 STATE = np.dtype(
     [
@@ -30,7 +30,7 @@ STATE = np.dtype(
         ("mean", np.float64, (WIDTH,)),
         ("scale", np.float64, (WIDTH,)),
         ("block", np.float64, (WIDTH,)),
-        ("block_before", np.float64, (WIDTH,)),
+        ("level", np.float64, (WIDTH,)),
         ("drift", np.float64, (WIDTH,)),
         ("fast", np.float64, (WIDTH,)),
         ("slow", np.float64, (WIDTH,)),
@@ -42,9 +42,9 @@ STATE = np.dtype(
 
 ``last_ms``: newest event time, ms since the epoch, UTC. ``seen``: messages learned. ``loud``: messages that were not quiet,
 less those that were, ≥ 0. ``in_block``: messages learned since the last block ended. Per sensor: ``readings`` learned;
-``absent``: messages since its last reading; ``blocks`` and ``block_readings``: how often its block mean was taken, and of how
-many readings the running one is; ``mean``, ``block``, ``block_before`` in the sensor's unit; ``scale``: one over its standard
-deviation, 0 while it is not watched; ``drift``: mean squared difference of neighbouring blocks' means, unit squared; ``fast``
+``absent``: messages since its last reading; ``blocks`` and ``block_readings``: blocks learned, and readings in the running
+one; ``mean``, ``block`` (mean of the running one) and ``level`` (mean of the blocks' means), in the sensor's unit; ``drift``:
+variance of the blocks' means, unit squared; ``scale``: one over its standard deviation, 0 while it is not watched; ``fast``
 and ``slow``: exponentially weighted means of the standardised readings, in standard deviations. ``covariance`` of the
 readings, unit times unit; ``factor``: the inverse Cholesky factor of what ``fast`` varies by, in standard deviations.
 """
@@ -56,7 +56,7 @@ class MultivariateRules(NamedTuple):
     Parameters
     ----------
     warm_up
-        Messages learned before the first one is scored; ≥ 2.
+        Messages learned before the first one is scored; in [2, 30,000].
     fading
         Weight of the newest message in the mean that is tested, in (0, 1).
     reference
@@ -70,7 +70,10 @@ class MultivariateRules(NamedTuple):
     shrinkage
         Share by which correlations are drawn towards 0, in (0, 1]: keeps sensors that repeat one another apart.
     drifting
-        How many times the variance between neighbouring blocks counts as normal, ≥ 0: what slowly drifts weighs less.
+        How many times the variance between blocks that noise does not explain counts as normal, ≥ 0: what drifts weighs less.
+    steady
+        Share of a sensor's variance that may lie between blocks, in (0, 1]: one that carries mostly drift, such as a slow
+        temperature, is left out. For noise it is 1 / :data:`BLOCK`, for a straight slope nearly 1.
     clip
         Standard deviations from which a reading counts by the logarithm of its distance only; > 0.
     stale_after
@@ -83,10 +86,11 @@ class MultivariateRules(NamedTuple):
     fading: float = 0.1
     reference: float = 0.03
     adapting: float = 0.001
-    quiet: float = 3.0
-    accept_after: int = 1500
-    shrinkage: float = 0.05
-    drifting: float = 1.5
+    quiet: float = 2.0
+    accept_after: int = 1000
+    shrinkage: float = 0.1
+    drifting: float = 0.1
+    steady: float = 0.2
     clip: float = 8.0
     stale_after: int = 30
     gap_ms: int = 600_000
@@ -108,12 +112,12 @@ def squashed(deviation: float, clip: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _step(state: Any, rules: Any, value: float, i: int) -> float:
+def _step(state: Any, rules: MultivariateRules, value: float, i: int) -> float:
     """Return how far a reading lies from the sensor's mean; an outlier only as far as ``clip`` deviations.
 
     A start-up spike among the first messages would otherwise hide all faults that are smaller than it.
     """
-    step = value - state.mean[i]
+    step: float = value - state.mean[i]
     variance = state.covariance[i * (i + 1) // 2 + i]
     if state.readings[i] < _ROBUST_FROM or variance <= 0.0:
         return step
@@ -122,7 +126,7 @@ def _step(state: Any, rules: Any, value: float, i: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def learn_moments(state: Any, rules: Any, values: Any, present: Any) -> None:
+def learn_moments(state: Any, rules: MultivariateRules, values: Any, present: Any) -> None:
     """Take a normal message into means, covariances and the running block.
 
     Downwards, so that every product is of steps from the means and deviations before this message.
@@ -139,36 +143,37 @@ def learn_moments(state: Any, rules: Any, values: Any, present: Any) -> None:
                 rate = max(rules.adapting, 1.0 / (min(state.readings[i], state.readings[j]) + 1.0))
                 product = (1.0 - rate) * step * _step(state, rules, values[j], j)
                 state.covariance[row + j] += rate * (product - state.covariance[row + j])
+        state.block_readings[i] += 1
+        state.block[i] += (state.mean[i] + step - state.block[i]) / state.block_readings[i]
         state.mean[i] += max(rules.adapting, 1.0 / (state.readings[i] + 1.0)) * step
         state.readings[i] = min(state.readings[i] + 1, _MOST_COUNTED)
-        state.block_readings[i] += 1
-        state.block[i] += (values[i] - state.block[i]) / state.block_readings[i]
 
 
 @njit(cache=True, nogil=True)
-def end_block(state: Any, rules: Any) -> None:
-    """Compare the means of the block that ends here with those of the block before, and begin another."""
+def end_block(state: Any, rules: MultivariateRules) -> None:
+    """Take the means of the block that ends here into what blocks vary by, and begin another."""
     state.in_block = 0
     for i in range(WIDTH):
         if state.block_readings[i] == 0:
             continue
-        if state.blocks[i] > 0:
-            step = state.block[i] - state.block_before[i]
-            rate = max(min(1.0, BLOCK * rules.adapting), 1.0 / state.blocks[i])
-            state.drift[i] += rate * (step * step - state.drift[i])
+        step = state.block[i] - state.level[i]
+        rate = max(min(1.0, BLOCK * rules.adapting), 1.0 / (state.blocks[i] + 1.0))
+        state.level[i] += rate * step
+        state.drift[i] = (1.0 - rate) * (state.drift[i] + rate * step * step)
         state.blocks[i] = min(state.blocks[i] + 1, _MOST_COUNTED)
-        state.block_before[i] = state.block[i]
         state.block_readings[i] = 0
         state.block[i] = 0.0
 
 
 @njit(cache=True, nogil=True)
-def _watch(state: Any, rules: Any) -> None:
-    """Set the scale of every sensor that is watched: known for long enough, there lately, and one that ever moved."""
+def _watch(state: Any, rules: MultivariateRules) -> None:
+    """Set the scale of every sensor that is watched: known for long enough, there lately, that moves, but does not drift."""
     for i in range(WIDTH):
-        deviation = math.sqrt(max(state.covariance[i * (i + 1) // 2 + i], 0.0))
-        moved = deviation > _RELATIVE_FLOOR * abs(state.mean[i]) + 1e-150
-        watched = moved and state.readings[i] >= rules.warm_up // 2 and state.absent[i] < rules.stale_after
+        variance = max(state.covariance[i * (i + 1) // 2 + i], 0.0)
+        deviation = math.sqrt(variance)
+        known = state.readings[i] >= rules.warm_up // 2 and state.absent[i] < rules.stale_after
+        moves = deviation > _RELATIVE_FLOOR * abs(state.mean[i]) + 1e-150
+        watched = known and moves and state.drift[i] <= rules.steady * variance
         if not watched or state.scale[i] == 0.0:
             state.fast[i] = 0.0
             state.slow[i] = 0.0
@@ -176,13 +181,15 @@ def _watch(state: Any, rules: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _expected_product(state: Any, rules: Any, i: int, j: int) -> float:
+def _expected_product(state: Any, rules: MultivariateRules, i: int, j: int) -> float:
     """Return what the smoothed deviations of two sensors vary by together, in squared standard deviations."""
     of_noise = rules.fading / (2.0 - rules.fading)
     if i == j:
-        drift = state.drift[i] * state.scale[i] * state.scale[i] - 2.0 / BLOCK
+        drift: float = state.drift[i] * state.scale[i] * state.scale[i] - 1.0 / BLOCK
         return of_noise + rules.drifting * max(drift, 0.0)
-    correlation = state.covariance[i * (i + 1) // 2 + j] * state.scale[i] * state.scale[j]
+    if state.scale[i] == 0.0 or state.scale[j] == 0.0:
+        return 0.0
+    correlation: float = state.covariance[i * (i + 1) // 2 + j] * state.scale[i] * state.scale[j]
     return of_noise * (1.0 - rules.shrinkage) * min(max(correlation, -1.0), 1.0)
 
 
@@ -201,7 +208,7 @@ def _invert(factor: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def refresh(state: Any, rules: Any) -> None:
+def refresh(state: Any, rules: MultivariateRules) -> None:
     """Choose the sensors that are watched and factor what they vary by (Cholesky); others stand apart and count nothing."""
     _watch(state, rules)
     factor = state.factor

@@ -34,13 +34,13 @@ __all__ = [
 
 
 @njit(cache=True, nogil=True)
-def _kept(state: Any, rules: Any, time_ms: int) -> float:
+def _kept(state: Any, rules: MultivariateRules, time_ms: int) -> float:
     """Return the share of the recent past that still counts: all of it, or nothing after a long silence."""
     return 0.0 if time_ms - state.last_ms > rules.gap_ms else 1.0
 
 
 @njit(cache=True, nogil=True)
-def _moved(mean: float, rate: float, state: Any, rules: Any, values: Any, present: Any, i: int) -> float:
+def _moved(mean: float, rate: float, state: Any, rules: MultivariateRules, values: Any, present: Any, i: int) -> float:
     """Return a smoothed deviation after a message; a sensor that is not in it keeps its own."""
     if not present[i] or state.scale[i] == 0.0:
         return mean
@@ -48,20 +48,20 @@ def _moved(mean: float, rate: float, state: Any, rules: Any, values: Any, presen
 
 
 @njit(cache=True, nogil=True)
-def _deviation(state: Any, rules: Any, kept: float, values: Any, present: Any, i: int) -> float:
+def _deviation(state: Any, rules: MultivariateRules, kept: float, values: Any, present: Any, i: int) -> float:
     """Return by how much a sensor is off, smoothed, with a message that is not learned yet; in standard deviations."""
     return _moved(kept * state.fast[i], rules.fading, state, rules, values, present, i)
 
 
 @njit(cache=True, nogil=True)
-def _shift(state: Any, rules: Any, kept: float, values: Any, present: Any, i: int) -> float:
+def _shift(state: Any, rules: MultivariateRules, kept: float, values: Any, present: Any, i: int) -> float:
     """Return how far a sensor has moved from its recent past, likewise."""
     slow = _moved(kept * state.slow[i], rules.reference, state, rules, values, present, i)
     return _deviation(state, rules, kept, values, present, i) - slow
 
 
 @njit(cache=True, nogil=True)
-def _shift_gain(rules: Any) -> float:
+def _shift_gain(rules: MultivariateRules) -> float:
     """Return the variance of ``fast`` under noise over that of ``fast`` − ``slow``."""
     a, b = rules.fading, rules.reference
     of_fast = a / (2.0 - a)
@@ -69,12 +69,14 @@ def _shift_gain(rules: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _is_warm(state: Any, rules: Any) -> bool:
-    return state.seen >= rules.warm_up
+def _is_warm(state: Any, rules: MultivariateRules) -> bool:
+    return bool(state.seen >= rules.warm_up)
 
 
 @njit(cache=True, nogil=True)
-def multivariate_score(state: Any, rules: Any, time_ms: int, values: Any, present: Any) -> tuple[float, int]:
+def multivariate_score(
+    state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any
+) -> tuple[float, int]:
     """Return how improbable the machine's deviation from normal is, and the sensor that is most off; changes nothing.
 
     T² of the smoothed, standardised readings, this message among them, as decimal places of its χ² tail: comparable between
@@ -118,7 +120,7 @@ def multivariate_score(state: Any, rules: Any, time_ms: int, values: Any, presen
 
 
 @njit(cache=True, nogil=True)
-def shift_score(state: Any, rules: Any, time_ms: int, values: Any, present: Any) -> tuple[float, int]:
+def shift_score(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any) -> tuple[float, int]:
     """Return how improbable the machine's move away from its recent past is, and the sensor that moved most.
 
     As :func:`multivariate_score`, but of the difference between two smoothed means: both the onset of a fault and the return
@@ -144,14 +146,14 @@ def shift_score(state: Any, rules: Any, time_ms: int, values: Any, present: Any)
 
 
 @njit(cache=True, nogil=True)
-def _smooth(state: Any, rules: Any, kept: float, values: Any, present: Any) -> None:
+def _smooth(state: Any, rules: MultivariateRules, kept: float, values: Any, present: Any) -> None:
     for i in range(WIDTH):
         state.slow[i] = _moved(kept * state.slow[i], rules.reference, state, rules, values, present, i)
         state.fast[i] = _deviation(state, rules, kept, values, present, i)
 
 
 @njit(cache=True, nogil=True)
-def _miss(state: Any, rules: Any, present: Any) -> bool:
+def _miss(state: Any, rules: MultivariateRules, present: Any) -> bool:
     """Count for how long each sensor is missing; return whether one has come back or has been missing for too long."""
     changed = False
     for i in range(WIDTH):
@@ -174,6 +176,7 @@ def _forget(state: Any) -> None:
         state.mean[i] = 0.0
         state.scale[i] = 0.0
         state.block[i] = 0.0
+        state.level[i] = 0.0
         state.drift[i] = 0.0
         state.fast[i] = 0.0
         state.slow[i] = 0.0
@@ -182,7 +185,7 @@ def _forget(state: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _take(state: Any, rules: Any, time_ms: int, values: Any, present: Any, score: float) -> None:
+def _take(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any, score: float) -> None:
     """Learn a message of which the score is known."""
     warm, quiet = _is_warm(state, rules), score <= rules.quiet
     if warm:
@@ -203,7 +206,7 @@ def _take(state: Any, rules: Any, time_ms: int, values: Any, present: Any, score
 
 
 @njit(cache=True, nogil=True)
-def multivariate_learn(state: Any, rules: Any, time_ms: int, values: Any, present: Any) -> None:
+def multivariate_learn(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any) -> None:
     """Learn a message: always while warming up, then only while the machine is quiet, so that no fault becomes normal.
 
     A machine that is loud for so long that ``accept_after`` more messages were loud than quiet has a new normal: all is
@@ -214,7 +217,9 @@ def multivariate_learn(state: Any, rules: Any, time_ms: int, values: Any, presen
 
 
 @njit(cache=True, nogil=True)
-def multivariate_observe(state: Any, rules: Any, time_ms: int, values: Any, present: Any) -> tuple[float, float, int]:
+def multivariate_observe(
+    state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any
+) -> tuple[float, float, int]:
     """Score a message, then learn it; return (score, score of the shift, sensor that is most off)."""
     score, widest = multivariate_score(state, rules, time_ms, values, present)
     shift, _ = shift_score(state, rules, time_ms, values, present)
