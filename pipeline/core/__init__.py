@@ -1,1 +1,24 @@
-"""The rules of the plant, pure: no broker, no database, no clock, no environment, no logging."""
+"""The rules of the plant, pure: no broker, no database, no clock, no logging."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from numba import config
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _kernels() -> Path:
+    """Return the folder for compiled kernels: another one whenever a source changes.
+
+    Numba takes a compiled function for up to date if its own file is, whatever has changed in those that it calls.
+    """
+    stamps = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(_PACKAGE.rglob("*.py"))]
+    return _PACKAGE / "__pycache__" / f"kernels-{zlib.crc32(repr(stamps).encode()):08x}"
+
+
+# Where a folder is named by the environment, or cannot be written, numba finds its own way
+if not config.CACHE_DIR:
+    config.CACHE_DIR = str(_kernels())
