@@ -190,3 +190,24 @@ def test_an_anomaly_stands_beside_what_its_machines_pump_had_in_the_ten_minutes_
         ("n", "q", 0, None),
     ]
     assert found[0]["before"].total_seconds() == pytest.approx(60, abs=5)
+
+
+def test_an_anomaly_stands_beside_machine_line_and_pump_with_whatever_is_known(plant: Connection) -> None:
+    entity(plant, "line", "l", factory_id="f", name="Pressing")
+    entity(plant, "machine", "m", factory_id="f", line_id="l", machine_type="cnc", pump_id="p")
+    seen(plant, "m", kind="press", temperature=71.25)
+    seen(plant, "stranger", kind="press", temperature=55.0)
+    seen(plant, "p", kind="hvac_pump", **PUMP)
+    anomaly(plant, "m", 30)
+    anomaly(plant, "stranger", 20)
+    anomaly(plant, "p", 31)
+
+    found = {row["machine_id"]: row for row in rows(plant, "SELECT * FROM dashboard.anomaly_context")}
+
+    known, stranger = found["m"], found["stranger"]
+    assert (known["machine_type"], known["line_id"], known["line_name"]) == ("cnc", "l", "Pressing")
+    assert (known["readings"], known["pump_id"], known["pump_readings"]) == ({"temperature": 71.25}, "p", PUMP)
+    assert (known["pump_anomalies"], known["pump_kinds"]) == (1, ["spike"])
+    assert (known["kind"], known["observed"], known["expected"], known["score"]) == ("spike", 1, 0, 9)
+    assert (stranger["machine_type"], stranger["line_id"], stranger["line_name"]) == ("press", "", None)
+    assert (stranger["pump_id"], stranger["pump_anomalies"]) == (None, None)
