@@ -6,6 +6,7 @@ import gc
 
 from pipeline.core import ticks
 from pipeline.core.controls import PlacedControl
+from pipeline.core.detectors.configuration import all_on
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
@@ -20,7 +21,7 @@ def warm_up() -> None:
         b'"readings":{"r":1}}'
     )
     state = PartitionState()
-    effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(), Marks())
+    effects = fold(state, RecordBatch(source, "", 0, 1, [Record(0, 0, body)]), FoldRules(detectors=all_on()), Marks())
     for deltas in (state.deltas, state.judgement.deltas):
         deltas.reserve(2 * len(deltas.entries))
     ticks.apply(state, PlacedControl(ticks.tick(0, 0), 1, 0), FoldRules(), counted=True)

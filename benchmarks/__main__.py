@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import (
     archive,
+    detectors,
     importing,
     job,
     latency,
@@ -30,6 +31,9 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     ),
     "windows": lambda site, o: windows.run(
         site, messages=o.messages, machines=o.machines, rounds=max(2, o.rounds), only=o.only, counts=o.processes
+    ),
+    "detectors": lambda site, o: detectors.run(
+        site, messages=o.messages, machines=o.machines, rounds=o.rounds, counts=o.processes
     ),
     "latency": lambda site, o: latency.run(site, machines=o.machines, seconds=o.seconds),
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),

@@ -20,5 +20,5 @@ def _kernels() -> Path:
 
 
 # Where a folder is named by the environment, or cannot be written, numba finds its own way
-if not config.CACHE_DIR:
-    config.CACHE_DIR = str(_kernels())
+if not config.CACHE_DIR:  # type: ignore[attr-defined]  # numba makes its options when it starts
+    config.CACHE_DIR = str(_kernels())  # type: ignore[attr-defined]  # likewise

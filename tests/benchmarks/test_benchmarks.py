@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from benchmarks import job, latency, outcome, soak, verify, windows
+from benchmarks import detectors, job, latency, outcome, soak, verify, windows
 from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE, Contestant
 from benchmarks.load import SENSORS, Job
 from benchmarks.measure import Run, measure
@@ -125,6 +125,15 @@ def test_a_soak_watches_two_workers_and_finds_that_all_was_counted_once(services
     assert figures["figures"]["snapshot bytes per machine"] > 0
     (stretch,) = figures["stretches"]
     assert 0 < stretch.p99_ms <= stretch.max_ms
+
+
+def test_all_detectors_are_compared_with_job_j_as_it_is(services: Services) -> None:
+    figures = detectors.run(services, messages=JOB.messages, machines=JOB.machines, rounds=1, counts=(1,))
+
+    plain, everything = figures["runs"]
+    assert (plain["what"], everything["what"]) == ("pipeline", "all detectors")
+    assert (plain["problem"], everything["problem"]) == ("", "")
+    assert everything["state_bytes"] > plain["state_bytes"] > 0
 
 
 def test_windows_are_compared_with_one_minute_windows_alone(services: Services) -> None:
