@@ -15,7 +15,8 @@ VIEWS = [
     "oee_report", "oee_machine_shift", "oee_machine_day", "oee_line_shift", "oee_line_day", "oee_factory_shift",
     "oee_factory_day", "oee_freshness", "yield_sku_shift", "yield_sku_day", "hierarchy", "line_state", "factory_state",
     "machine_pump", "anomaly_pump", "anomaly_context", "factory", "line", "machine", "sku", "shift", "maintenance_rule",
-    "metadata_command", "metadata_change", "silent_device", "maintenance_requirement", "maintenance_aggregate", "maintenance_state",
+    "metadata_command", "metadata_change", "silent_device", "maintenance_requirement", "maintenance_aggregate",
+    "maintenance_state",
 ]  # fmt: skip
 
 
