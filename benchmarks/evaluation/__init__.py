@@ -1,0 +1,1 @@
+"""How good the detectors are, each part on its own."""

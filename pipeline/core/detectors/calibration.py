@@ -1,0 +1,154 @@
+"""Thresholds from a budget of false alarms: the tail of a score's block maxima, learned online.
+
+The largest of many scores follows a Gumbel law, whatever the detector, once the score's own tail is exponential. Location
+and scale of that law are learned from the maxima of blocks of readings; budget and pace of the readings then say how
+seldom a block may have an alarm, and so where the threshold lies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+FIELDS: list[tuple[str, type[np.generic]]] = [
+    ("peak", np.float64),
+    ("before", np.float64),
+    ("mean", np.float64),
+    ("spread", np.float64),
+    ("threshold", np.float64),
+    ("release", np.float64),
+    ("pace_ms", np.float64),
+    ("span_ms", np.int64),
+    ("last_ms", np.int64),
+    ("readings", np.int32),
+    ("blocks", np.int32),
+    ("flagged", np.int32),
+    ("sharers", np.int32),
+]
+"""What is known of one score's tail; zeros: nothing yet.
+
+``peak`` is the present block's maximum after ``readings`` readings and ``span_ms`` ms. ``before`` (the last block's),
+``mean`` and ``spread`` (first two L-moments) are of maxima raised to the detector's power. ``pace_ms`` is the usual time
+between readings, 0 until known. ``threshold`` and ``release`` are scores. ``flagged`` counts blocks in a row with an alarm.
+"""
+
+DAY_MS = 86_400_000
+_EULER = 0.5772156649015329
+_SMALL = 1e-300
+_LARGE = 1e300
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _power(value: float, power: float) -> float:
+    """Return a score raised to a power, kept finite."""
+    if power == 1.0:
+        return min(value, _LARGE)
+    return math.exp(min(power * math.log(max(value, _SMALL)), 690.0))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def chance(state: Any, rules: Any) -> float:
+    """Return the probability with which a block may have an alarm: this score's part of the machine's budget.
+
+    Parameters
+    ----------
+    state
+        A record with :data:`FIELDS`.
+    rules
+        :class:`pipeline.core.detectors.policy.AlarmRules`.
+    """
+    blocks_per_day = DAY_MS / max(state.pace_ms * rules.block, 1.0)
+    return float(min(rules.budget / (max(state.sharers, 1) * blocks_per_day), 0.5))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _place(state: Any, rules: Any) -> None:
+    """Place threshold and release by the Gumbel law whose L-moments were learned.
+
+    The threshold allows for its own error: to the mean of what is exceeded, an error of s scales is worth s²/2 scales.
+    """
+    scale = max(state.spread, 0.0) / math.log(2.0)
+    location = state.mean - _EULER * scale
+    depth = -math.log(-math.log1p(-chance(state, rules)))
+    learned = min(float(state.blocks), 2.0 / rules.fading)
+    error = 0.5 * (1.1 + 0.5 * depth + 0.8 * depth * depth) / learned
+    top = location + scale * (depth + error)
+    state.threshold = _power(max(top, _SMALL), 1.0 / rules.power)
+    state.release = _power(max(0.5 * (top + location), _SMALL), 1.0 / rules.power)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
+    state.blocks = min(state.blocks + 1, 1 << 30)
+    state.mean += max(rules.fading, 1.0 / state.blocks) * (maximum - state.mean)
+    if state.blocks > 1:
+        rate = max(rules.fading, 1.0 / (state.blocks - 1))
+        state.spread += rate * (0.5 * abs(maximum - state.before) - state.spread)
+    state.before = maximum
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _learn_pace(state: Any, rules: Any) -> None:
+    pace_ms = state.span_ms / rules.block
+    if pace_ms > 0.0:
+        state.pace_ms = pace_ms if state.pace_ms == 0.0 else state.pace_ms + 0.1 * (pace_ms - state.pace_ms)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def threshold(state: Any, rules: Any) -> float:
+    """Return the score beyond which a reading is an alarm; the rules' own until enough blocks were seen."""
+    if state.blocks < rules.enough or state.pace_ms == 0.0 or state.spread <= 0.0:
+        return float(rules.initial)
+    return float(state.threshold)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _close(state: Any, rules: Any) -> None:
+    """Learn a block that is full.
+
+    The first block with an alarm counts as what is expected beyond the threshold, those that follow count nothing: a fault
+    does not raise the threshold for good. After ``patience`` of them the score's new law is learned, and the old one is
+    soon forgotten.
+    """
+    _learn_pace(state, rules)
+    limit = threshold(state, rules)
+    maximum, most = _power(state.peak, rules.power), _power(limit, rules.power)
+    state.flagged = state.flagged + 1 if state.peak > limit else 0
+    if state.flagged > rules.patience:
+        state.blocks = min(state.blocks, rules.enough)
+        _learn_maximum(state, rules, maximum)
+    elif state.flagged <= 1 and (state.blocks > 0 or maximum > _SMALL):
+        _learn_maximum(state, rules, min(maximum, most + max(state.spread, 0.0) / math.log(2.0)))
+    if state.blocks >= rules.enough:
+        _place(state, rules)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def count(state: Any, rules: Any, time_ms: int, score: float) -> None:
+    """Count a score in its block; close the block when it is full.
+
+    Parameters
+    ----------
+    state
+        A record with :data:`FIELDS`; changed in place.
+    rules
+        :class:`pipeline.core.detectors.policy.AlarmRules`.
+    time_ms
+        Event time, ms since the epoch, UTC. Steps back and gaps longer than ``rules.gap_ms`` do not count as time.
+    score
+        Finite, ≥ 0.
+    """
+    elapsed_ms = time_ms - state.last_ms
+    if 0 < elapsed_ms <= rules.gap_ms:
+        state.span_ms += elapsed_ms
+    state.last_ms = time_ms
+    state.peak = max(state.peak, score)
+    state.readings += 1
+    if state.readings >= rules.block:
+        _close(state, rules)
+        state.peak = 0.0
+        state.readings = 0
+        state.span_ms = 0

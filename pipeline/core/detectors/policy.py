@@ -1,0 +1,120 @@
+"""From scores to alarms: a budget per machine and day, one alarm per episode, none again at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from pipeline.core.detectors.calibration import FIELDS, count, threshold
+
+STATE = np.dtype([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int8), ("alarmed", np.int8)])
+"""What the policy knows of one score (one detector of one sensor); zeros: nothing yet.
+
+``raised``: an episode is going on; ``calm`` readings in a row were below the release. ``alarm_ms`` is the time of the last
+alarm, of which there was one if ``alarmed``.
+"""
+
+
+class AlarmRules(NamedTuple):
+    """When a score is an alarm.
+
+    Parameters
+    ----------
+    budget
+        False alarms per machine and day of operation; > 0.
+    power
+        The score to this power has an exponential tail: 1 for logarithms of probabilities, 2 for distances in standard
+        deviations; > 0.
+    initial
+        Threshold until ``enough`` blocks were seen; a score, > 0.
+    block
+        Readings per block; ≥ 10.
+    fading
+        Weight of the newest block in what is learned, in (0, 1).
+    enough
+        Blocks; ≥ 10.
+    patience
+        Blocks in a row with an alarm after which the score's new law is learned; ≥ 1.
+    calm
+        Readings in a row below the release that end an episode; ≥ 1.
+    refractory_ms
+        No new alarm so long after the last one, ms; ≥ 0.
+    gap_ms
+        Longer pauses do not count as operation, ms; > 0.
+    """
+
+    budget: float = 1.0
+    power: float = 1.0
+    initial: float = 20.0
+    block: int = 60
+    fading: float = 0.001
+    enough: int = 30
+    patience: int = 24
+    calm: int = 20
+    refractory_ms: int = 600_000
+    gap_ms: int = 600_000
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) -> bool:
+    """Move the episode on; return whether an alarm begins with this score."""
+    if state.raised:
+        low = state.release if limit == state.threshold else 0.5 * limit
+        state.calm = state.calm + 1 if score < low else 0
+        if state.calm >= rules.calm:
+            state.raised = 0
+        return False
+    if score <= limit or (state.alarmed and abs(time_ms - state.alarm_ms) < rules.refractory_ms):
+        return False
+    state.raised = 1
+    state.alarmed = 1
+    state.calm = 0
+    state.alarm_ms = time_ms
+    return True
+
+
+@njit(cache=True, nogil=True, inline="always")
+def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
+    """Return whether an alarm begins with a score; call it for every reading, after scoring it.
+
+    An episode begins above the threshold and ends when ``calm`` scores in a row were below the release, half-way down to
+    the usual maximum of a block. An alarm that would begin within the refractory period begins at its end, if the score is
+    still above the threshold then.
+
+    Parameters
+    ----------
+    state
+        A record of :data:`STATE`; changed in place.
+    rules
+        :class:`AlarmRules`.
+    time_ms
+        Event time, ms since the epoch, UTC; may stand still or step back.
+    score
+        Finite; its magnitude counts.
+    """
+    magnitude = abs(score)
+    begins = _begins(state, rules, time_ms, magnitude, threshold(state, rules))
+    count(state, rules, time_ms, magnitude)
+    return begins
+
+
+@njit(cache=True, nogil=True, inline="always")
+def share(states: Any) -> int:
+    """Divide a machine's budget among those of its scores that ever move; return how many do.
+
+    Call it now and then: thresholds follow with the end of the next block. A score that is always 0 has no false alarms,
+    and would only take from the others.
+
+    Parameters
+    ----------
+    states
+        Shape (scores of the machine,) of :data:`STATE`; changed in place.
+    """
+    moving = 0
+    for i in range(len(states)):
+        moving += states[i].spread > 0.0
+    for i in range(len(states)):
+        states[i].sharers = moving
+    return moving
