@@ -16,8 +16,11 @@ from numba import njit
 FIELDS: list[tuple[str, type[np.generic]]] = [
     ("peak", np.float64),
     ("before", np.float64),
+    ("earlier", np.float64),
     ("mean", np.float64),
     ("spread", np.float64),
+    ("skew", np.float64),
+    ("moving", np.float64),
     ("threshold", np.float64),
     ("release", np.float64),
     ("pace_ms", np.float64),
@@ -36,7 +39,8 @@ between readings, 0 until known. ``threshold`` and ``release`` are scores. ``fla
 """
 
 DAY_MS = 86_400_000
-_EULER = 0.5772156649015329
+_MOST_SHAPE = 0.4
+_NO_SHAPE = 1e-6
 _SMALL = 1e-300
 _LARGE = 1e300
 
@@ -65,28 +69,51 @@ def chance(state: Any, rules: Any) -> float:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _place(state: Any, rules: Any) -> None:
-    """Place threshold and release by the Gumbel law whose L-moments were learned.
+def _shape(state: Any, rules: Any, blocks: float) -> float:
+    """Return the shape of the maxima's law from their L-skewness, drawn to 0, the Gumbel law, while blocks are few."""
+    skewness = min(max(state.skew / state.spread, -0.5), 0.9)
+    c = 2.0 / (3.0 + skewness) - math.log(2.0) / math.log(3.0)
+    shape = (7.859 * c + 2.9554 * c * c) * blocks / (blocks + rules.trust)
+    shape = min(max(shape, -_MOST_SHAPE), 0.0)
+    return min(shape, -_NO_SHAPE)
 
-    The threshold allows for its own error: to the mean of what is exceeded, an error of s scales is worth s²/2 scales.
+
+@njit(cache=True, nogil=True, inline="always")
+def _place(state: Any, rules: Any) -> None:
+    """Place threshold and release by the extreme value law whose L-moments were learned.
+
+    The threshold allows for its own error: to the mean of what is exceeded, an error of s e-folds is worth s²/2 of them.
     """
-    scale = max(state.spread, 0.0) / math.log(2.0)
-    location = state.mean - _EULER * scale
+    blocks = min(float(state.blocks), 2.0 / rules.fading)
+    shape = _shape(state, rules, blocks)
+    gamma = math.gamma(1.0 + shape)
+    scale = state.spread * shape / ((1.0 - 2.0**-shape) * gamma)
+    location = state.mean - scale * (1.0 - gamma) / shape
     depth = -math.log(-math.log1p(-chance(state, rules)))
-    learned = min(float(state.blocks), 2.0 / rules.fading)
-    error = 0.5 * (1.1 + 0.5 * depth + 0.8 * depth * depth) / learned
-    top = location + scale * (depth + error)
+    weight = blocks / (blocks + rules.trust)
+    variance = (1.1 + 0.5 * depth + 0.8 * depth**2 + 0.1 * weight**2 * depth**4) / blocks
+    top = location + scale * (1.0 - math.exp(-shape * (depth + 0.5 * variance))) / shape
     state.threshold = _power(max(top, _SMALL), 1.0 / rules.power)
     state.release = _power(max(0.5 * (top + location), _SMALL), 1.0 / rules.power)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
+    """Learn the first three L-moments, from the last three maxima."""
     state.blocks = min(state.blocks + 1, 1 << 30)
-    state.mean += max(rules.fading, 1.0 / state.blocks) * (maximum - state.mean)
+    rate = max(rules.fading, 1.0 / state.blocks)
+    state.mean += rate * (maximum - state.mean)
+    state.moving += rate * ((1.0 if maximum > _SMALL else 0.0) - state.moving)
     if state.blocks > 1:
         rate = max(rules.fading, 1.0 / (state.blocks - 1))
         state.spread += rate * (0.5 * abs(maximum - state.before) - state.spread)
+    if state.blocks > 2:
+        rate = max(rules.fading, 1.0 / (state.blocks - 2))
+        high = max(maximum, state.before, state.earlier)
+        low = min(maximum, state.before, state.earlier)
+        middle = maximum + state.before + state.earlier - high - low
+        state.skew += rate * ((high - 2.0 * middle + low) / 3.0 - state.skew)
+    state.earlier = state.before
     state.before = maximum
 
 

@@ -73,7 +73,7 @@ class ChangeRules(NamedTuple):
     """
 
     step: float = 1.5
-    drift: float = 0.5
+    drift: float = 0.75
     clip: float = 3.0
     fading: float = 0.001
     warm_up: int = 50
