@@ -1,7 +1,97 @@
-"""The detectors of the family, and what each is fed; whoever adds a detector adds a case.
+"""The family of detectors: a case for each, which the laws of ``test_laws.py`` are checked for.
 
-A case names the River view and makes it and its readings. ``row`` returns the view's state as an array, which the laws copy
-and put back; a detector that keeps plain attributes gives none.
+Whoever adds a detector adds a case. Kernels are wrapped in functions of rows by :func:`on_rows`, for a record by itself
+exists in kernels only.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from river import base
+
+from pipeline.core.detectors import changes, stuck
+from pipeline.core.spikes import SpikeDetector
+
+Sample = dict[str, float]
+Rows = npt.NDArray[Any]
+
+PERIOD_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """Kernels over rows: each takes (rows, rules, time_ms, values); ``score`` and ``observe`` return scores of the batch.
+
+    ``learn_one`` etc. are called with arrays of times and values, one after the other, on ``rows[0]``.
+    """
+
+    state: np.dtype[Any]
+    rules: Any
+    score: Callable[..., None]
+    learn: Callable[..., None]
+    observe: Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One detector: its River view, readings that it warms up on and finds unusual, and its kernels if it has them."""
+
+    name: str
+    make: Callable[[], base.AnomalyDetector]
+    usual: Callable[[int], Iterable[Sample]]
+    unusual: Sample
+    repeated: int
+    kernels: Kernels | None = None
+
+
+def one_sensor(count: int, seed: int = 3) -> list[Sample]:
+    """Readings of one sensor, with a spike now and then."""
+    random = np.random.default_rng(seed)
+    values = random.normal(55.0, 2.4, count)
+    values[random.random(count) < 0.03] *= 1.8
+    return [{"temperature": float(value)} for value in values]
+
+
+def on_rows(score: Any, learn: Any, observe: Any) -> tuple[Any, Any, Any]:
+    """Return the kernels as functions of (rows, rules, times, values, scores) that work through all readings."""
+
+    @njit
+    def score_rows(rows, rules, times_ms, values, scores):
+        for i in range(len(values)):
+            scores[i] = score(rows[0], rules, times_ms[i], values[i])[0]
+
+    @njit
+    def learn_rows(rows, rules, times_ms, values, scores):
+        for i in range(len(values)):
+            scores[i] = score(rows[0], rules, times_ms[i], values[i])[0]
+            learn(rows[0], rules, times_ms[i], values[i])
+
+    @njit
+    def observe_rows(rows, rules, times_ms, values, scores):
+        for i in range(len(values)):
+            scores[i] = observe(rows[0], rules, times_ms[i], values[i])[0]
+
+    return score_rows, learn_rows, observe_rows
+
+
+CASES = [
+    Case("spikes", SpikeDetector, one_sensor, {"temperature": 99.0}, 1),
+    Case(
+        "changes", changes.ChangeDetector, one_sensor, {"temperature": 65.0}, 10,
+        Kernels(
+            changes.STATE, changes.ChangeRules(),
+            *on_rows(changes.change_score, changes.change_learn, changes.change_observe),
+        ),
+    ),
+    Case(
+        "stuck", stuck.StuckDetector, one_sensor, {"temperature": 55.0}, 10,
+        Kernels(stuck.STATE, stuck.StuckRules(), *on_rows(stuck.stuck_score, stuck.stuck_learn, stuck.stuck_observe)),
+    ),
+]  # fmt: skip
+"""All detectors. ``unusual`` comes ``repeated`` times before it must score."""
