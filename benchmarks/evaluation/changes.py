@@ -94,6 +94,6 @@ def main(arguments: list[str]) -> None:
         cells = (f"{alarms[t]:5.2f} {shares[0][t]:6.1f}{shares[1][t]:6.1f}" for t in range(len(THRESHOLDS)))
         print(f"{name:20} " + " ".join(cells))
     print("Median readings until a drift per reading was found, from age 3,000 (0: by most not, within 6,000)")
-    for slope in (0.01, 0.003, 0.001, 0.0005):
+    for slope in (0.01, 0.003, 0.002, 0.0015, 0.001):
         found = readings_until_found(Plant(), 3_000, 200, options.seed, slope=slope, within=6_000)
         print(f"{slope:7.4f} σ " + " ".join(f"{np.median(found[:, t]):8.0f}" for t in range(len(THRESHOLDS))))

@@ -49,7 +49,7 @@ _LARGE = 1e300
 def _power(value: float, power: float) -> float:
     """Return a score raised to a power, kept finite."""
     if power == 1.0:
-        return min(value, _LARGE)
+        return float(min(value, _LARGE))
     return math.exp(min(power * math.log(max(value, _SMALL)), 690.0))
 
 

@@ -26,10 +26,7 @@ PERIOD_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """Kernels over rows: each takes (rows, rules, time_ms, values); ``score`` and ``observe`` return scores of the batch.
-
-    ``learn_one`` etc. are called with arrays of times and values, one after the other, on ``rows[0]``.
-    """
+    """A detector's record, rules and kernels; these as :func:`on_rows` gives them."""
 
     state: np.dtype[Any]
     rules: Any
@@ -40,7 +37,11 @@ class Kernels:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One detector: its River view, readings that it warms up on and finds unusual, and its kernels if it has them."""
+    """One detector.
+
+    ``make`` makes its River view and ``usual`` a number of samples to warm up on; after ``repeated`` times ``unusual`` the
+    score must be high. A view that does not tolerate missing or infinite readings leaves them to the pipeline to refuse.
+    """
 
     name: str
     make: Callable[[], base.AnomalyDetector]
@@ -48,6 +49,7 @@ class Case:
     unusual: Sample
     repeated: int
     kernels: Kernels | None = None
+    tolerates_missing: bool = True
 
 
 def one_sensor(count: int, seed: int = 3) -> list[Sample]:
@@ -59,7 +61,10 @@ def one_sensor(count: int, seed: int = 3) -> list[Sample]:
 
 
 def on_rows(score: Any, learn: Any, observe: Any) -> tuple[Any, Any, Any]:
-    """Return the kernels as functions of (rows, rules, times, values, scores) that work through all readings."""
+    """Return the kernels as functions of (rows, rules, times_ms, values, scores) that work on the first row.
+
+    All readings are worked through, and ``scores`` is filled. The one that learns scores each reading before.
+    """
 
     @njit
     def score_rows(rows, rules, times_ms, values, scores):
@@ -81,7 +86,7 @@ def on_rows(score: Any, learn: Any, observe: Any) -> tuple[Any, Any, Any]:
 
 
 CASES = [
-    Case("spikes", SpikeDetector, one_sensor, {"temperature": 99.0}, 1),
+    Case("spikes", SpikeDetector, one_sensor, {"temperature": 99.0}, 1, tolerates_missing=False),
     Case(
         "changes", changes.ChangeDetector, one_sensor, {"temperature": 65.0}, 10,
         Kernels(
@@ -94,4 +99,4 @@ CASES = [
         Kernels(stuck.STATE, stuck.StuckRules(), *on_rows(stuck.stuck_score, stuck.stuck_learn, stuck.stuck_observe)),
     ),
 ]  # fmt: skip
-"""All detectors. ``unusual`` comes ``repeated`` times before it must score."""
+"""All detectors."""
