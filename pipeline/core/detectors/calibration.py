@@ -1,8 +1,11 @@
 """Thresholds from a budget of false alarms: the tail of a score's block maxima, learned online.
 
-The largest of many scores follows a Gumbel law, whatever the detector, once the score's own tail is exponential. Location
-and scale of that law are learned from the maxima of blocks of readings; budget and pace of the readings then say how
-seldom a block may have an alarm, and so where the threshold lies.
+The largest of many scores follows a generalised extreme value law, whatever the detector (Coles 2001, *An Introduction to
+Statistical Modeling of Extreme Values*, 3.1). Its location, scale and shape are learned from L-moments of the maxima of
+blocks of readings (Hosking 1990, *L-moments*; Hosking, Wallis and Wood 1985 for the law's parameters); budget and pace of
+the readings then say how seldom a block may have an alarm, and so where the threshold lies.
+
+It fails where most blocks hold a true anomaly, which is then usual, and where scores stay correlated for longer than a block.
 """
 
 from __future__ import annotations
@@ -33,13 +36,17 @@ FIELDS: list[tuple[str, type[np.generic]]] = [
 ]
 """What is known of one score's tail; zeros: nothing yet.
 
-``peak`` is the present block's maximum after ``readings`` readings and ``span_ms`` ms. ``before`` (the last block's),
-``mean`` and ``spread`` (first two L-moments) are of maxima raised to the detector's power. ``pace_ms`` is the usual time
-between readings, 0 until known. ``threshold`` and ``release`` are scores. ``flagged`` counts blocks in a row with an alarm.
+``peak`` is the present block's maximum after ``readings`` readings and ``span_ms`` ms; all that follow are of ``blocks``
+maxima raised to the detector's power: ``before`` and ``earlier`` the last two, ``mean``, ``spread`` and ``skew`` their first
+three L-moments, ``moving`` the share of those above 0. ``pace_ms`` is the usual time between readings, 0 until known.
+``threshold`` and ``release`` are scores. ``flagged`` counts blocks in a row with an alarm. ``sharers`` scores of the machine
+share its budget, which :func:`pipeline.core.detectors.policy.share` writes; 0 is taken for 1.
 """
 
 DAY_MS = 86_400_000
+# Heavier tails than this have hardly a variance, and L-skewness tells them badly
 _MOST_SHAPE = 0.4
+# So near to 0 the law is Gumbel's, and its formulas divide by the shape
 _NO_SHAPE = 1e-6
 _SMALL = 1e-300
 _LARGE = 1e300
@@ -70,19 +77,23 @@ def chance(state: Any, rules: Any) -> float:
 
 @njit(cache=True, nogil=True, inline="always")
 def _shape(state: Any, rules: Any, blocks: float) -> float:
-    """Return the shape of the maxima's law from their L-skewness, drawn to 0, the Gumbel law, while blocks are few."""
+    """Return the shape of the maxima's law, < 0, from their L-skewness, drawn to 0, the Gumbel law, while blocks are few.
+
+    The tail may prove heavier than exponential but is never taken for lighter: maxima of scores that are clipped or whole
+    numbers look lighter where they are seen than they are further out.
+    """
     skewness = min(max(state.skew / state.spread, -0.5), 0.9)
     c = 2.0 / (3.0 + skewness) - math.log(2.0) / math.log(3.0)
     shape = (7.859 * c + 2.9554 * c * c) * blocks / (blocks + rules.trust)
-    shape = min(max(shape, -_MOST_SHAPE), 0.0)
-    return min(shape, -_NO_SHAPE)
+    return min(max(shape, -_MOST_SHAPE), -_NO_SHAPE)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _place(state: Any, rules: Any) -> None:
     """Place threshold and release by the extreme value law whose L-moments were learned.
 
-    The threshold allows for its own error: to the mean of what is exceeded, an error of s e-folds is worth s²/2 of them.
+    The threshold allows for its own error: alarms become exp(s²/2) times as many, on average, if it errs by a normal
+    deviation of s e-folds. The first three terms of the variance are those of location and scale, the last is the shape's.
     """
     blocks = min(float(state.blocks), 2.0 / rules.fading)
     shape = _shape(state, rules, blocks)
@@ -149,7 +160,7 @@ def _close(state: Any, rules: Any) -> None:
         _learn_maximum(state, rules, maximum)
     elif state.flagged <= 1 and (state.blocks > 0 or maximum > _SMALL):
         _learn_maximum(state, rules, min(maximum, most + max(state.spread, 0.0) / math.log(2.0)))
-    if state.blocks >= rules.enough:
+    if state.blocks >= rules.enough and state.spread > 0.0:
         _place(state, rules)
 
 

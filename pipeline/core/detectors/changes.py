@@ -40,7 +40,9 @@ clipped residual before. The sums are in standard deviations. ``accepted`` count
 
 _RELATIVE_FLOOR = 1e-6
 _ABSOLUTE_FLOOR = 1e-12
+# Before so many readings no deviation is known that residuals could be clipped by
 _PLAIN_UNTIL = 8
+# The baseline learns residuals up to here; the variance of a standard normal that is clipped so
 _HUBER = 2.0
 _HUBER_VARIANCE = 0.9205
 _MOST_CORRELATED = 0.95

@@ -25,8 +25,8 @@ class AlarmRules(NamedTuple):
     budget
         False alarms per machine and day of operation; > 0.
     power
-        The score to this power has an exponential tail: 1 for logarithms of probabilities, 2 for distances in standard
-        deviations; > 0.
+        The score to this power has an exponential tail or a heavier one: 1 for logarithms of probabilities, 2 for distances
+        in standard deviations; > 0.
     initial
         Threshold until ``enough`` blocks were seen; a score, > 0.
     block

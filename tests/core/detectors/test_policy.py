@@ -160,6 +160,7 @@ def test_more_sharers_need_a_higher_threshold() -> None:
 )
 @settings(max_examples=30, derandomize=True)
 @example([0.0] * 60, [0] * 60, 2.0)
+@example([5.0] * 60, list(range(60)), 1.0)
 @example([1e300] * 60, [0] * 60, 2.0)
 @example([0.0, 1e300] * 30, [2**60, -(2**60)] * 30, 1.0)
 def test_the_threshold_stays_finite_whatever_comes(values: list[float], times: list[int], power: float) -> None:
