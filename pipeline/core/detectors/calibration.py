@@ -175,12 +175,12 @@ def count(state: Any, rules: Any, time_ms: int, score: float) -> None:
     rules
         :class:`pipeline.core.detectors.policy.AlarmRules`.
     time_ms
-        Event time, ms since the epoch, UTC. Steps back and gaps longer than ``rules.gap_ms`` do not count as time.
+        Event time, ms since the epoch, UTC. Steps longer than ``rules.gap_ms``, either way, do not count as time.
     score
         Finite, ≥ 0.
     """
     elapsed_ms = time_ms - state.last_ms
-    if 0 < elapsed_ms <= rules.gap_ms:
+    if abs(elapsed_ms) <= rules.gap_ms:
         state.span_ms += elapsed_ms
     state.last_ms = time_ms
     state.peak = max(state.peak, score)

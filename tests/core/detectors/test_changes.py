@@ -51,16 +51,23 @@ def test_a_step_is_found_within_20_readings_whatever_the_unit(
     assert (sign * after).max() > THRESHOLD
 
 
+@pytest.mark.parametrize("age", [300, 2000])
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.5])
-def test_nearly_all_steps_of_autocorrelated_sensors_are_found_too(correlation: float) -> None:
+def test_most_steps_of_autocorrelated_sensors_are_found_too(age: int, correlation: float) -> None:
     found = 0
     for seed in range(40):
-        rows = np.zeros(1, STATE)
-        values = noise(2020, seed, correlation)
-        values[2000:] += 3.0
-        found += observe(rows, values)[2000:].max() > THRESHOLD
+        values = noise(age + 20, seed, correlation)
+        values[age:] += 3.0
+        found += observe(np.zeros(1, STATE), values)[age:].max() > THRESHOLD
 
-    assert found >= 37
+    assert found >= 34
+
+
+def test_a_young_baseline_is_not_believed_too_much() -> None:
+    highest = [abs(observe(np.zeros(1, STATE), noise(300, seed, 0.5))).max() for seed in range(400)]
+
+    assert np.quantile(highest, 0.99) < 9.0
+    assert max(highest) < THRESHOLD
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])

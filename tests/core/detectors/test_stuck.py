@@ -69,6 +69,14 @@ def test_a_sensor_that_is_constant_by_nature_is_usual_for_ever() -> None:
     assert max(learn(detector, [20.5] * 30_000)) < 1.0
 
 
+def test_a_sensor_that_was_constant_for_long_may_be_stuck_again_once_it_moved() -> None:
+    detector = StuckDetector()
+    learn(detector, [20.5] * 20_000)
+    learn(detector, RANDOM.normal(20.0, 1.0, 2_500))
+
+    assert learn(detector, [20.5] * 13)[-1] == pytest.approx(12.0)
+
+
 def test_a_quantised_sensor_may_repeat_itself_more_often() -> None:
     values = np.rint(RANDOM.normal(20.0, 0.4, 3000))
     detector = StuckDetector()
