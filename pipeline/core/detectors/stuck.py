@@ -114,8 +114,6 @@ def stuck_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[f
             _learn_trial(state, rules, 1.0)
     else:
         if state.seen > 0:
-            # What a long run taught is worth no more than the usual memory once it is over
-            state.trials = min(state.trials, 1.0 / rules.fading)
             _learn_trial(state, rules, 0.0)
             state.movement += max(rules.fading, 1.0 / state.trials) * (abs(value - anchor) - state.movement)
         state.anchor = value
