@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from benchmarks.evaluation.plants import PER_DAY, PERIOD_MS, PLANTS, Plant, noise, reading
 from pipeline.core.compiling import uncounted
-from pipeline.core.detectors import changes
+from pipeline.core.detectors import changes, policy
 
 THRESHOLDS = np.array([12.0, 13.0, 15.0])
 SOON = 20
+TRIED = 500
 AGES = (300, 3_000)
 
 Array = npt.NDArray[Any]
@@ -58,6 +59,27 @@ def delays(
                     found[r, t, 0] = late if late > 0 and score * sign > 0.0 else -1
 
 
+@uncounted
+def alarms_in_time(
+    rows: Array, states: Array, rules: Any, alarm_rules: Any, plant: Any, step: float, seed: int
+) -> tuple[int, float]:
+    """Return (steps that are an alarm of the policy within :data:`SOON` readings, the sum of thresholds) after a day."""
+    np.random.seed(seed)
+    width, found, total = np.sqrt(1.0 - plant.correlation**2), 0, 0.0
+    for r in range(len(rows)):
+        sign, deviation, alarm = 1.0 - 2.0 * (r % 2), np.random.standard_normal(), False
+        for n in range(PER_DAY + SOON):
+            deviation = plant.correlation * deviation + width * noise(plant)
+            late = n >= PER_DAY
+            value = reading(plant, n, deviation + (sign * step if late else 0.0))
+            score = changes.change_observe(rows[r], rules, n * PERIOD_MS, value)[0]
+            raised = policy.decide(states[r], alarm_rules, n * PERIOD_MS, score)
+            alarm |= raised and late and score * sign > 0.0
+        found += alarm
+        total += states[r].threshold
+    return found, total
+
+
 def false_alarms(plant: Plant, days: int, seed: int) -> npt.NDArray[np.float64]:
     """Return false alarms per ten sensor-days at each of :data:`THRESHOLDS`."""
     found = np.zeros((len(THRESHOLDS), 2), np.int64)
@@ -93,6 +115,12 @@ def main(arguments: list[str]) -> None:
         ]
         cells = (f"{alarms[t]:5.2f} {shares[0][t]:6.1f}{shares[1][t]:6.1f}" for t in range(len(THRESHOLDS)))
         print(f"{name:20} " + " ".join(cells))
+    print("Steps that are an alarm within as many readings, after a day, at a budget of 1 per 10 days; mean threshold")
+    for name, plant in PLANTS.items():
+        rows, states = np.zeros(TRIED, changes.STATE), np.zeros(TRIED, policy.STATE)
+        rules = policy.AlarmRules(budget=0.1, initial=15.0)
+        caught, total = alarms_in_time(rows, states, changes.ChangeRules(), rules, plant, 3.0, options.seed)
+        print(f"{name:20} {100.0 * caught / TRIED:6.1f} % {total / TRIED:6.1f}")
     print("Median readings until a drift per reading was found, from age 3,000 (0: by most not, within 6,000)")
     for slope in (0.01, 0.003, 0.002, 0.0015, 0.001):
         found = readings_until_found(Plant(), 3_000, 200, options.seed, slope=slope, within=6_000)

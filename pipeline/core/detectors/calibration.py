@@ -85,7 +85,7 @@ def _shape(state: Any, rules: Any, blocks: float) -> float:
     skewness = min(max(state.skew / state.spread, -0.5), 0.9)
     c = 2.0 / (3.0 + skewness) - math.log(2.0) / math.log(3.0)
     shape = (7.859 * c + 2.9554 * c * c) * blocks / (blocks + rules.trust)
-    return min(max(shape, -_MOST_SHAPE), -_NO_SHAPE)
+    return float(min(max(shape, -_MOST_SHAPE), -_NO_SHAPE))
 
 
 @njit(cache=True, nogil=True, inline="always")
