@@ -1,1 +1,1 @@
-"""How well detectors and models do on public and simulated data."""
+"""How good the detectors are, each part on its own."""

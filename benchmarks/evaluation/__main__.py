@@ -1,11 +1,17 @@
-"""``python -m benchmarks.evaluation NAME [argument …]``: run ``benchmarks.evaluation.NAME``, which prints its figures."""
+"""``python -m benchmarks.evaluation NAME [argument …]``: run ``main`` of ``benchmarks.evaluation.NAME``."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from importlib import import_module
+
+
+def main(arguments: list[str]) -> None:
+    """Run the part that the first argument names, with the others."""
+    if not arguments:
+        raise SystemExit(__doc__)
+    importlib.import_module(f"benchmarks.evaluation.{arguments[0]}").main(arguments[1:])
+
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    import_module(f"benchmarks.evaluation.{sys.argv[1]}").main(sys.argv[2:])
+    main(sys.argv[1:])

@@ -107,11 +107,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--machines", type=int, default=50)
     parser.add_argument("--days", type=int, default=4, help="counted, after one to learn")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plants", nargs="+", default=list(PLANTS), choices=PLANTS, metavar="plant")
     options = parser.parse_args(arguments)
     print(f"False alarms per machine and day, {options.machines * options.days} machine-days of {SENSORS} sensors")
     print(f"{'sensors':20} {'budget':>6}  " + " ".join(f"{name:>8}" for name in (*DETECTORS, "all")))
-    for name, plant in PLANTS.items():
-        alarms = false_alarms(plant, options.machines, options.days, options.seed)
+    for name in options.plants:
+        alarms = false_alarms(PLANTS[name], options.machines, options.days, options.seed)
         for budget, (alone, together) in zip(BUDGETS, alarms.transpose(0, 2, 1), strict=True):
             figures = (*alone, together.sum())
             print(f"{name:20} {budget:6.1f}  " + " ".join(f"{figure:8.2f}" for figure in figures))

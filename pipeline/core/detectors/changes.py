@@ -40,7 +40,9 @@ clipped residual before. The sums are in standard deviations. ``accepted`` count
 
 _RELATIVE_FLOOR = 1e-6
 _ABSOLUTE_FLOOR = 1e-12
+# Before so many readings no deviation is known that residuals could be clipped by
 _PLAIN_UNTIL = 8
+# The baseline learns residuals up to here; the variance of a standard normal that is clipped so
 _HUBER = 2.0
 _HUBER_VARIANCE = 0.9205
 _MOST_CORRELATED = 0.95
@@ -54,8 +56,8 @@ class ChangeRules(NamedTuple):
     step
         Reference value of the sums for steps, standard deviations; > 0. Steps of twice that are found soonest.
     drift
-        Reference value of the sums for drift, standard deviations; > 0. A drift faster than ``drift * fading`` standard
-        deviations per reading is found in the end.
+        Reference value of the sums for drift, standard deviations; > 0. Drift that moves on by less than about
+        ``2 * drift * fading`` standard deviations per reading is followed by the baseline and never found.
     clip
         Residuals count up to here, standard deviations; > ``step``.
     fading
@@ -73,7 +75,7 @@ class ChangeRules(NamedTuple):
     """
 
     step: float = 1.5
-    drift: float = 0.5
+    drift: float = 0.75
     clip: float = 3.0
     fading: float = 0.001
     warm_up: int = 50
@@ -241,10 +243,12 @@ class ChangeDetector(OneSensor):
     Cumulative sums (Page 1954, *Continuous inspection schemes*) of residuals that are clipped and standardised by a robust
     mean and deviation (Huber 1981, *Robust statistics*, proposal 2). A sum S with reference value k exceeds h at a given
     reading with a chance of about exp(-2 k h / J), where J = (1 + φ) / (1 - φ) widens it for autocorrelation φ; 2 k S / J is
-    the score, so one scale serves steps and drift, white and autocorrelated sensors.
+    the score, so one scale serves steps and drift, white and autocorrelated sensors. Sums for steps last too short for all
+    of that: they are widened by 1 / (1 - φ). 15 is a threshold for everybody; one by a budget of alarms is better
+    (:mod:`pipeline.core.detectors.policy`).
 
     It fails on sensors that switch between levels by nature (each switch is a change), on those with long memory (the score
-    is then too large), and takes a drift slower than ``drift * fading`` deviations per reading for normal.
+    is then too large), and takes a drift of less than about ``2 * drift * fading`` deviations per reading for normal.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from numba import njit
 
 from pipeline.core.detectors.calibration import FIELDS, count, threshold
 
-STATE = np.dtype([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int8), ("alarmed", np.int8)])
+STATE = np.dtype([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int16), ("alarmed", np.int16)])
 """What the policy knows of one score (one detector of one sensor); zeros: nothing yet.
 
 ``raised``: an episode is going on; ``calm`` readings in a row were below the release. ``alarm_ms`` is the time of the last
@@ -25,8 +25,8 @@ class AlarmRules(NamedTuple):
     budget
         False alarms per machine and day of operation; > 0.
     power
-        The score to this power has an exponential tail: 1 for logarithms of probabilities, 2 for distances in standard
-        deviations; > 0.
+        The score to this power has an exponential tail or a heavier one: 1 for logarithms of probabilities, 2 for distances
+        in standard deviations; > 0.
     initial
         Threshold until ``enough`` blocks were seen; a score, > 0.
     block
@@ -35,6 +35,8 @@ class AlarmRules(NamedTuple):
         Weight of the newest block in what is learned, in (0, 1).
     enough
         Blocks; ≥ 10.
+    trust
+        Blocks after which the shape of the tail is believed half; ≥ 0.
     patience
         Blocks in a row with an alarm after which the score's new law is learned; ≥ 1.
     calm
@@ -51,6 +53,7 @@ class AlarmRules(NamedTuple):
     block: int = 60
     fading: float = 0.001
     enough: int = 30
+    trust: float = 200.0
     patience: int = 24
     calm: int = 20
     refractory_ms: int = 600_000
@@ -102,10 +105,10 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
 
 @njit(cache=True, nogil=True)
 def share(states: Any) -> int:
-    """Divide a machine's budget among those of its scores that ever move; return how many do.
+    """Divide a machine's budget among those of its scores that move; return how many do.
 
-    Call it now and then: thresholds follow with the end of the next block. A score that is always 0 has no false alarms,
-    and would only take from the others.
+    A score moves if it is above 0 at least once in most blocks. One that hardly ever does has no false alarms to speak of,
+    and would only take from the others. Call it now and then: thresholds follow with the end of the next block.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def share(states: Any) -> int:
     """
     moving = 0
     for i in range(len(states)):
-        moving += states[i].spread > 0.0
+        moving += states[i].moving > 0.5
     for i in range(len(states)):
         states[i].sharers = moving
     return moving

@@ -14,6 +14,7 @@ STATE = np.dtype(
     [
         ("anchor", np.float64),
         ("repeats", np.float64),
+        ("trials", np.float64),
         ("movement", np.float64),
         ("last_ms", np.int64),
         ("run", np.int32),
@@ -23,7 +24,8 @@ STATE = np.dtype(
 """All that is known about one sensor; zeros: nothing seen yet.
 
 ``anchor`` is the reading that the present run of ``run`` repetitions began with, ``repeats`` the usual share of readings
-that repeat the anchor, ``movement`` the usual size of a step to another value, in the sensor's unit.
+that repeat the anchor, as learned from ``trials`` of them, ``movement`` the usual size of a step to another value, in the
+sensor's unit.
 """
 
 
@@ -67,8 +69,8 @@ def _run(state: Any, rules: Any, time_ms: int, value: float) -> int:
 
 @njit(cache=True, nogil=True)
 def _surprise(state: Any, rules: Any, run: int) -> float:
-    # A prior repetition and a half, half a prior step: a sensor that never moved is not certain never to move
-    share = (state.repeats * min(state.seen, 1.0 / rules.fading) + 0.5) / (min(state.seen, 1.0 / rules.fading) + 1.0)
+    # Half a repetition in one trial before the first: a sensor that never moved is not certain never to move
+    share = (state.repeats * state.trials + 0.5) / (state.trials + 1.0)
     return -run * math.log10(max(share, rules.least))
 
 
@@ -96,19 +98,24 @@ def stuck_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[flo
 
 
 @njit(cache=True, nogil=True)
+def _learn_trial(state: Any, rules: Any, repeated: float) -> None:
+    state.trials += 1.0
+    state.repeats += max(rules.fading, 1.0 / state.trials) * (repeated - state.repeats)
+
+
+@njit(cache=True, nogil=True)
 def stuck_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return what :func:`stuck_score` returns, and learn the value in the same pass."""
     run, anchor = _run(state, rules, time_ms, value), state.anchor
     surprise = _surprise(state, rules, run)
     score = surprise if state.seen >= rules.warm_up else 0.0
-    rate = max(rules.fading, 1.0 / max(state.seen, 1))
     if run > 0:
         if score <= rules.doubt or run > rules.patience:
-            state.repeats += rate * (1.0 - state.repeats)
+            _learn_trial(state, rules, 1.0)
     else:
         if state.seen > 0:
-            state.repeats -= rate * state.repeats
-            state.movement += rate * (abs(value - anchor) - state.movement)
+            _learn_trial(state, rules, 0.0)
+            state.movement += max(rules.fading, 1.0 / state.trials) * (abs(value - anchor) - state.movement)
         state.anchor = value
     state.run = min(run, 1 << 30)
     state.seen = min(state.seen + 1, 1 << 30)
