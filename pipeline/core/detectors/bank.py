@@ -162,12 +162,12 @@ class DetectorBank:
             self._placed.rows[machine, column] = slot
 
     def _count_moving(self, census: Census) -> None:
-        """Count the scores of each machine that ever moved."""
+        """Count the scores of each machine that move."""
         for rows in self._rows.values():
             places = np.flatnonzero(rows.rows.rows[: rows.rows.used] != _NOBODY)
-            moved = rows.policies.rows["spread"][rows.rows.rows[places]] > 0
             owners = places if rows.detector.of_machine else census.owners[places]
-            np.add.at(self._moving.rows, owners[moved], 1)
+            for place, owner in zip(places.tolist(), owners.tolist(), strict=True):
+                self._moving.rows[owner] += policy.moves(rows.policies.rows[rows.rows.rows[place]])
 
     def inspect(
         self, messages: Any, kept: npt.NDArray[np.bool_], layouts: Any, rules: DetectorRules, census: Census

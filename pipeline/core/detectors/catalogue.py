@@ -40,8 +40,8 @@ class Detector:
     of_machine: bool = False
 
 
-CHANGE = Detector("change", "change_point", 1, changes.STATE, changes.ChangeRules(), AlarmRules(initial=25.0))
-STUCK = Detector("stuck", "stuck", 1, stuck.STATE, stuck.StuckRules(), AlarmRules(initial=10.0))
+CHANGE = Detector("change", "change_point", 1, changes.STATE, changes.ChangeRules(), AlarmRules(initial=15.0))
+STUCK = Detector("stuck", "stuck", 1, stuck.STATE, stuck.StuckRules(), AlarmRules(initial=8.0))
 MULTIVARIATE = Detector(
     "multivariate",
     "multivariate",

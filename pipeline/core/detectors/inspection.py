@@ -15,7 +15,7 @@ from pipeline.core.compiling import uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.multivariate import multivariate_observe
-from pipeline.core.detectors.policy import decide
+from pipeline.core.detectors.policy import decide, moves
 from pipeline.core.detectors.stuck import stuck_observe
 
 Array = npt.NDArray[Any]
@@ -65,13 +65,12 @@ class Parts(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _is_alarm(part: Any, row: int, moving: Any, machine: int, time_ms: int, score: float) -> bool:
-    """Let the policy of a row see its score; the machine's budget is divided among the scores that ever moved."""
+    """Let the policy of a row see its score; the machine's budget is divided among the scores that move."""
     policy = part.policies[row]
-    moved = policy.spread > 0.0
+    before = moves(policy)
     policy.sharers = max(moving[machine], 1)
     begins = decide(policy, part.alarms[part.variants[row]], time_ms, score)
-    if not moved and policy.spread > 0.0:
-        moving[machine] += 1
+    moving[machine] += moves(policy) - before
     return bool(begins)
 
 

@@ -104,11 +104,19 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def moves(state: Any) -> bool:
+    """Return whether a score takes part of its machine's budget: it is above 0 at least once in most blocks.
+
+    One that hardly ever is has no false alarms to speak of, and would only take from the others.
+    """
+    return bool(state.moving > 0.5)
+
+
+@njit(cache=True, nogil=True)
 def share(states: Any) -> int:
     """Divide a machine's budget among those of its scores that move; return how many do.
 
-    A score moves if it is above 0 at least once in most blocks. One that hardly ever does has no false alarms to speak of,
-    and would only take from the others. Call it now and then: thresholds follow with the end of the next block.
+    Call it now and then: thresholds follow with the end of the next block.
 
     Parameters
     ----------
@@ -117,7 +125,7 @@ def share(states: Any) -> int:
     """
     moving = 0
     for i in range(len(states)):
-        moving += states[i].moving > 0.5
+        moving += moves(states[i])
     for i in range(len(states)):
         states[i].sharers = moving
     return moving
