@@ -50,6 +50,14 @@ def decode(state: bytes) -> PartitionState:
 def _array(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    fields = [(name, kind, *map(tuple, shape)) for name, kind, *shape in value["dtype"]]
-    dtype = np.dtype(fields) if fields[0][0] else np.dtype(fields[0][1])
+    dtype = np.dtype(_fields(value["dtype"]))
     return np.frombuffer(value["bytes"], dtype).reshape(value["shape"])
+
+
+def _fields(described: Any) -> Any:
+    """Return what numpy takes for a record, or for a plain type, from what :attr:`numpy.dtype.descr` became as lists."""
+    if described[0][0] == "":
+        return described[0][1]
+    return [
+        (name, kind if isinstance(kind, str) else _fields(kind), *map(tuple, shape)) for name, kind, *shape in described
+    ]

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.codec import Columns
-from pipeline.core.detectors.catalogue import DETECTORS
+from pipeline.core.detectors.catalogue import DETECTORS, Detector
+from pipeline.core.detectors.pumps import pump_class
 from pipeline.core.state import PartitionState
 
 
@@ -35,14 +36,14 @@ def odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.
 def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
     """Return alarms, of :data:`pipeline.core.detectors.inspection.FOUND`, as anomalies.
 
-    Where a machine as a whole is odd, the sensor that is most so stands for it.
+    Where a machine as a whole is odd, the sensor that is most so stands for it; of a pump, the kind is the class of its fault.
     """
     return [
         Anomaly(
             offset=int(columns.offsets[message]),
             index=int(columns.indexes[message]),
             sensor=state.sensor_names[slot],
-            kind=DETECTORS[detector].kind,
+            kind=_kind(state, DETECTORS[detector], slot, deviations),
             machine_id=columns.machine_ids[message],
             factory_id=columns.factory_ids[message],
             time_ms=int(columns.times_ms[message]),
@@ -53,5 +54,13 @@ def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[n
             score=score,
             found_by=(DETECTORS[detector].name, version),
         )
-        for message, slot, detector, version, value, expected, score in found.tolist()
+        for message, slot, detector, version, value, expected, score, deviations in found.tolist()
     ]
+
+
+def _kind(state: PartitionState, detector: Detector, slot: int, deviations: list[float]) -> str:
+    if not detector.of_machine:
+        return detector.kind
+    slots = state.detectors.sensors_of(int(state.sensors.rows["machine"][slot]))
+    names = (state.sensor_names[each] for each in slots)
+    return pump_class(dict(zip(names, deviations, strict=False))) or detector.kind

@@ -190,6 +190,10 @@ class DetectorBank:
         found = np.empty(per_sensor * len(messages.values) + len(DETECTORS) * len(messages.offsets), FOUND)
         return found[: inspect(messages, kept, layouts, self._parts(), found)]
 
+    def sensors_of(self, machine: int) -> list[int]:
+        """Return the slots of a machine's sensors by column; at most :data:`WIDTH`."""
+        return [slot for slot in self._placed.rows[machine].tolist() if slot != _NOBODY]
+
     def _parts(self) -> Parts:
         return Parts(
             **{name: rows.part() for name, rows in self._rows.items()},

@@ -29,9 +29,13 @@ FOUND = np.dtype(
         ("value", np.float64),
         ("expected", np.float64),
         ("score", np.float64),
+        ("deviations", np.float64, (WIDTH,)),
     ]
 )
-"""One alarm: its message in the batch, the sensor, who found it, the value and the expectation, and the score, ≥ 0."""
+"""One alarm: its message in the batch, the sensor, who found it, the value and the expectation, and the score, ≥ 0.
+
+``deviations`` are those of the machine's sensors by column, in standard deviations, where a machine as a whole is odd.
+"""
 
 
 class Part(NamedTuple):
@@ -118,6 +122,8 @@ def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found
             if not parts.present[column]:
                 # What it was lately
                 hit.value = state.mean[column] + state.fast[column] / state.scale[column]
+            for other in range(WIDTH):
+                hit.deviations[other] = state.fast[other]
             flagged += 1
     return flagged
 
