@@ -94,7 +94,7 @@ def defaults() -> dict[str, float]:
     return {rule: float(every[rule]) for rule in GRID}
 
 
-def microseconds(sensors: int = 1000, rounds: int = 200) -> float:
+def microseconds(sensors: int = 1000, rounds: int = 1000) -> float:
     """Return what a reading costs in a bank of sensors, µs."""
     values = np.random.default_rng(0).normal(size=rounds)
     rows = np.zeros(sensors, novelty.STATE)
@@ -126,7 +126,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     for label, choose in {
         "held out: threshold of the other half": lambda _, __: {},
         "held out: rules, too, from the default": lambda half, rng: tuner.choose(half, defaults(), rng, 1),
-        "held out: rules, too, from random ones": lambda half, rng: tuner.choose(half, start_at_random(GRID, rng), rng, 2),
+        "held out: rules, too, from random ones": lambda half, rng: tuner.choose(
+            half, start_at_random(GRID, rng), rng, 2
+        ),
     }.items():
         _print_held_out(label, held_out(files, chosen_scores, of, splits, choose))
     _print_in_sample("a blind timer, every 400 rows", files, [timer_scores(file, 400) for file in files], of)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from benchmarks.evaluation.nab_files import Series
@@ -22,6 +21,7 @@ THRESHOLDS = 0.2 * 1.05 ** np.arange(65)
 # The best threshold of few files is a lucky one: what counts is how good its neighbours are with it
 _NEIGHBOURS = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
 _WORTH_A_CHANGE = 0.3
+_INNER_SPLITS = 8
 
 
 class HeldOut(NamedTuple):
@@ -32,8 +32,8 @@ class HeldOut(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _raw_by_threshold(scores: Floats, rows: Any, profile: Profile, thresholds: Floats) -> Floats:
-    """Return one file's raw score at each of the thresholds, which ascend."""
+def raw_by_threshold(scores: Floats, rows: Any, profile: Profile, thresholds: Floats) -> Floats:
+    """Return one file's raw score at each of the thresholds, which ascend; both of shape (thresholds,)."""
     false_alarms = np.zeros(len(thresholds))
     earned = np.full((rows.count, len(thresholds)), -profile.fn)
     for i in range(len(scores)):
@@ -57,7 +57,7 @@ def _raw_by_threshold(scores: Floats, rows: Any, profile: Profile, thresholds: F
 
 def curves(files: Sequence[Series], score: Score, choice: Choice, profile: Profile) -> Floats:
     """Return the raw score of each file at each of :data:`THRESHOLDS`, shape (files, thresholds)."""
-    return np.array([_raw_by_threshold(score(file, choice), file.rows, profile, THRESHOLDS) for file in files])
+    return np.array([raw_by_threshold(score(file, choice), file.rows, profile, THRESHOLDS) for file in files])
 
 
 def _smooth(curve: Floats) -> Floats:
@@ -100,14 +100,24 @@ class Tuner:
         self._profile = profile
         self._known: dict[tuple[tuple[str, float], ...], dict[int, Floats]] = {}
 
-    def _worth(self, choice: Choice, places: Sequence[int]) -> float:
+    def _curves(self, choice: Choice, places: Sequence[int]) -> Floats:
         known = self._known.setdefault(tuple(sorted(choice.items())), {})
         for place in places:
             if place not in known:
                 known[place] = curves([self._files[place]], self._score, choice, self._profile)[0]
-        raw = np.sum([known[place] for place in places], axis=0)
+        return np.array([known[place] for place in places])
+
+    def _worth(self, choice: Choice, places: Sequence[int]) -> float:
+        """Return the mean of the score with the best threshold and of those with thresholds of parts of the files."""
+        by_file = self._curves(choice, places)
+        raw = [float(_smooth(by_file.sum(axis=0)).max())] * _INNER_SPLITS
+        rng = np.random.default_rng(0)
+        for _ in range(_INNER_SPLITS):
+            inner = rng.permutation(len(places)) < len(places) // 2
+            one, two = by_file[inner].sum(axis=0), by_file[~inner].sum(axis=0)
+            raw.append(float(two[_smooth(one).argmax()] + one[_smooth(two).argmax()]))
         count = sum(self._files[place].rows.count for place in places)
-        return normalised(float(_smooth(raw).max()), count, self._profile)
+        return normalised(float(np.mean(raw)), count, self._profile)
 
     def choose(self, places: Sequence[int], start: Choice, rng: np.random.Generator, rounds: int) -> dict[str, float]:
         """Return the best choice that is found on the files at these places.
@@ -163,6 +173,3 @@ def held_out(
 def start_at_random(grid: Mapping[str, Sequence[float]], rng: np.random.Generator) -> dict[str, float]:
     """Return a choice of random values from a grid."""
     return {rule: float(rng.choice(np.asarray(values))) for rule, values in grid.items()}
-
-
-Values = npt.NDArray[np.float64]

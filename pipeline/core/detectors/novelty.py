@@ -53,8 +53,12 @@ class NoveltyRules(NamedTuple):
 
     Parameters
     ----------
-    share, step_rate, rare_after
-        See :class:`pipeline.core.detectors.ranges.RangeRules`.
+    share
+        Part of a range's width that the distance from it is measured by, ≥ 0; beside it counts the usual step out of it.
+    step_rate
+        Weight of the newest step out of a range in the usual one, in (0, 1).
+    rare_after
+        Readings after which leaving a range counts in full, > 0; sooner after it was left, as the root of the time since.
     decay
         Part of its width by which a range shrinks with every reading, in [0, 1): 1e-5 forgets in about 100,000 readings.
     slow_decay
@@ -124,7 +128,9 @@ def _novelty(state: Any, rules: Any, new: Any) -> float:
     numbers, score = (new.value, new.quick, new.slow, new.deviation), 0.0
     for n in range(_WATCHED):
         age = state.seen - state.left[n]
-        outlying = outlyingness(state.low[n], state.high[n], state.step[n], age, numbers[n], rules)
+        outlying = outlyingness(
+            state.low[n], state.high[n], state.step[n], age, numbers[n], rules.share, rules.rare_after
+        )
         if outlying > 0.0:
             score += (rules.deviation_gain if n == 3 else 1.0) * math.log10(1.0 + outlying / rules.knee)
     return score

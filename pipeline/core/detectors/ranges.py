@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
 
 from numba import njit
 
 # What the first move of a number is worth that never moved before
 _FIRST_MOVE = 10.0
-_HIGHEST = 1e100
+_HIGHEST = 1e300
 _TINY = 1e-300
-
-
-class RangeRules(NamedTuple):
-    """How leaving a range is measured.
-
-    Parameters
-    ----------
-    share
-        Part of the range's width that the distance from it is measured by, ≥ 0; beside it counts the usual step.
-    step_rate
-        Weight of the newest step out of the range in the usual one, in (0, 1).
-    rare_after
-        Readings after which leaving the range counts in full, > 0; sooner after it was left, it counts as the root of
-        the time that has passed since.
-    """
-
-    share: float
-    step_rate: float
-    rare_after: float
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -38,7 +19,9 @@ def outside(low: float, high: float, number: float) -> float:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def outlyingness(low: float, high: float, step: float, age: int, number: float, rules: Any) -> float:
+def outlyingness(
+    low: float, high: float, step: float, age: int, number: float, share: float, rare_after: float
+) -> float:
     """Return how unusual it is that a number leaves its range: ≥ 0, finite, 0 inside.
 
     Parameters
@@ -47,20 +30,32 @@ def outlyingness(low: float, high: float, step: float, age: int, number: float, 
         The range and the usual step out of it, in the number's unit.
     age
         Readings since the range was last left, ≥ 0.
-    rules
-        :class:`RangeRules`, or whatever has its fields.
+    share
+        Part of the range's width that the distance from it is measured by, ≥ 0; beside it counts the usual step.
+    rare_after
+        Readings after which leaving the range counts in full, > 0; sooner after it was left, it counts as the root of
+        the time that has passed since.
+
+    Examples
+    --------
+    >>> outlyingness(0.0, 10.0, 1.0, 1000, 14.0, 0.1, 1000.0)
+    2.0
+    >>> outlyingness(0.0, 10.0, 1.0, 10, 14.0, 0.1, 1000.0)
+    0.2
     """
     excess = outside(low, high, number)
     if excess == 0.0:
         return 0.0
     ratio = _FIRST_MOVE
     if high > low:
-        ratio = min(excess / max(rules.share * (high - low) + step, _TINY), _HIGHEST)
-    return ratio * min(1.0, age / rules.rare_after) ** 0.5
+        ratio = min(excess / max(share * (high - low) + step, _TINY), _HIGHEST)
+    return ratio * math.sqrt(min(1.0, age / rare_after))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def take_in(low: float, high: float, step: float, number: float, decay: float, step_rate: float) -> tuple[float, float, float]:
+def take_in(
+    low: float, high: float, step: float, number: float, decay: float, step_rate: float
+) -> tuple[float, float, float]:
     """Return (low, high, step) after the range shrank about its middle and took a number in.
 
     Parameters
@@ -68,7 +63,7 @@ def take_in(low: float, high: float, step: float, number: float, decay: float, s
     decay
         Part of its width by which the range shrinks, in [0, 1).
     step_rate
-        See :class:`RangeRules`. One step counts as half a width at most, so that a wild one does not hide the next.
+        Weight of the newest step out of the range in the usual one, in (0, 1). One step counts as half a width at most, so that a wild one does not hide the next.
     """
     excess = outside(low, high, number)
     half = 0.5 * (high - low)
