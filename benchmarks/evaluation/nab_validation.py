@@ -20,8 +20,6 @@ THRESHOLDS = 0.2 * 1.05 ** np.arange(65)
 
 # The best threshold of few files is a lucky one: what counts is how good its neighbours are with it
 _NEIGHBOURS = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
-_WORTH_A_CHANGE = 0.3
-_INNER_SPLITS = 8
 
 
 class HeldOut(NamedTuple):
@@ -107,23 +105,17 @@ class Tuner:
                 known[place] = curves([self._files[place]], self._score, choice, self._profile)[0]
         return np.array([known[place] for place in places])
 
-    def _worth(self, choice: Choice, places: Sequence[int]) -> float:
-        """Return the mean of the score with the best threshold and of those with thresholds of parts of the files."""
+    def _worth(self, choice: Choice, places: Sequence[int]) -> Floats:
+        """Return each file's raw score at the threshold that is best for all of them, shape (places,)."""
         by_file = self._curves(choice, places)
-        raw = [float(_smooth(by_file.sum(axis=0)).max())] * _INNER_SPLITS
-        rng = np.random.default_rng(0)
-        for _ in range(_INNER_SPLITS):
-            inner = rng.permutation(len(places)) < len(places) // 2
-            one, two = by_file[inner].sum(axis=0), by_file[~inner].sum(axis=0)
-            raw.append(float(two[_smooth(one).argmax()] + one[_smooth(two).argmax()]))
-        count = sum(self._files[place].rows.count for place in places)
-        return normalised(float(np.mean(raw)), count, self._profile)
+        return np.array(by_file[:, _smooth(by_file.sum(axis=0)).argmax()])
 
     def choose(self, places: Sequence[int], start: Choice, rng: np.random.Generator, rounds: int) -> dict[str, float]:
         """Return the best choice that is found on the files at these places.
 
-        Every rule is tried at all its values, in random order, ``rounds`` times; a value is kept if it is better by more
-        than chance alone often makes it.
+        Every rule is tried at all its values, in random order, ``rounds`` times. A value replaces another only if it is
+        better by more than one standard error of the difference, taken over the files: few files favour many values by
+        chance.
         """
         choice = dict(start)
         highest = self._worth(choice, places)
@@ -131,7 +123,8 @@ class Tuner:
             for value in self._grid[rule]:
                 other = {**choice, rule: value}
                 worth = self._worth(other, places)
-                if worth > highest + _WORTH_A_CHANGE:
+                gain = worth - highest
+                if gain.sum() > np.sqrt(len(places)) * gain.std():
                     choice, highest = other, worth
         return choice
 

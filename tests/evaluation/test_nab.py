@@ -10,7 +10,7 @@ import pytest
 from benchmarks.evaluation.nab import chosen_scores, defaults, in_sample
 from benchmarks.evaluation.nab_files import profiles, read
 from benchmarks.evaluation.nab_scoring import Profile, Rows, best, joined, probation, raw_at, rows_of, score_at
-from benchmarks.evaluation.nab_validation import THRESHOLDS, raw_by_threshold, halves
+from benchmarks.evaluation.nab_validation import THRESHOLDS, halves, raw_by_threshold
 from tests.datasets import dataset
 
 STANDARD = Profile(tp=1.0, fn=1.0, fp=0.11)

@@ -63,7 +63,8 @@ def take_in(
     decay
         Part of its width by which the range shrinks, in [0, 1).
     step_rate
-        Weight of the newest step out of the range in the usual one, in (0, 1). One step counts as half a width at most, so that a wild one does not hide the next.
+        Weight of the newest step out of the range in the usual one, in (0, 1). One step counts as half a width
+        at most, so that a wild one does not hide the next.
     """
     excess = outside(low, high, number)
     half = 0.5 * (high - low)
