@@ -7,17 +7,13 @@ values are from those usual at their time of day. Each has a range (:mod:`pipeli
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from river import base
 
 from pipeline.core.detectors.ranges import outlyingness, take_in
-
-DETECTOR = "range-novelty"
-DETECTOR_VERSION = 1
+from pipeline.core.detectors.views import OneSensor
 
 SLOTS = 96
 """Parts of a day whose means are kept."""
@@ -194,8 +190,8 @@ def novelty_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple
 
 
 @njit(cache=True, nogil=True)
-def _score_row(rows: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
-    return novelty_score(rows[0], rules, time_ms, value)
+def _score_row(rows: Any, rules: Any, time_ms: int, value: float) -> float:
+    return float(novelty_score(rows[0], rules, time_ms, value)[0])
 
 
 @njit(cache=True, nogil=True)
@@ -203,25 +199,29 @@ def _learn_row(rows: Any, rules: Any, time_ms: int, value: float) -> None:
     novelty_learn(rows[0], rules, time_ms, value)
 
 
-class NoveltyDetector(base.AnomalyDetector):
+_DEFAULTS = NoveltyRules()
+
+
+class NoveltyDetector(OneSensor):
     """Novelty detector for one sensor, as a River estimator.
 
     A reading is scored by how far it leaves what the sensor has done so far: in value, in level, and in distance from
-    what is usual at its time of day (a record-breaking statistic; a seasonal profile as in Lavin and Ahmad 2015,
-    *Evaluating real-time anomaly detection algorithms: the Numenta Anomaly Benchmark*, on which it is measured).
+    what is usual at its time of day, ``time_ms``. Records are rare in a series that does not change (Chandler 1952, *The
+    distribution and frequency of record values*); each range keeps them, and the score tells by how much they were
+    broken. It is measured on the Numenta Anomaly Benchmark (Lavin and Ahmad 2015).
 
-    It is no spike detector: the second spike of a size is not novel. It does not see what stays within all ranges, such as
-    a sensor that is stuck at a usual value by night or a frequency that changes; and without a time of day it knows no
-    season. A lasting new level is accepted as soon as it was told.
+    It is no spike detector: the second spike of a size is hardly novel. It does not see what stays within all ranges,
+    such as another frequency, or a sensor that is stuck at a value that is usual at any time of day; without a time of
+    day it knows no season. A lasting new level is accepted as soon as it was told.
 
     Parameters
     ----------
-    share, step_rate, rare_after, decay, slow_decay, knee, deviation_gain, warm_up
-        See :class:`NoveltyRules`.
+    rules
+        Parameters; their defaults if left out.
 
     Examples
     --------
-    >>> detector = NoveltyDetector(warm_up=100)
+    >>> detector = NoveltyDetector()
     >>> for n in range(400):
     ...     detector.learn_one({"temperature": 20.0 + n % 7, "time_ms": 60_000 * n})
     >>> detector.score_one({"temperature": 24.0, "time_ms": 24_000_000})
@@ -230,41 +230,12 @@ class NoveltyDetector(base.AnomalyDetector):
     True
     """
 
-    def __init__(
-        self,
-        share: float = 0.02,
-        step_rate: float = 0.2,
-        rare_after: float = 1000.0,
-        decay: float = 1e-5,
-        slow_decay: float = 2e-4,
-        knee: float = 0.03,
-        deviation_gain: float = 2.0,
-        warm_up: int = 150,
-    ) -> None:
-        self.share = share
-        self.step_rate = step_rate
-        self.rare_after = rare_after
-        self.decay = decay
-        self.slow_decay = slow_decay
-        self.knee = knee
-        self.deviation_gain = deviation_gain
-        self.warm_up = warm_up
-        self._rules = NoveltyRules(share, step_rate, rare_after, decay, slow_decay, knee, deviation_gain, warm_up)
-        self._row = np.zeros(1, STATE)
+    def __init__(self, rules: NoveltyRules = _DEFAULTS) -> None:
+        super().__init__(STATE)
+        self.rules = rules
 
-    def score_one(self, x: Mapping[base.typing.FeatureName, float]) -> float:
-        """Return the score of a reading that was not learned yet.
+    def _score(self, time_ms: int, value: float) -> float:
+        return float(_score_row(self._row, self.rules, time_ms, value))
 
-        ``x`` holds one sensor, and ``time_ms`` where the time of day is known.
-        """
-        return float(_score_row(self._row, self._rules, *_reading(x))[0])
-
-    def learn_one(self, x: Mapping[base.typing.FeatureName, float]) -> None:
-        """Learn a reading; ``x`` is as :meth:`score_one` takes it."""
-        _learn_row(self._row, self._rules, *_reading(x))
-
-
-def _reading(x: Mapping[base.typing.FeatureName, float]) -> tuple[int, float]:
-    """Return (time of measurement in ms, value)."""
-    (value,) = (float(x[name]) for name in x if name != "time_ms")
-    return int(x.get("time_ms", 0)), value
+    def _learn(self, time_ms: int, value: float) -> None:
+        _learn_row(self._row, self.rules, time_ms, value)

@@ -91,7 +91,7 @@ def test_scores_are_finite_and_those_of_two_kernels_equal_those_of_one(rows: lis
 
 
 def test_scoring_changes_nothing_and_does_not_know_the_reading() -> None:
-    detector = NoveltyDetector(warm_up=50)
+    detector = NoveltyDetector(RULES)
     for n, value in enumerate(noise(200)):
         detector.learn_one({"t": value, "time_ms": CLOCK + n * MINUTE_MS})
     before = detector._row.tobytes()
@@ -188,7 +188,7 @@ def test_the_state_is_small_and_of_fixed_size() -> None:
 
 def test_a_copy_of_the_state_goes_on_as_the_state_does() -> None:
     values = noise(600)
-    one = NoveltyDetector(warm_up=50)
+    one = NoveltyDetector(RULES)
     for value in values[:300]:
         one.learn_one({"t": value})
     other = one.clone()
@@ -202,7 +202,7 @@ def test_a_copy_of_the_state_goes_on_as_the_state_does() -> None:
 
 
 def test_rivers_view_scores_as_the_kernels_do() -> None:
-    values, detector = [*noise(300), 30.0], NoveltyDetector(warm_up=50)
+    values, detector = [*noise(300), 30.0], NoveltyDetector(RULES)
     by_kernel = scored(values)[0]
 
     for n, value in enumerate(values):
