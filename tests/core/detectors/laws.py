@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit
 from river import base
 
-from pipeline.core.detectors import changes, stuck
+from pipeline.core.detectors import changes, novelty, stuck
 from pipeline.core.spikes import SpikeDetector
 
 Sample = dict[str, float]
@@ -97,6 +97,13 @@ CASES = [
     Case(
         "stuck", stuck.StuckDetector, one_sensor, {"temperature": 55.0}, 10,
         Kernels(stuck.STATE, stuck.StuckRules(), *on_rows(stuck.stuck_score, stuck.stuck_learn, stuck.stuck_observe)),
+    ),
+    Case(
+        "novelty", novelty.NoveltyDetector, one_sensor, {"temperature": 400.0}, 1,
+        Kernels(
+            novelty.STATE, novelty.NoveltyRules(),
+            *on_rows(novelty.novelty_score, novelty.novelty_learn, novelty.novelty_observe),
+        ),
     ),
 ]  # fmt: skip
 """All detectors."""

@@ -1,0 +1,146 @@
+"""Range novelty on the Numenta Anomaly Benchmark: in sample, as its leaderboard is made, and on files held out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evaluation.nab_files import Series, folder, profiles, read
+from benchmarks.evaluation.nab_scoring import Best, Floats, Profile, best, joined
+from benchmarks.evaluation.nab_validation import Choice, HeldOut, Tuner, held_out, start_at_random
+from pipeline.core.compiling import uncounted
+from pipeline.core.detectors import novelty
+from pipeline.core.detectors import refractory as quieting
+from pipeline.core.detectors.novelty import NoveltyRules, novelty_observe
+from pipeline.core.detectors.refractory import RefractoryRules, refractory
+
+LEADERBOARD = {
+    "ARTime": 75.7,
+    "CAD OSE": 71.2,
+    "htmjava": 69.7,
+    "Numenta HTM": 68.9,
+    "earthgecko Skyline": 57.9,
+    "windowed Gaussian": 40.4,
+}
+"""Standard profile on the same files, threshold chosen in sample."""
+
+GRID: dict[str, tuple[float, ...]] = {
+    "share": (0.01, 0.02, 0.04),
+    "step_rate": (0.1, 0.2, 0.4),
+    "rare_after": (500.0, 1000.0, 2000.0),
+    "decay": (5e-6, 1e-5, 2e-5),
+    "slow_decay": (1e-4, 2e-4, 4e-4),
+    "knee": (0.015, 0.03, 0.06),
+    "deviation_gain": (1.0, 2.0, 4.0),
+    "quiet": (45.0, 90.0, 180.0),
+}
+"""The rules that are chosen again on half of the files: half of the default, the default, twice the default."""
+
+
+@uncounted
+def _observe_all(rows: Any, rules: Any, times_ms: Any, values: Any, scores: Any) -> None:
+    for i in range(len(values)):
+        scores[i] = novelty_observe(rows[0], rules, times_ms[i], values[i])[0]
+
+
+@uncounted
+def _quieten_all(rows: Any, rules: Any, scores: Any) -> None:
+    for i in range(len(scores)):
+        scores[i] = refractory(rows[0], rules, scores[i])
+
+
+@uncounted
+def _observe_bank(rows: Any, rules: Any, start_ms: int, step_ms: int, values: Any) -> float:
+    """Let every sensor of a bank see the values, in turn; return the sum of the scores."""
+    total = 0.0
+    for i in range(len(values)):
+        for r in range(len(rows)):
+            total += novelty_observe(rows[r], rules, start_ms + i * step_ms, values[i])[0]
+    return total
+
+
+def scores_of(series: Series, rules: NoveltyRules, quiet: RefractoryRules) -> Floats:
+    """Return the score of each row of a file, one pass, each scored before it is learned."""
+    scores = np.empty(len(series.values))
+    _observe_all(np.zeros(1, novelty.STATE), rules, series.times_ms, series.values, scores)
+    _quieten_all(np.zeros(1, quieting.STATE), quiet, scores)
+    return scores
+
+
+def chosen_scores(series: Series, choice: Choice) -> Floats:
+    """Return the scores by the default rules with some of them replaced by those of a choice."""
+    rules = {rule: value for rule, value in choice.items() if rule != "quiet"}
+    quiet = RefractoryRules(int(choice.get("quiet", RefractoryRules().quiet)))
+    return scores_of(series, NoveltyRules()._replace(**rules), quiet)
+
+
+def timer_scores(series: Series, period: int) -> Floats:
+    """Return what a clock that knows nothing would score: 1 every so many rows, else 0."""
+    return (np.arange(len(series.values)) % period == 0).astype(np.float64)
+
+
+def in_sample(files: Sequence[Series], scores: Sequence[Floats], profile: Profile) -> Best:
+    """Return the best threshold for all the files together, and the score there."""
+    return best(np.concatenate(scores), joined([file.rows for file in files]), profile)
+
+
+def defaults() -> dict[str, float]:
+    """Return the default values of the rules in :data:`GRID`."""
+    every = {**NoveltyRules()._asdict(), **RefractoryRules()._asdict()}
+    return {rule: float(every[rule]) for rule in GRID}
+
+
+def microseconds(sensors: int = 1000, rounds: int = 1000) -> float:
+    """Return what a reading costs in a bank of sensors, µs."""
+    values = np.random.default_rng(0).normal(size=rounds)
+    rows = np.zeros(sensors, novelty.STATE)
+    _observe_bank(rows, NoveltyRules(), 0, 60_000, values[:1])
+    started = time.perf_counter()
+    _observe_bank(rows, NoveltyRules(), 0, 60_000, values)
+    return (time.perf_counter() - started) / (sensors * rounds) * 1e6
+
+
+def _print_held_out(label: str, found: HeldOut) -> None:
+    print(f"{label:44}" + "".join(f"{found.means[name]:8.1f} ±{found.spreads[name]:4.1f}" for name in found.means))
+
+
+def _print_in_sample(label: str, files: list[Series], scores: list[Floats], of: dict[str, Profile]) -> None:
+    print(f"{label:44}" + "".join(f"{in_sample(files, scores, profile).score:8.1f}      " for profile in of.values()))
+
+
+def _lowest(files: Sequence[Series], profile: Profile) -> float:
+    choices = [{rule: value} for rule, values in GRID.items() for value in values]
+    return min(in_sample(files, [chosen_scores(file, choice) for file in files], profile).score for choice in choices)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation nab", description=__doc__)
+    parser.add_argument("--splits", type=int, default=20, help="random splits of the files into halves")
+    splits = parser.parse_args(arguments).splits
+    root = folder()
+    files, of = read(root), profiles(root)
+    tuner = Tuner(files, chosen_scores, GRID, of["standard"])
+    print(f"{len(files)} files, {sum(len(file.values) for file in files):,} rows")
+    print(f"{'':44}" + "".join(f"{name.removeprefix('reward_'):14}" for name in of))
+    _print_in_sample("in sample: one threshold for all", files, [chosen_scores(file, {}) for file in files], of)
+    for label, choose in {
+        "held out: threshold of the other half": lambda _, __: {},
+        "held out: rules, too, from the default": lambda half, rng: tuner.choose(half, defaults(), rng, 1),
+        "held out: rules, too, from random ones": lambda half, rng: tuner.choose(
+            half, start_at_random(GRID, rng), rng, 2
+        ),
+    }.items():
+        _print_held_out(label, held_out(files, chosen_scores, of, splits, choose))
+    _print_in_sample("a blind timer, every 400 rows", files, [timer_scores(file, 400) for file in files], of)
+    for name, score in LEADERBOARD.items():
+        print(f"{name + ' (in sample)':44}{score:8.1f}")
+    print(f"Lowest in sample with one rule halved or doubled: {_lowest(files, of['standard']):.1f}, standard.")
+    print(
+        "Which numbers are watched, the rates of their means and the default rules were chosen with all files in view."
+    )
+    print(f"{microseconds():.3f} µs per reading, {novelty.STATE.itemsize} bytes per sensor")

@@ -1,0 +1,75 @@
+"""The range that a number has kept to, and how unusual it is that a new one falls outside."""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit
+
+# What the first move of a number is worth that never moved before
+_FIRST_MOVE = 10.0
+_HIGHEST = 1e300
+_TINY = 1e-300
+
+
+@njit(cache=True, nogil=True, inline="always")
+def outside(low: float, high: float, number: float) -> float:
+    """Return how far a number is outside a range; 0 if it is inside."""
+    return max(number - high, low - number, 0.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def outlyingness(
+    low: float, high: float, step: float, age: int, number: float, share: float, rare_after: float
+) -> float:
+    """Return how unusual it is that a number leaves its range: ≥ 0, finite, 0 inside.
+
+    Parameters
+    ----------
+    low, high, step
+        The range and the usual step out of it, in the number's unit.
+    age
+        Readings since the range was last left, ≥ 0.
+    share
+        Part of the range's width that the distance from it is measured by, ≥ 0; beside it counts the usual step.
+    rare_after
+        Readings after which leaving the range counts in full, > 0; sooner after it was left, it counts as the root of
+        the time that has passed since.
+
+    Examples
+    --------
+    >>> outlyingness(0.0, 10.0, 1.0, 1000, 14.0, 0.1, 1000.0)
+    2.0
+    >>> outlyingness(0.0, 10.0, 1.0, 10, 14.0, 0.1, 1000.0)
+    0.2
+    """
+    excess = outside(low, high, number)
+    if excess == 0.0:
+        return 0.0
+    ratio = _FIRST_MOVE
+    if high > low:
+        ratio = min(excess / max(share * (high - low) + step, _TINY), _HIGHEST)
+    return ratio * math.sqrt(min(1.0, age / rare_after))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def take_in(
+    low: float, high: float, step: float, number: float, decay: float, step_rate: float
+) -> tuple[float, float, float]:
+    """Return (low, high, step) after the range shrank about its middle and took a number in.
+
+    Parameters
+    ----------
+    decay
+        Part of its width by which the range shrinks, in [0, 1).
+    step_rate
+        Weight of the newest step out of the range in the usual one, in (0, 1). One step counts as half a width
+        at most, so that a wild one does not hide the next.
+    """
+    excess = outside(low, high, number)
+    half = 0.5 * (high - low)
+    if excess > 0.0:
+        step += step_rate * (min(excess, half) - step)
+    middle = low + half
+    half *= 1.0 - decay
+    return min(middle - half, number), max(middle + half, number), step
