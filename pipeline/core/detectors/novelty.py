@@ -87,12 +87,12 @@ class _Next(NamedTuple):
     expected: float
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _slot(time_ms: int) -> int:
     return (time_ms // _SLOT_MS) % SLOTS
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _expected(state: Any, time_ms: int, value: float) -> float:
     """Return the nearest to a value of the means of its time of day and the slots beside it; the value if none is known.
 
@@ -106,7 +106,7 @@ def _expected(state: Any, time_ms: int, value: float) -> float:
     return nearest
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _next(state: Any, time_ms: int, value: float) -> Any:
     expected = _expected(state, time_ms, value)
     deviation = state.deviation + _DEVIATION_RATE * (abs(value - expected) - state.deviation)
@@ -117,7 +117,7 @@ def _next(state: Any, time_ms: int, value: float) -> Any:
     return _Next(value, quick, slow, deviation, expected)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _novelty(state: Any, rules: Any, new: Any) -> float:
     if state.seen < rules.warm_up:
         return 0.0
@@ -132,7 +132,7 @@ def _novelty(state: Any, rules: Any, new: Any) -> float:
     return score
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def _learn(state: Any, rules: Any, time_ms: int, new: Any) -> None:
     numbers = (new.value, new.quick, new.slow, new.deviation)
     for n in range(_WATCHED):
@@ -151,7 +151,7 @@ def _learn(state: Any, rules: Any, time_ms: int, new: Any) -> None:
     state.seen += 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def novelty_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return (score, expectation) of an unseen reading; the state is left as it is.
 
@@ -174,13 +174,13 @@ def novelty_score(state: Any, rules: Any, time_ms: int, value: float) -> tuple[f
     return _novelty(state, rules, new), new.expected
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def novelty_learn(state: Any, rules: Any, time_ms: int, value: float) -> None:
     """Learn a reading: what was seen once is novel no more, until the ranges have forgotten it."""
     _learn(state, rules, time_ms, _next(state, time_ms, value))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def novelty_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
     """Return what :func:`novelty_score` does, and learn the reading as :func:`novelty_learn` does, in one pass."""
     new = _next(state, time_ms, value)

@@ -12,13 +12,13 @@ _HIGHEST = 1e300
 _TINY = 1e-300
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def outside(low: float, high: float, number: float) -> float:
     """Return how far a number is outside a range; 0 if it is inside."""
     return max(number - high, low - number, 0.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def outlyingness(
     low: float, high: float, step: float, age: int, number: float, share: float, rare_after: float
 ) -> float:
@@ -52,7 +52,7 @@ def outlyingness(
     return ratio * math.sqrt(min(1.0, age / rare_after))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def take_in(
     low: float, high: float, step: float, number: float, decay: float, step_rate: float
 ) -> tuple[float, float, float]:

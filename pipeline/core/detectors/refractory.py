@@ -23,7 +23,7 @@ class RefractoryRules(NamedTuple):
     quiet: int = 90
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def refractory(state: Any, rules: Any, score: float) -> float:
     """Return a reading's score if it is higher than the last one let through, or long after it; otherwise 0. Learn it.
 
