@@ -213,7 +213,8 @@ class Detectors(Group):
     """Detectors beside that of spikes and dips."""
 
     enabled: tuple[str, ...] = Field(
-        ("change", "stuck", "multivariate"), description="Detectors that are on where no choice says otherwise"
+        ("change", "stuck", "novelty", "multivariate"),
+        description="Detectors that are on where no choice says otherwise",
     )
     alarms_per_machine_day: float = Field(
         1.0, gt=0, le=10_000, description="False alarms that they may raise together per machine and day of operation"

@@ -14,9 +14,7 @@ from benchmarks.evaluation.nab_scoring import Best, Floats, Profile, best, joine
 from benchmarks.evaluation.nab_validation import Choice, HeldOut, Tuner, held_out, start_at_random
 from pipeline.core.compiling import uncounted
 from pipeline.core.detectors import novelty
-from pipeline.core.detectors import refractory as quieting
-from pipeline.core.detectors.novelty import NoveltyRules, novelty_observe
-from pipeline.core.detectors.refractory import RefractoryRules, refractory
+from pipeline.core.detectors.novelty import NoveltyRules, quiet_novelty_observe
 
 LEADERBOARD = {
     "ARTime": 75.7,
@@ -44,13 +42,7 @@ GRID: dict[str, tuple[float, ...]] = {
 @uncounted
 def _observe_all(rows: Any, rules: Any, times_ms: Any, values: Any, scores: Any) -> None:
     for i in range(len(values)):
-        scores[i] = novelty_observe(rows[0], rules, times_ms[i], values[i])[0]
-
-
-@uncounted
-def _quieten_all(rows: Any, rules: Any, scores: Any) -> None:
-    for i in range(len(scores)):
-        scores[i] = refractory(rows[0], rules, scores[i])
+        scores[i] = quiet_novelty_observe(rows[0], rules, times_ms[i], values[i])[0]
 
 
 @uncounted
@@ -59,23 +51,19 @@ def _observe_bank(rows: Any, rules: Any, start_ms: int, step_ms: int, values: An
     total = 0.0
     for i in range(len(values)):
         for r in range(len(rows)):
-            total += novelty_observe(rows[r], rules, start_ms + i * step_ms, values[i])[0]
+            total += quiet_novelty_observe(rows[r], rules, start_ms + i * step_ms, values[i])[0]
     return total
 
 
-def scores_of(series: Series, rules: NoveltyRules, quiet: RefractoryRules) -> Floats:
-    """Return the score of each row of a file, one pass, each scored before it is learned."""
-    scores = np.empty(len(series.values))
-    _observe_all(np.zeros(1, novelty.STATE), rules, series.times_ms, series.values, scores)
-    _quieten_all(np.zeros(1, quieting.STATE), quiet, scores)
-    return scores
-
-
 def chosen_scores(series: Series, choice: Choice) -> Floats:
-    """Return the scores by the default rules with some of them replaced by those of a choice."""
-    rules = {rule: value for rule, value in choice.items() if rule != "quiet"}
-    quiet = RefractoryRules(int(choice.get("quiet", RefractoryRules().quiet)))
-    return scores_of(series, NoveltyRules()._replace(**rules), quiet)
+    """Return the score of each row of a file, one pass, each scored before it is learned.
+
+    The rules are the default ones with some of them replaced by those of a choice.
+    """
+    rules = NoveltyRules()._replace(**(choice | ({"quiet": int(choice["quiet"])} if "quiet" in choice else {})))
+    scores = np.empty(len(series.values))
+    _observe_all(np.zeros(1, novelty.QUIET_STATE), rules, series.times_ms, series.values, scores)
+    return scores
 
 
 def timer_scores(series: Series, period: int) -> Floats:
@@ -90,14 +78,13 @@ def in_sample(files: Sequence[Series], scores: Sequence[Floats], profile: Profil
 
 def defaults() -> dict[str, float]:
     """Return the default values of the rules in :data:`GRID`."""
-    every = {**NoveltyRules()._asdict(), **RefractoryRules()._asdict()}
-    return {rule: float(every[rule]) for rule in GRID}
+    return {rule: float(getattr(NoveltyRules(), rule)) for rule in GRID}
 
 
 def microseconds(sensors: int = 1000, rounds: int = 1000) -> float:
     """Return what a reading costs in a bank of sensors, µs."""
     values = np.random.default_rng(0).normal(size=rounds)
-    rows = np.zeros(sensors, novelty.STATE)
+    rows = np.zeros(sensors, novelty.QUIET_STATE)
     _observe_bank(rows, NoveltyRules(), 0, 60_000, values[:1])
     started = time.perf_counter()
     _observe_bank(rows, NoveltyRules(), 0, 60_000, values)
@@ -143,4 +130,4 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(
         "Which numbers are watched, the rates of their means and the default rules were chosen with all files in view."
     )
-    print(f"{microseconds():.3f} µs per reading, {novelty.STATE.itemsize} bytes per sensor")
+    print(f"{microseconds():.3f} µs per reading, {novelty.QUIET_STATE.itemsize} bytes per sensor")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.detectors import changes, multivariate, stuck
+from pipeline.core.detectors import changes, multivariate, novelty, stuck
 from pipeline.core.detectors.policy import AlarmRules
 
 
@@ -42,6 +42,7 @@ class Detector:
 
 CHANGE = Detector("change", "change_point", 1, changes.STATE, changes.ChangeRules(), AlarmRules(initial=15.0))
 STUCK = Detector("stuck", "stuck", 1, stuck.STATE, stuck.StuckRules(), AlarmRules(initial=8.0))
+NOVELTY = Detector("novelty", "novelty", 1, novelty.QUIET_STATE, novelty.NoveltyRules(), AlarmRules(initial=4.0))
 MULTIVARIATE = Detector(
     "multivariate",
     "multivariate",
@@ -52,7 +53,7 @@ MULTIVARIATE = Detector(
     of_machine=True,
 )
 
-DETECTORS = (CHANGE, STUCK, MULTIVARIATE)
+DETECTORS = (CHANGE, STUCK, NOVELTY, MULTIVARIATE)
 """In the order in which they look at a reading; a detector's place is its number in kernels."""
 
 BY_NAME = {each.name: each for each in DETECTORS}

@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 
 from pipeline.core.detectors.ranges import outlyingness, take_in
+from pipeline.core.detectors.refractory import STATE as TOLD
+from pipeline.core.detectors.refractory import RefractoryRules, refractory
 from pipeline.core.detectors.views import OneSensor
 
 SLOTS = 96
@@ -36,6 +38,9 @@ STATE = np.dtype(
 )
 """Of one sensor: readings seen, running levels and deviation; ranges, usual steps out of them and the reading that last
 left each; means and counts (255 at most) by time of day. Zeros: nothing seen."""
+
+QUIET_STATE = np.dtype([("sensor", STATE), ("told", TOLD)])
+"""The same, and what was told of it lately."""
 
 _SLOT_MS = 86_400_000 // SLOTS
 _SLOT_RATE = 0.2
@@ -65,6 +70,8 @@ class NoveltyRules(NamedTuple):
         Weight of the deviation from the time of day among the four numbers, ≥ 0; that of the others is 1.
     warm_up
         Readings that are learned before the first is scored; ≥ 1.
+    quiet
+        See :class:`pipeline.core.detectors.refractory.RefractoryRules`.
     """
 
     share: float = 0.02
@@ -75,6 +82,7 @@ class NoveltyRules(NamedTuple):
     knee: float = 0.03
     deviation_gain: float = 2.0
     warm_up: int = 150
+    quiet: int = RefractoryRules().quiet
 
 
 class _Next(NamedTuple):
@@ -187,6 +195,16 @@ def novelty_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple
     score = _novelty(state, rules, new)
     _learn(state, rules, time_ms, new)
     return score, new.expected
+
+
+@njit(cache=True, nogil=True)
+def quiet_novelty_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[float, float]:
+    """Return what :func:`novelty_observe` does, with a score of 0 where it tells nothing new.
+
+    ``state`` is a record of :data:`QUIET_STATE`.
+    """
+    score, expected = novelty_observe(state.sensor, rules, time_ms, value)
+    return refractory(state.told, rules, score), expected
 
 
 @njit(cache=True, nogil=True)

@@ -31,6 +31,7 @@ RULES = DetectorRules(
     choices=(
         Choice("change", threshold=4.0, parameters=QUICK),
         Choice("stuck", threshold=2.0, parameters=QUICK),
+        Choice("novelty", threshold=0.5, parameters=QUICK),
         Choice("multivariate", threshold=3.0, parameters=QUICK),
     )
 )
