@@ -8,7 +8,7 @@ FOR ?= 0
 # Test processes, each with a broker and a database of its own: most tests wait for services most of the time
 PROCESSES ?= 3
 
-.PHONY: setup demo test check bench soak chaos peers clean
+.PHONY: setup demo test check bench soak evaluate chaos peers clean
 
 setup: $(STAMP)
 
@@ -41,6 +41,10 @@ bench: setup peers
 # Two workers, 50,000 sensors, 10,000 messages/s for ten minutes; fails if something lags, is lost or doubled. SOAK="--seconds 60"
 soak: setup
 	$(BIN)/python -m benchmarks soak $(SOAK)
+
+# Detectors on public data (DATASETS, where they are) and on simulated machines: scores, false alarms, delays, cost.
+evaluate: setup
+	$(BIN)/python -m benchmarks.evaluation $(EVALUATE)
 
 # The frameworks that are measured beside the pipeline, in an environment of their own.
 peers: $(PEERS)/.ready

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from benchmarks.evaluation import datasets
 from tests.absent import absent
 
 
 def dataset(name: str) -> Path:
-    """Return the folder of a data set: in ``DATASETS``, or in ``shared/datasets`` beside the clone."""
-    named = os.environ.get("DATASETS")
-    roots = [Path(named)] if named else [parent / "shared/datasets" for parent in Path(__file__).resolve().parents]
-    for root in roots:
-        if (root / name).is_dir():
-            return root / name
-    absent(f"there is no data set {name}; DATASETS can name the folder that has it")
+    """Return the folder of a data set; without it the test is skipped, or fails where nothing may be missing."""
+    try:
+        return datasets.dataset(name)
+    except FileNotFoundError as error:
+        absent(error)

@@ -101,7 +101,7 @@ def false_alarms(plant: Plant, machines: int, days: int, seed: int) -> npt.NDArr
     return alarms / (machines * days)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation budget", description=__doc__)
     parser.add_argument("--machines", type=int, default=50)

@@ -98,7 +98,7 @@ def readings_until_found(
     return found[:, :, 0]
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation changes", description=__doc__)
     parser.add_argument("--days", type=int, default=200)

@@ -54,7 +54,7 @@ DRIVERS: dict[str, tuple[Callable[..., float], np.dtype[Any], Any]] = {
 }
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation costs", description=__doc__)
     parser.add_argument("--sensors", type=int, default=1_000)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluation.nab_files import Series, folder, profiles, read
+from benchmarks.evaluation.datasets import dataset
+from benchmarks.evaluation.nab_files import Series, profiles, read
 from benchmarks.evaluation.nab_scoring import Best, Floats, Profile, best, joined
 from benchmarks.evaluation.nab_validation import Choice, HeldOut, Tuner, held_out, start_at_random
 from pipeline.core.compiling import uncounted
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluation nab", description=__doc__)
     parser.add_argument("--splits", type=int, default=20, help="random splits of the files into halves")
     splits = parser.parse_args(arguments).splits
-    root = folder()
+    root = dataset("nab")
     files, of = read(root), profiles(root)
     tuner = Tuner(files, chosen_scores, GRID, of["standard"])
     print(f"{len(files)} files, {sum(len(file.values) for file in files):,} rows")

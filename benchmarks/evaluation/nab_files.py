@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,22 +24,6 @@ class Series(NamedTuple):
     def category(self) -> str:
         """The folder that the file is in."""
         return self.name.partition("/")[0]
-
-
-def folder() -> Path:
-    """Return where the benchmark's files are: in ``DATASETS``, or in ``shared/datasets`` beside the repository.
-
-    Raises
-    ------
-    FileNotFoundError
-        They are in neither.
-    """
-    named = os.environ.get("DATASETS")
-    roots = [Path(named)] if named else [parent / "shared/datasets" for parent in Path(__file__).resolve().parents]
-    for root in roots:
-        if (root / "nab").is_dir():
-            return root / "nab"
-    raise FileNotFoundError("there is no data set nab; DATASETS can name the folder that has it")
 
 
 def profiles(root: Path) -> dict[str, Profile]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluation.skab_files import Experiment, folder, read, valve1
+from benchmarks.evaluation.datasets import dataset
+from benchmarks.evaluation.skab_files import Experiment, read, valve1
 from benchmarks.evaluation.skab_runs import (
     TRAINING_ROWS,
     AlarmPolicy,
@@ -191,14 +192,14 @@ def _show_normal(normal: Experiment) -> None:
     show("Normal running (anomaly-free, 2.6 h)", ["", "rows with alarm %", "changes told per hour"], rows)
 
 
-def main(_: list[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Print all figures."""
-    files = valve1(folder())
+    files = valve1(dataset("skab"))
     found = candidates(files, AFTER_60_S)
     _show_alarms(files, found)
     _show_changes(files, found)
     _show_robustness(files)
-    _show_normal(read(folder() / "anomaly-free/anomaly-free.csv"))
+    _show_normal(read(dataset("skab") / "anomaly-free/anomaly-free.csv"))
     print(
         f"state {STATE.itemsize} B per machine of {WIDTH} sensors; {_cost_us(files[0]):.2f} µs per message, score and learn"
     )

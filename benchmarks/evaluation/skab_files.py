@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,22 +27,6 @@ class Experiment(NamedTuple):
     values: Floats
     faulty: Bools
     changed: Bools
-
-
-def folder() -> Path:
-    """Return where the benchmark's files are: in ``DATASETS``, or in ``shared/datasets`` beside the repository.
-
-    Raises
-    ------
-    FileNotFoundError
-        They are in neither.
-    """
-    named = os.environ.get("DATASETS")
-    roots = [Path(named)] if named else [parent / "shared/datasets" for parent in Path(__file__).resolve().parents]
-    for root in roots:
-        if (root / "skab").is_dir():
-            return root / "skab"
-    raise FileNotFoundError("there is no data set skab; DATASETS can name the folder that has it")
 
 
 def read(path: Path) -> Experiment:

@@ -46,7 +46,7 @@ def verdicts(
             **{"module": bug.module, "old": bug.old, "new": bug.new, "test": bug.test},
             **{"options": options, "verdict": str(own / "verdict.json")},
         )
-        assert child.wait(240) == 0, child.last_words()
+        assert child.wait(480) == 0, child.last_words()
         return json.loads((own / "verdict.json").read_text()) | {"said": child.last_words()}
 
     with together(request, "bug", examine, AT_ONCE) as playing:
