@@ -7,6 +7,7 @@ detector on the five sensors, or by those of all three.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
