@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.evaluation.alarms import WARM_UP_MS, Counts, Detector, Tally, judge, median, per_sensor
 from benchmarks.evaluation.oracle import likelihood_ratio
+from pipeline.core.detectors.mixture import MixtureDetector
 from pipeline.core.spikes import SpikeDetector, SpikeRules
 from simulator.options import PUMP_FAULTS, SENSOR_FAULTS, PlantOptions
 from simulator.sensors import LAB
@@ -18,8 +20,10 @@ from simulator.series import MACHINES, Series, series
 
 DETECTORS: Mapping[str, Detector] = {
     "spikes": per_sensor(SpikeDetector, SpikeRules().threshold),
+    "mixture": per_sensor(MixtureDetector, math.log10(2.0)),
 }
-"""What is judged; each is given machines that it has never seen, one after the other."""
+"""What is judged; each is given machines that it has never seen, one after the other. What the mixture finds rather odd than
+not is flagged, as by the oracle."""
 
 
 def main(arguments: Sequence[str]) -> None:
