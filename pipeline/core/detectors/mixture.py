@@ -86,7 +86,7 @@ _WIDE = 10.0
 
 _WILD = 2.0 * _WIDE * math.sqrt(2.0 / math.pi)
 _LARGE = 600.0
-_NEGLIGIBLE = 0.01
+_NEGLIGIBLE = 0.001
 _MOST = 1 << 30
 
 _PRIOR_READINGS, _PRIOR_OUTLIERS = 500.0, 5.0
