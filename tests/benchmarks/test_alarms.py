@@ -61,7 +61,9 @@ def test_flags_close_to_each_other_are_one_alarm(apart: int, alarms: int) -> Non
 
 
 def test_spikes_and_what_comes_while_warming_up_are_not_judged() -> None:
-    tally = judged([(FIRST + 5, 0), (FIRST + 2, 1), (FIRST - 90, 1)], [(FIRST - 60, FIRST + 20, 1)], marked=[(FIRST + 5, 0)])
+    tally = judged(
+        [(FIRST + 5, 0), (FIRST + 2, 1), (FIRST - 90, 1)], [(FIRST - 60, FIRST + 20, 1)], marked=[(FIRST + 5, 0)]
+    )
 
     assert (tally.episodes, tally.true_alarms, tally.false_alarms) == (0, 0, 0)
     assert tally.sensor_days == pytest.approx(0.5, rel=0.01)

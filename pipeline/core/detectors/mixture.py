@@ -21,6 +21,8 @@ STATE = np.dtype(
         ("variance", np.float64),
         ("high", _SIDE),
         ("low", _SIDE),
+        ("last", np.float64),
+        ("step", np.float64),
         ("first", np.float64, (FIRST,)),
         ("held", np.int32),
         ("level_seen", np.int32),
@@ -31,8 +33,8 @@ STATE = np.dtype(
 """All that is known about one sensor; zeros: nothing seen yet.
 
 ``mean`` and ``variance`` of its normal readings in its unit. Of outliers further from zero (``high``) and nearer to it
-(``low``): their usual ``ratio`` to the mean, their ``share`` of all readings, and how many are ``known``. The ``held`` first
-readings of a level, sorted. ``streak`` counts odd readings in a row.
+(``low``): their usual ``ratio`` to the mean, their ``share`` of all readings, and how many are ``known``. The ``last``
+reading, and the smallest ``step`` between two. The ``held`` first readings of a level, sorted. ``streak``: odd ones in a row.
 """
 
 
@@ -120,7 +122,9 @@ def _judge(state: Any, rules: Any, value: float) -> tuple[float, float]:
     """Return (decimal logarithm of 1 + odds, probability) that a value is odd; 0 as long as there is no mean."""
     if state.level_seen < FIRST:
         return 0.0, 0.0
-    deviation = max(math.sqrt(state.variance), _RELATIVE_FLOOR * abs(state.mean) + _ABSOLUTE_FLOOR)
+    # A sensor that reads whole numbers, and mostly the same, is not odd when it reads the next one
+    floor = _RELATIVE_FLOOR * abs(state.mean) + _ABSOLUTE_FLOOR + 0.5 * state.step
+    deviation = max(math.sqrt(state.variance), floor)
     score = min(max((value - state.mean) / deviation, -_FURTHEST), _FURTHEST)
     level = state.mean / deviation
     if (score > 0.0) == (level > 0.0):
@@ -173,6 +177,14 @@ def _hold(state: Any, rules: Any, value: float) -> None:
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _learn_step(state: Any, value: float) -> None:
+    step = abs(value - state.last)
+    if state.seen > 0 and step > 0.0 and (step < state.step or state.step == 0.0):
+        state.step = step
+    state.last = value
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _learn_normal(state: Any, rules: Any, value: float, weight: float) -> None:
     rate = rules.fading if state.level_seen * rules.fading > 1.0 else 1.0 / (state.level_seen + 1)
     rate *= weight
@@ -211,6 +223,7 @@ def mixture_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple
     """Return what :func:`mixture_score` returns, and learn the value in the same pass."""
     (surprise, odd), expected = _judge(state, rules, value), state.mean
     score = surprise if state.level_seen >= rules.warm_up else 0.0
+    _learn_step(state, value)
     state.seen = min(state.seen + 1, _MOST)
     if state.level_seen < FIRST:
         _hold(state, rules, value)
@@ -256,7 +269,8 @@ class MixtureDetector(OneSensor):
     It fails where outliers that overlap the normal readings are rare, or are of one side only while ``likeness`` is not 0:
     then they stay part of what is normal. It knows one normal level: on a sensor that cycles between several, each change
     is odd until the deviation spans them all. What drifts by more than ``fading`` deviations per reading is odd after a
-    while, and then a new level.
+    while, and then a new level. What differs by one step of the sensor's resolution is never odd: a constant sensor's
+    second spike is part of it, until it has shown smaller steps.
 
     Parameters
     ----------

@@ -159,6 +159,22 @@ def test_units_and_signs_do_not_matter(scale: float) -> None:
     assert observed(values * scale)[0] == pytest.approx(observed(values)[0], rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_a_sensor_that_reads_whole_numbers_or_switches_is_not_odd_when_it_moves_by_one(share: float) -> None:
+    values = 20.0 + (np.random.default_rng(12).random(5_000) < share)
+    scores, _ = observed(values)
+
+    # The very first step is the only one that cannot be known
+    assert (scores > ODD).sum() <= 1
+
+
+def test_a_constant_sensor_is_odd_when_it_jumps() -> None:
+    scores, _ = observed(np.concatenate([np.full(500, 20.0), [36.0]]))
+
+    assert not scores[:-1].round(2).any()
+    assert scores[-1] > 10
+
+
 @given(st.lists(finite, min_size=1, max_size=80))
 @example([0.0] * 40)
 @example([7.0] * 40 + [7.5, 7.0])
