@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import BrokerUnavailable
 from simulator import fault_ledger
+from simulator.drive import simulate
 from simulator.episodes import Episode
 from simulator.fault_ledger import FaultRow
 from simulator.ledger import Ledger
 from simulator.messages import Message, Sent
 from simulator.options import PlantOptions
 from simulator.plant import Plant
+from tests.simulator.fakes import ListPublisher, ManualClock
 
 FAULTY = PlantOptions(seed=3, machines=7, messages=3_000, garbage_share=0.02, array_share=0.1, fault_rate=24.0,
                       fault_ms=600_000, duplicate_share=0.02, late_share=0.05, pump_share=0.3)  # fmt: skip
@@ -73,6 +76,19 @@ def test_the_ledger_has_exactly_the_episodes_of_what_was_sent(tmp_path: Path) ->
     told = [m.episode for r in records if r.kind != "garbage" for m in r.messages if m.episode]
     assert rows(tmp_path / "l.csv") == [row(episode) for episode in dict.fromkeys(told)]
     assert len({each.machine_id for each in rows(tmp_path / "l.csv")}) >= 5
+
+
+@pytest.mark.parametrize("refuse_from", [0, 40, 1_200])
+def test_what_the_broker_did_not_take_tells_of_no_fault(tmp_path: Path, refuse_from: int) -> None:
+    clock = ManualClock()
+    publisher = ListPublisher(clock, refuse_from=refuse_from)
+    with Ledger(tmp_path / "l.csv") as ledger, pytest.raises(BrokerUnavailable):
+        simulate(FAULTY, publisher, ledger, clock=clock)
+
+    told = [m.episode for r in publisher.records if r.kind != "garbage" for m in r.messages if m.episode]
+    # Which partition is told of first is not said
+    assert sorted(rows(tmp_path / "l.csv"), key=str) == sorted(map(row, set(told)), key=str)
+    assert bool(told) == (refuse_from == 1_200)
 
 
 def test_a_torn_line_is_not_read_and_the_ledger_goes_on(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ STATE = np.dtype(
 
 ``mean`` and ``variance`` of its normal readings in its unit. Of outliers further from zero (``high``) and nearer to it
 (``low``): their usual ``ratio`` to the mean, their ``share`` of all readings, and how many are ``known``. The ``last``
-reading, and the smallest ``step`` between two. The ``held`` first readings of a level, sorted. ``streak``: odd ones in a row.
+reading, and the smallest ``step`` between two. The ``held`` first readings of a level, sorted. ``streak``: by how many the odd
+ones outnumber the others lately.
 """
 
 
@@ -64,7 +65,7 @@ class MixtureRules(NamedTuple):
     warm_up
         Readings of a level learned before the first one is scored; more than :data:`FIRST`.
     patience
-        Odd readings in a row after which the sensor has a new level; ≥ 2.
+        By how many odd readings are to outnumber the others, lately, until the sensor has a new level; ≥ 2.
     """
 
     fading: float = 0.005
@@ -231,7 +232,7 @@ def mixture_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple
     _learn_outlier(state, rules, value, odd)
     _learn_normal(state, rules, value, 1.0 - odd)
     state.level_seen = min(state.level_seen + 1, _MOST)
-    state.streak = state.streak + 1 if odd > 0.5 else 0
+    state.streak = state.streak + 1 if odd > 0.5 else max(state.streak - 1, 0)
     if state.streak >= rules.patience:
         state.streak = state.held = state.level_seen = 0
     return score, expected

@@ -135,6 +135,17 @@ def test_a_fault_is_not_learned_but_a_lasting_new_level_is() -> None:
     assert row["mean"] == pytest.approx(80.0, abs=1.0)
 
 
+def test_a_level_that_seems_usual_now_and_then_is_accepted_too() -> None:
+    before, _ = drawn(13, 1_000, 50.0, 0.1, (1.0, 1.0), 0.0)
+    after, _ = drawn(14, 500, 50.0, 2.0, (1.0, 1.0), 0.0)
+    scores, (row,) = observed(np.concatenate([before, after]))
+
+    assert (scores[1_000:1_100] <= ODD).sum() > 5
+    assert (scores[1_000:1_100] > ODD).sum() >= RULES.patience
+    assert (scores[1_100:] > ODD).sum() <= 5
+    assert row["variance"] ** 0.5 == pytest.approx(2.0, rel=0.2)
+
+
 def test_the_score_grows_without_bound() -> None:
     values, _ = drawn(8, 500, 50.0, 2.0, (1.0, 1.0), 0.0)
     _, (row,) = observed(values)
