@@ -19,11 +19,14 @@ class Episode(NamedTuple):
         before the end has sent less.
     size
         In standard deviations of a sensor, but for a noise: what its deviation is multiplied by. Of a drift: per hour. Of a
-        stuck sensor: how far it still moves. Negative where readings fall.
+        stuck sensor: how far it still moves. Of sensors that move against another: their correlation with the first of
+        them. Negative where readings fall.
     columns
         Places of ``sensors`` among the machine's.
     held
         Score at which a stuck sensor stays.
+    usual
+        Correlation of the machine's sensors without a fault.
     """
 
     kind: str
@@ -35,3 +38,4 @@ class Episode(NamedTuple):
     size: float
     columns: tuple[int, ...]
     held: float = 0.0
+    usual: float = 0.0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from simulator.episodes import Episode
 from simulator.options import PUMP_FAULTS, PlantOptions
 from simulator.sensors import Floats
-from simulator.signatures import FLUTTER, SWING, affected, distort
+from simulator.signatures import AGAINST, FLUTTER, affected, distort
 
 _MS_PER_DAY = 86_400_000
 
@@ -105,13 +105,14 @@ class Faults:
             "step": sign * options.fault_size,
             "drift": sign * options.fault_drift,
             "stuck": FLUTTER if sign < 0 else 0.0,
-            "correlated": SWING,
+            "correlated": AGAINST,
         }
         machine_id, factory_id = self._machines[row]
         sensors = tuple(self._sensors[column] for column in columns)
         size, end_ms = float(sizes.get(kind, options.fault_size)), start_ms + lasts_ms
         held = float(np.clip(random.standard_normal(), -2.0, 2.0))
-        return Episode(kind, machine_id, factory_id, sensors, start_ms, end_ms, size, columns, held)
+        usual = options.sensor_correlation
+        return Episode(kind, machine_id, factory_id, sensors, start_ms, end_ms, size, columns, held, usual)
 
 
 def faults_of(

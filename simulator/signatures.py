@@ -14,11 +14,8 @@ MS_PER_HOUR = 3_600_000
 FLUTTER = 0.01
 """How far a stuck sensor that is not quite frozen still moves, standard deviations."""
 
-SWING = 0.9 * np.sqrt(2.0)
-"""How far sensors swing against each other, standard deviations."""
-
-_REST = np.sqrt(1.0 - 0.9**2)
-_SWINGS = 4
+AGAINST = -0.9
+"""Correlation of sensors that move against each other."""
 
 
 class _Signature(NamedTuple):
@@ -63,8 +60,8 @@ def distort(scores: Floats, times_ms: npt.NDArray[np.int64], episode: Episode) -
     drift               moves one sensor away from where it was, by ``size`` per hour
     stuck               one sensor stays where it is; some still flutter by :data:`FLUTTER`
     noise               multiplies the distances of one sensor from its mean by ``size``
-    correlated          two or three sensors swing slowly, each second one against the others, however they are correlated
-                        else; each keeps its mean and deviation, and goes no further from its mean than usual
+    correlated          one or two sensors move against another: their correlation with it is ``size``, however they are
+                        correlated else. Each alone is distributed as always, so that only together they are odd
     cavitation          suction pressure is low; discharge pressure and power fall and fluctuate; vibration is broadband,
                         thus high and unsteady; the liquid warms a little
     seal_failure        discharge pressure falls slowly as more leaks, temperature rises with the rubbing; suction pressure
@@ -97,8 +94,10 @@ def distort(scores: Floats, times_ms: npt.NDArray[np.int64], episode: Episode) -
     elif episode.kind == "noise":
         own *= size
     elif episode.kind == "correlated":
-        against = np.where(np.arange(len(columns)) % 2, -1.0, 1.0)
-        own = against * size * np.sin(2 * np.pi * _SWINGS * share) + _REST * own
+        lead = own[:, :1]
+        # What is left of the others beside what they usually share with the first
+        rest = (own[:, 1:] - episode.usual * lead) / np.sqrt(1.0 - episode.usual**2)
+        own[:, 1:] = size * lead + np.sqrt(1.0 - size**2) * rest
     else:
         signature = _PUMPS[episode.kind]
         progress = np.minimum(1.0, 2.0 * share) if signature.slow else 1.0
