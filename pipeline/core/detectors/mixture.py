@@ -48,9 +48,6 @@ class MixtureRules(NamedTuple):
         Weight of the newest reading in mean and variance, in (0, 1).
     share_fading
         The same in the shares of outliers, in (0, 1).
-    likeness
-        By how much of their difference the shares of both sides come closer with each reading, in [0, 0.5): where one side
-        overlaps the normal readings, the other says what to expect. 0: spikes tell nothing of dips.
     ratio_fading
         Weight of the newest outlier in the usual ratio of its side, in (0, 1).
     prior_ratio
@@ -68,9 +65,8 @@ class MixtureRules(NamedTuple):
         By how many odd readings are to outnumber the others, lately, until the sensor has a new level; ≥ 2.
     """
 
-    fading: float = 0.005
+    fading: float = 0.01
     share_fading: float = 0.001
-    likeness: float = 0.001
     ratio_fading: float = 0.02
     prior_ratio: float = 2.0
     prior_share: float = 0.01
@@ -207,11 +203,10 @@ def _learn_outlier(state: Any, rules: Any, value: float, odd: float) -> None:
     """Learn the shares of both sides, and from what is odd its ratio to the mean."""
     high, low = state.high, state.low
     rate = rules.share_fading if state.seen * rules.share_fading > 1.0 else 1.0 / (state.seen + _PRIOR_READINGS)
-    closer = rules.likeness * (high.share - low.share)
     is_high = (value > state.mean) == (state.mean > 0.0)
     # However rare outliers were, one that is far enough is odd
-    high.share = max(high.share - closer + rate * ((odd if is_high else 0.0) - high.share), _LEAST_SHARE)
-    low.share = max(low.share + closer + rate * ((0.0 if is_high else odd) - low.share), _LEAST_SHARE)
+    high.share = max(high.share + rate * ((odd if is_high else 0.0) - high.share), _LEAST_SHARE)
+    low.share = max(low.share + rate * ((0.0 if is_high else odd) - low.share), _LEAST_SHARE)
     if odd > _NEGLIGIBLE and state.mean != 0.0:
         if is_high:
             _learn_ratio(high, rules, value / state.mean, odd, _RATIOS_HIGH)
@@ -267,8 +262,8 @@ class MixtureDetector(OneSensor):
     latent data models*): each reading teaches each kind as much as it is likely to be of it, so that outliers do not widen
     what is normal. A level begins with median and quartiles of 16 readings, three of which may be anything.
 
-    It fails where outliers that overlap the normal readings are rare, or are of one side only while ``likeness`` is not 0:
-    then they stay part of what is normal. It knows one normal level: on a sensor that cycles between several, each change
+    It fails where outliers that overlap the normal readings are rare: then they stay part of what is normal. Where they are
+    not, it takes hours to tell them apart. It knows one normal level: on a sensor that cycles between several, each change
     is odd until the deviation spans them all. What drifts by more than ``fading`` deviations per reading is odd after a
     while, and then a new level. What differs by one step of the sensor's resolution is never odd: a constant sensor's
     second spike is part of it, until it has shown smaller steps.
