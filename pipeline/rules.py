@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from pipeline.core.codec import CodecRules
+from pipeline.core.detectors.catalogue import MIXTURE
 from pipeline.core.detectors.configuration import Choice, DetectorRules
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules
@@ -17,7 +20,7 @@ def fold_rules(settings: Settings) -> FoldRules:
     """Return the fold's rules as the settings have them."""
     return FoldRules(
         codec=CodecRules(max_future_ms=settings.ingest.max_future_ms, gateways=frozenset(settings.ingest.gateways)),
-        spikes=SpikeRules(settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up),
+        spikes=_spike_rules(settings),
         detectors=detector_rules(settings.detectors),
         watermark_delay_ms=settings.windows.watermark_delay_ms,
         allowed_lateness_ms=settings.windows.allowed_lateness_ms,
@@ -25,6 +28,13 @@ def fold_rules(settings: Settings) -> FoldRules:
         silence_ms=settings.silence.after_ms,
         quarantine_unknown=settings.ingest.unknown_devices == "quarantine",
     )
+
+
+def _spike_rules(settings: Settings) -> SpikeRules:
+    """Return how spikes are found, unless the mixture finds them everywhere."""
+    spikes = settings.spikes
+    threshold = math.inf if MIXTURE.name in settings.detectors.enabled else spikes.threshold
+    return SpikeRules(threshold, spikes.fading, spikes.warm_up)
 
 
 def detector_rules(settings: Detectors) -> DetectorRules:

@@ -191,7 +191,7 @@ class Windows(Group):
 
 
 class Spikes(Group):
-    """The spike and dip detector of every sensor."""
+    """The spike and dip detector of every sensor, where the mixture is not enabled."""
 
     threshold: float = Field(4.5, gt=0, le=1000, description="Standard deviations that make an anomaly")
     fading: float = Field(0.03, gt=0, lt=1, description="Weight of the newest reading in the running mean and variance")
@@ -213,7 +213,7 @@ class Detectors(Group):
     """Detectors beside that of spikes and dips."""
 
     enabled: tuple[str, ...] = Field(
-        ("change", "stuck", "novelty", "multivariate"),
+        ("mixture", "change", "stuck", "novelty", "multivariate"),
         description="Detectors that are on where no choice says otherwise",
     )
     alarms_per_machine_day: float = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,9 @@ from typing import Self
 
 import orjson
 
-from simulator.fact_ledger import FactLedger, beside
+from simulator import fact_ledger, fault_ledger
+from simulator.fact_ledger import FactLedger
+from simulator.fault_ledger import FaultLedger
 from simulator.line_file import LineFile, complete_lines, quoted
 from simulator.messages import Message, Sent
 
@@ -61,8 +64,8 @@ class Ledger:
     """A ledger that is being written.
 
     Rows wait in memory until :meth:`flush`. What is in the file before is kept, but for a last line that a killed writer
-    left without its end: that is cut off. What facts say is noted in a file beside it
-    (:func:`simulator.fact_ledger.beside`).
+    left without its end: that is cut off. What facts say, and which machines were faulty, is noted in files beside it
+    (:func:`simulator.fact_ledger.beside`, :func:`simulator.fault_ledger.beside`).
 
     Parameters
     ----------
@@ -77,12 +80,13 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = LineFile(path, _HEADER, "ledger")
-        try:
-            self._facts = FactLedger(beside(path))
-        except BaseException:
-            self._file.close()
-            raise
+        with ExitStack() as opened:
+            self._file = LineFile(path, _HEADER, "ledger")
+            opened.callback(self._file.close)
+            self._facts = FactLedger(fact_ledger.beside(path))
+            opened.callback(self._facts.close)
+            self._faults = FaultLedger(fault_ledger.beside(path))
+            opened.pop_all()
 
     def append(self, record: Sent, sent_at_ms: int, topic: str, partition: int, offset: int) -> None:
         """Note a record that the broker acknowledged.
@@ -103,16 +107,19 @@ class Ledger:
             )
         if record.is_fact:
             self._facts.append(record, topic, partition, offset)
+        self._faults.append(record)
 
     def flush(self) -> None:
         """Write the rows that wait; readers see them at once."""
-        # Whoever sees a fact's row finds what it says
+        # Whoever sees the row of a fact, or of a faulty machine, finds what it says
         self._facts.flush()
+        self._faults.flush()
         self._file.flush()
 
     def close(self) -> None:
         """Write what waits and close the file."""
         self._facts.close()
+        self._faults.close()
         self._file.close()
 
     def __enter__(self) -> Self:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from simulator.episodes import Episode
+
 SENSORS = ("temperature", "pressure", "electricity", "ambient_temperature", "humidity")
-"""The sensors of the lab preset, in the order of the columns of :func:`simulator.sensors.draw`."""
+"""The sensors of the lab preset, in the order of the columns of their readings."""
 
 
 class Message(NamedTuple):
@@ -22,6 +24,8 @@ class Message(NamedTuple):
         (sensor, ``spike`` or ``dip``) of every reading that is not drawn from its normal distribution.
     readings
         JSON object of sensor and value, in canonical names, with the numbers exactly as they are sent.
+    episode
+        The fault that its machine has meanwhile.
     """
 
     machine_id: str
@@ -30,6 +34,7 @@ class Message(NamedTuple):
     event_time_ms: int
     anomalies: tuple[tuple[str, str], ...]
     readings: str
+    episode: Episode | None = None
 
 
 class Sent(NamedTuple):

@@ -12,6 +12,11 @@ from pipeline.core.errors import SettingsError
 FACTORIES = ("aurora", "borealis", "cascade", "dorado", "equinox")
 MOST_MACHINES = 100_000
 
+SENSOR_FAULTS = ("step", "drift", "stuck", "noise", "correlated")
+PUMP_FAULTS = ("cavitation", "seal_failure", "coupling_failure")
+FAULT_KINDS = SENSOR_FAULTS + PUMP_FAULTS
+"""What :mod:`simulator.faults` knows; the last three befall pumps only."""
+
 _FACTORY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """A factory's id is written into JSON, into CSV and into topic names as it is."""
 
@@ -77,6 +82,21 @@ class PlantOptions:
         Mean time between two maintenance records of a machine, ms; 0: none. On top of ``messages``.
     device_headers
         Send the header ``iothub-connection-device-id``, as IoT Hub adds it.
+    sensor_correlation
+        Correlation of any two sensors of a machine or pump, in [0, 1).
+    fault_rate
+        Episodes of faults per machine or pump and day of event time; 0: none. One that would begin while another of the
+        same machine lasts is left out.
+    fault_kinds
+        Of :data:`FAULT_KINDS`, each as often; see :func:`simulator.signatures.distort`. Those that only pumps have do not
+        befall machines.
+    fault_ms
+        Mean duration of an episode, ms; each lasts between half and one and a half of it.
+    fault_size
+        How far readings are off: a step and a pump's fault in standard deviations of the sensor; noise: by what the
+        deviation is multiplied. > 0.
+    fault_drift
+        How fast a drift goes, standard deviations per hour; > 0.
     """
 
     seed: int = 0
@@ -105,6 +125,12 @@ class PlantOptions:
     skus: int = 9_216
     maintenance_interval_ms: float = 0.0
     device_headers: bool = False
+    sensor_correlation: float = 0.0
+    fault_rate: float = 0.0
+    fault_kinds: tuple[str, ...] = FAULT_KINDS
+    fault_ms: int = 7_200_000
+    fault_size: float = 3.0
+    fault_drift: float = 2.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -128,6 +154,16 @@ class PlantOptions:
         self._require("spike_share", self.spike_share + self.dip_share <= 1, "together with dip_share ≤ 1")
         held = self.late_share + self.out_of_order_share + self.garbage_share
         self._require("garbage_share", held <= 1, "together with late_share and out_of_order_share ≤ 1")
+        self._check_faults()
+
+    def _check_faults(self) -> None:
+        self._require("sensor_correlation", 0 <= self.sensor_correlation < 1, "in [0, 1)")
+        self._require("fault_rate", math.isfinite(self.fault_rate) and self.fault_rate >= 0, "≥ 0")
+        known = len(self.fault_kinds) > 0 and set(self.fault_kinds) <= set(FAULT_KINDS)
+        self._require("fault_kinds", known, f"at least one of {', '.join(FAULT_KINDS)}")
+        self._require("fault_ms", self.fault_ms >= 1, "≥ 1")
+        for name in ("fault_size", "fault_drift"):
+            self._require(name, math.isfinite(getattr(self, name)) and getattr(self, name) > 0, "> 0")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:

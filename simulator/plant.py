@@ -9,12 +9,14 @@ from itertools import pairwise
 import numpy as np
 
 from simulator.facts import maintenance_records, quality_records
+from simulator.faults import Integers, faults_of
 from simulator.garbage import KINDS, Garbage, spoil
+from simulator.instruments import Instruments, Measured
 from simulator.messages import Machine, Message, Sent, canonical, lab, machine, readings_text
 from simulator.options import PlantOptions
 from simulator.pumps import pump_records, pumps
 from simulator.schedule import GARBAGE, KIND_NAMES, SENT, Block, Schedule
-from simulator.sensors import draw, named
+from simulator.sensors import LAB, named
 
 
 class Plant:
@@ -41,6 +43,15 @@ class Plant:
             for number, speaks_lab in enumerate(self._schedule.speaks_lab.tolist())
         ]
         self.pumps = pumps(options)
+        faults = faults_of(
+            options,
+            LAB.sensors,
+            [(sender.machine_id, sender.factory_id) for sender in self.machines],
+            np.random.default_rng([options.seed, 4]),
+            pumps=False,
+        )
+        common = np.random.default_rng([options.seed, 6])
+        self._instruments = Instruments(options, LAB, self._random, common, faults)
         self._held: list[tuple[int, int, Sent]] = []
         self._held_ever = 0
         self._garbage = 0
@@ -62,16 +73,25 @@ class Plant:
         """Yield what does not come from machines. Its chance is its own, so that machines send the same without it."""
         options, sources = self._options, list[Iterator[Sent]]()
         if self.pumps:
-            sources.append(pump_records(options, self.pumps, np.random.default_rng([options.seed, 1])))
+            sources.append(pump_records(options, self.pumps))
         if options.quality_interval_ms:
             sources.append(quality_records(options, self.machines, np.random.default_rng([options.seed, 2])))
         if options.maintenance_interval_ms:
             sources.append(maintenance_records(options, self.machines, np.random.default_rng([options.seed, 3])))
         return heapq.merge(*sources, key=lambda record: record.due_ms)
 
-    def _of_machines(self) -> Iterator[Sent]:
+    def blocks(self) -> Iterator[tuple[Block, Integers, Measured]]:
+        """Yield the schedule of the machines, the machine of every message, and what it measures.
+
+        What was yielded here does not come again when records are asked for.
+        """
         for block in self._schedule.blocks():
-            for record in self._records(block):
+            rows = np.repeat(block.machines, np.diff(block.ends, prepend=0))
+            yield block, rows, self._instruments.measure(rows, block.times_ms)
+
+    def _of_machines(self) -> Iterator[Sent]:
+        for block, rows, measured in self.blocks():
+            for record in self._records(block, *self._messages(block, rows, measured)):
                 while self._held and self._held[0][0] <= record.due_ms:
                     yield heapq.heappop(self._held)[2]
                 yield record
@@ -84,9 +104,8 @@ class Plant:
         self._held_ever += 1
         heapq.heappush(self._held, (record.due_ms, self._held_ever, record))
 
-    def _records(self, block: Block) -> Iterator[Sent]:
+    def _records(self, block: Block, texts: list[str], messages: list[Message]) -> Iterator[Sent]:
         """Yield the block's records that leave in their turn; hold the others back."""
-        texts, messages = self._messages(block)
         spans = pairwise([0, *block.ends.tolist()])
         begin_ms = block.times_ms[block.ends - np.diff(block.ends, prepend=0)].tolist()
         columns = zip(
@@ -124,23 +143,21 @@ class Plant:
             self._garbage += 1
         return Sent(sender.key, spoil(text, kind), (), "garbage", kind.value, due_ms, (message,))
 
-    def _messages(self, block: Block) -> tuple[list[str], list[Message]]:
-        count = len(block.seqs)
-        values, marks = draw(self._random, count, self._options.spike_share, self._options.dip_share)
+    def _messages(self, block: Block, rows: Integers, measured: Measured) -> tuple[list[str], list[Message]]:
         times = np.datetime_as_string(block.times_ms.astype("datetime64[ms]"), unit="ms").tolist()
-        rows = np.repeat(block.machines, np.diff(block.ends, prepend=0)).tolist()
         texts: list[str] = []
         messages: list[Message] = []
         columns = zip(
-            rows,
+            rows.tolist(),
             times,
             block.seqs.tolist(),
             block.times_ms.tolist(),
-            named(marks),
-            zip(*values.T.tolist(), strict=True),
+            named(measured.marks),
+            zip(*measured.values.T.tolist(), strict=True),
+            measured.episodes,
             strict=True,
         )
-        for row, time, seq, time_ms, anomalies, numbers in columns:
+        for row, time, seq, time_ms, anomalies, numbers, episode in columns:
             sender, readings = self.machines[row], readings_text(numbers)
             if sender.speaks_lab:
                 texts.append(lab(sender, time, numbers))
@@ -154,6 +171,7 @@ class Plant:
                     time_ms,
                     anomalies,
                     readings,
+                    episode,
                 )
             )
         return texts, messages

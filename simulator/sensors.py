@@ -1,26 +1,54 @@
-"""What the sensors of the reference lab show, and which readings are spiked or dipped."""
+"""What sensors show: the preset of the reference lab, and how scores become readings that are spiked or dipped."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from simulator.messages import SENSORS
 
-MEANS = np.array([55.0, 7539.0, 29.36, 22.6, 20.0])
-DEVIATIONS = np.array([2.4, 14.0, 1.1, 1.1, 3.5])
 SPIKE_FACTOR = 1.8
 DIP_FACTOR = 0.6
-_HUMIDITY = SENSORS.index("humidity")
+
+Floats = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.int8]
 
 
-def draw(
-    random: np.random.Generator, count: int, spike_share: float, dip_share: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int8]]:
-    """Draw the readings of ``count`` messages.
+class Preset(NamedTuple):
+    """The sensors of a kind of machine; arrays of shape (sensors,).
 
-    Each reading is normal around its sensor's mean (humidity rounded to whole per cent), and by itself a spike (× 1.8) or
-    a dip (× 0.6), never both.
+    Parameters
+    ----------
+    sensors
+        Their names, in the order of the columns.
+    means, deviations
+        Of their readings, in their units.
+    decimals
+        With how many they are sent.
+    whole
+        Which of them read whole numbers only.
+    """
+
+    sensors: tuple[str, ...]
+    means: Floats
+    deviations: Floats
+    decimals: tuple[int, ...]
+    whole: tuple[int, ...] = ()
+
+
+LAB = Preset(
+    SENSORS,
+    means=np.array([55.0, 7539.0, 29.36, 22.6, 20.0]),
+    deviations=np.array([2.4, 14.0, 1.1, 1.1, 3.5]),
+    decimals=(2, 2, 2, 2, 1),
+    whole=(SENSORS.index("humidity"),),
+)
+
+
+def draw_marks(random: np.random.Generator, shape: tuple[int, int], spike_share: float, dip_share: float) -> Marks:
+    """Draw which readings are a spike (1) and which a dip (−1), each by itself and never both; 0 as it should be.
 
     Parameters
     ----------
@@ -29,31 +57,38 @@ def draw(
     spike_share, dip_share
         Probabilities; together ≤ 1.
 
-    Returns
-    -------
-    values
-        Shape (count, 5), in the order of :data:`simulator.messages.SENSORS`.
-    marks
-        Shape (count, 5): 1 a spike, −1 a dip, 0 as it should be.
-
     Examples
     --------
-    >>> values, marks = draw(np.random.default_rng(0), 3, 0.0, 0.0)
-    >>> values.shape, int(abs(marks).sum())
-    ((3, 5), 0)
+    >>> draw_marks(np.random.default_rng(0), (1, 4), 0.3, 0.3).tolist()
+    [[0, 1, 1, 1]]
     """
-    shape = (count, len(SENSORS))
-    values = random.standard_normal(shape) * DEVIATIONS + MEANS
-    values[:, _HUMIDITY] = np.rint(values[:, _HUMIDITY])
     chance = random.random(shape)
     marks = np.zeros(shape, np.int8)
     marks[chance < spike_share] = 1
     marks[chance >= 1.0 - dip_share] = -1
-    values *= np.choose(marks + 1, (DIP_FACTOR, 1.0, SPIKE_FACTOR))
-    return values, marks
+    return marks
 
 
-def named(marks: npt.NDArray[np.int8]) -> list[tuple[tuple[str, str], ...]]:
+def shown(preset: Preset, scores: Floats) -> Floats:
+    """Return the readings of scores, the distances from the means in deviations; both of shape (n, sensors).
+
+    Examples
+    --------
+    >>> shown(LAB, np.array([[0.0, 1.0, -1.0, 0.0, 0.5]])).round(2).tolist()
+    [[55.0, 7553.0, 28.26, 22.6, 22.0]]
+    """
+    values = scores * preset.deviations + preset.means
+    for column in preset.whole:
+        values[:, column] = np.rint(values[:, column])
+    return values
+
+
+def factors(marks: Marks) -> Floats:
+    """Return what marked readings are multiplied by: 1.8 a spike, 0.6 a dip."""
+    return np.choose(marks + 1, (DIP_FACTOR, 1.0, SPIKE_FACTOR))
+
+
+def named(marks: Marks) -> list[tuple[tuple[str, str], ...]]:
     """Return the anomalies of each message in words.
 
     Examples

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import uncounted
-from pipeline.core.detectors import changes, policy, stuck
+from pipeline.core.detectors import changes, mixture, policy, stuck
 
 Array = npt.NDArray[Any]
 
@@ -37,6 +37,16 @@ def observe_stuck(rows: Array, rules: Any, values: Array) -> float:
 
 
 @uncounted
+def observe_mixture(rows: Array, rules: Any, values: Array) -> float:
+    """Observe readings as :func:`observe_changes` does."""
+    total = 0.0
+    for n in range(values.shape[0]):
+        for s in range(values.shape[1]):
+            total += mixture.mixture_observe(rows[s], rules, n * 5_000, values[n, s])[0]
+    return total
+
+
+@uncounted
 def decide_all(rows: Array, rules: Any, values: Array) -> float:
     """Decide on readings as if they were scores; return the number of alarms."""
     total = 0.0
@@ -49,6 +59,7 @@ def decide_all(rows: Array, rules: Any, values: Array) -> float:
 DRIVERS: dict[str, tuple[Callable[..., float], np.dtype[Any], Any]] = {
     "changes": (observe_changes, changes.STATE, changes.ChangeRules()),
     "stuck": (observe_stuck, stuck.STATE, stuck.StuckRules()),
+    "mixture": (observe_mixture, mixture.STATE, mixture.MixtureRules()),
     "policy, power 1": (decide_all, policy.STATE, policy.AlarmRules()),
     "policy, power 2": (decide_all, policy.STATE, policy.AlarmRules(power=2.0)),
 }

@@ -25,6 +25,8 @@ from simulator.publisher import Publisher
 
 KEYS = [field.name for field in fields(PlantOptions) if field.name not in {"machines", "rate", "messages", "drive"}]
 
+_LISTS = ("factories", "fault_kinds")
+
 
 def simulate(
     ledger: Annotated[Path, typer.Option(help="CSV file that notes what was sent, with the truth.")] = Path(
@@ -67,7 +69,7 @@ def plant_options(pairs: Sequence[str], **given: Any) -> PlantOptions:
     Parameters
     ----------
     pairs
-        ``key=value`` each; factories are separated by commas.
+        ``key=value`` each; factories and kinds of faults are separated by commas.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def plant_options(pairs: Sequence[str], **given: Any) -> PlantOptions:
         key, equals, value = pair.partition("=")
         if not equals or key not in KEYS:
             raise SettingsError(f"--plant {pair}: write KEY=VALUE with one of {', '.join(KEYS)}")
-        given[key] = tuple(value.split(",")) if key == "factories" else value
+        given[key] = tuple(value.split(",")) if key in _LISTS else value
     try:
         return TypeAdapter(PlantOptions).validate_python(given)
     except ValidationError as error:

@@ -27,7 +27,7 @@ from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
-from pipeline.core.odd_readings import alarm_readings, odd_readings
+from pipeline.core.odd_readings import alarm_readings, odd_readings, with_alarms
 from pipeline.core.projections import (
     cycle_rows,
     factory_rows,
@@ -221,7 +221,7 @@ def _anomalies(
     odd = odd_readings(state, columns, spikes[fresh[spikes["message"]]])
     if not len(silent) and not len(alarms):
         return odd
-    odd += alarm_readings(state, columns, alarms[fresh[alarms["message"]]])
+    odd = with_alarms(odd, alarm_readings(state, columns, alarms[fresh[alarms["message"]]]))
     odd += silent_machines(state, silent[fresh[silent["message"]]], partial(_moment, columns), rules.silence_ms)
     return sorted(odd, key=attrgetter("offset", "index"))
 

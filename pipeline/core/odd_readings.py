@@ -43,7 +43,7 @@ def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[n
             offset=int(columns.offsets[message]),
             index=int(columns.indexes[message]),
             sensor=state.sensor_names[slot],
-            kind=_kind(state, DETECTORS[detector], slot, deviations),
+            kind=_kind(state, DETECTORS[detector], slot, value < expected, deviations),
             machine_id=columns.machine_ids[message],
             factory_id=columns.factory_ids[message],
             time_ms=int(columns.times_ms[message]),
@@ -58,9 +58,15 @@ def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[n
     ]
 
 
-def _kind(state: PartitionState, detector: Detector, slot: int, deviations: list[float]) -> str:
+def with_alarms(odd: list[Anomaly], alarms: list[Anomaly]) -> list[Anomaly]:
+    """Return both, but what two detectors say of the same reading only once, as the one whose alarm it is says it."""
+    told = {(each.offset, each.index, each.sensor, each.kind) for each in alarms}
+    return [each for each in odd if (each.offset, each.index, each.sensor, each.kind) not in told] + alarms
+
+
+def _kind(state: PartitionState, detector: Detector, slot: int, is_low: bool, deviations: list[float]) -> str:
     if not detector.of_machine:
-        return detector.kind
+        return "dip" if detector.of_readings and is_low else detector.kind
     slots = state.detectors.sensors_of(int(state.sensors.rows["machine"][slot]))
     names = (state.sensor_names[each] for each in slots)
     return pump_class(dict(zip(names, deviations, strict=False))) or detector.kind

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from pipeline.core.errors import SettingsError
@@ -36,6 +39,14 @@ from simulator.options import PlantOptions
         ("maintenance_interval_ms", {"maintenance_interval_ms": -1}),
         ("skus", {"skus": 0}),
         ("skus", {"skus": 100_000}),
+        ("sensor_correlation", {"sensor_correlation": 1.0}),
+        ("fault_rate", {"fault_rate": -1.0}),
+        ("fault_rate", {"fault_rate": float("inf")}),
+        ("fault_kinds", {"fault_kinds": ()}),
+        ("fault_kinds", {"fault_kinds": ("step", "rust")}),
+        ("fault_ms", {"fault_ms": 0}),
+        ("fault_size", {"fault_size": 0.0}),
+        ("fault_drift", {"fault_drift": float("nan")}),
         ("garbage_share", {"garbage_share": 0.5, "late_share": 0.4, "out_of_order_share": 0.2}),
     ],
 )
@@ -49,3 +60,8 @@ def test_the_defaults_are_a_plant_of_fifty_thousand_sensors_with_six_per_cent_od
 
     assert options.machines * 5 == 50_000
     assert options.spike_share + options.dip_share == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(PlantOptions)])
+def test_every_key_is_documented(key: str) -> None:
+    assert f"\n| `{key}` |" in (Path(__file__).parents[2] / "docs/simulator.md").read_text()

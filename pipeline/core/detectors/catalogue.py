@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.core.detectors import changes, multivariate, novelty, stuck
-from pipeline.core.detectors.policy import AlarmRules
+from pipeline.core.detectors import changes, mixture, multivariate, novelty, stuck
+from pipeline.core.detectors.policy import AlarmRules, fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Detector:
         Its parameters, and those of its alarms, by default.
     of_machine
         Whether it looks at all sensors of a machine together.
+    of_readings
+        Whether it says of each reading by itself that it is odd, so that two in a row are two anomalies.
     """
 
     name: str
@@ -38,10 +41,14 @@ class Detector:
     rules: Any
     alarms: AlarmRules
     of_machine: bool = False
+    of_readings: bool = False
 
 
 CHANGE = Detector("change", "change_point", 1, changes.STATE, changes.ChangeRules(), AlarmRules(initial=15.0))
 STUCK = Detector("stuck", "stuck", 1, stuck.STATE, stuck.StuckRules(), AlarmRules(initial=8.0))
+MIXTURE = Detector(
+    "mixture", "spike", 1, mixture.STATE, mixture.MixtureRules(), fixed(math.log10(2.0)), of_readings=True
+)
 NOVELTY = Detector("novelty", "novelty", 1, novelty.QUIET_STATE, novelty.NoveltyRules(), AlarmRules(initial=4.0))
 MULTIVARIATE = Detector(
     "multivariate",
@@ -53,7 +60,7 @@ MULTIVARIATE = Detector(
     of_machine=True,
 )
 
-DETECTORS = (CHANGE, STUCK, NOVELTY, MULTIVARIATE)
+DETECTORS = (CHANGE, STUCK, NOVELTY, MIXTURE, MULTIVARIATE)
 """In the order in which they look at a reading; a detector's place is its number in kernels."""
 
 BY_NAME = {each.name: each for each in DETECTORS}

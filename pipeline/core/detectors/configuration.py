@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from pipeline.core.detectors.catalogue import BY_NAME, DETECTORS, Detector
-from pipeline.core.detectors.policy import AlarmRules
+from pipeline.core.detectors.policy import AlarmRules, fixed
 from pipeline.core.errors import SettingsError
 
 
@@ -125,8 +125,7 @@ class DetectorRules:
             **_only(choice.parameters, detector.alarms)
         )
         if choice.threshold is not None:
-            # So many blocks never come
-            alarms = alarms._replace(initial=choice.threshold, enough=2**31 - 1)
+            alarms = alarms._replace(initial=choice.threshold, enough=fixed(choice.threshold).enough)
         return Variant(detector, rules, alarms, _version(detector, rules, alarms))
 
     @property

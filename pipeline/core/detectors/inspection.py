@@ -14,6 +14,7 @@ from numba import njit
 from pipeline.core.compiling import uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
+from pipeline.core.detectors.mixture import mixture_observe
 from pipeline.core.detectors.multivariate import multivariate_observe
 from pipeline.core.detectors.novelty import quiet_novelty_observe
 from pipeline.core.detectors.policy import decide, moves
@@ -61,6 +62,7 @@ class Parts(NamedTuple):
     change: Part
     stuck: Part
     novelty: Part
+    mixture: Part
     multivariate: Part
     moving: Array
     columns: Array
@@ -115,6 +117,14 @@ def _inspect_reading(
             _report(hit, part, row, 2, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
             flagged += 1
+    row = parts.mixture.rows[slot]
+    if row >= 0:
+        part, hit = parts.mixture, found[flagged]
+        score, expected = mixture_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        if score > part.alarms[part.variants[row]].initial:
+            _report(hit, part, row, 3, message, slot)
+            hit.value, hit.expected, hit.score = value, expected, score
+            flagged += 1
     return flagged
 
 
@@ -127,7 +137,7 @@ def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found
         state, rules = part.states[row], part.rules[part.variants[row]]
         score, _, column = multivariate_observe(state, rules, time_ms, parts.values, parts.present)
         if _is_alarm(part, row, parts.moving, machine, time_ms, score):
-            _report(hit, part, row, 3, message, parts.sensors[machine, column])
+            _report(hit, part, row, 4, message, parts.sensors[machine, column])
             hit.value, hit.expected, hit.score = parts.values[column], state.mean[column], score
             if not parts.present[column]:
                 # What it was lately

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit
 from river import base
 
-from pipeline.core.detectors import changes, novelty, stuck
+from pipeline.core.detectors import changes, mixture, novelty, stuck
 from pipeline.core.spikes import SpikeDetector
 
 Sample = dict[str, float]
@@ -92,6 +92,13 @@ CASES = [
         Kernels(
             changes.STATE, changes.ChangeRules(),
             *on_rows(changes.change_score, changes.change_learn, changes.change_observe),
+        ),
+    ),
+    Case(
+        "mixture", mixture.MixtureDetector, one_sensor, {"temperature": 99.0}, 1,
+        Kernels(
+            mixture.STATE, mixture.MixtureRules(),
+            *on_rows(mixture.mixture_score, mixture.mixture_learn, mixture.mixture_observe),
         ),
     ),
     Case(

@@ -32,6 +32,7 @@ RULES = DetectorRules(
         Choice("change", threshold=4.0, parameters=QUICK),
         Choice("stuck", threshold=2.0, parameters=QUICK),
         Choice("novelty", threshold=0.5, parameters=QUICK),
+        Choice("mixture", threshold=0.3, parameters=QUICK),
         Choice("multivariate", threshold=3.0, parameters=QUICK),
     )
 )
