@@ -23,6 +23,7 @@ from pipeline.cli import (
     replays,
     run,
     schedules,
+    scoring,
     services,
     verifying,
 )
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(run.worker)
 app.command()(plant.simulate)
 app.command("import")(imports.import_)
+app.command()(scoring.score)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError, SettingsError
-from pipeline.tabular.mapping import Column, Mapping, positions
+from pipeline.tabular.mapping import Column, Wanted, positions
 from pipeline.tabular.rows import CHUNK_ROWS, Chunk, Reject
 
 MAX_ROW = 1_000_000
@@ -27,8 +27,13 @@ class CsvTable:
     ----------
     path
         The file.
-    mapping
+    wanted
         How it is written, and which columns are wanted.
+
+    Attributes
+    ----------
+    head
+        The header as it stands in the file, with its line end; empty without one.
 
     Raises
     ------
@@ -38,16 +43,15 @@ class CsvTable:
 
     instants: frozenset[Column] = frozenset()
 
-    def __init__(self, path: Path, mapping: Mapping) -> None:
-        self._path, self._layout = path, mapping.file
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self._path, self._layout = path, wanted.file
         try:
             self._binary = path.open("rb")
         except OSError as error:
             raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
         self.total = path.stat().st_size
-        self._text = io.TextIOWrapper(
-            self._binary, encoding=mapping.file.encoding, errors="surrogateescape", newline=""
-        )
+        self._text = io.TextIOWrapper(self._binary, encoding=wanted.file.encoding, errors="surrogateescape", newline="")
+        self.head = ""
         self._line = 0
         self._taken: list[str] = []
         self._again: deque[str] = deque()
@@ -55,7 +59,7 @@ class CsvTable:
         try:
             names = self._first()
             self._width = len(names)
-            self._wanted = positions(mapping, names if mapping.file.header else [""] * len(names), path)
+            self._wanted = positions(wanted, names if wanted.file.header else [""] * len(names), path)
         except BaseException:
             self.close()
             raise
@@ -98,6 +102,7 @@ class CsvTable:
             raise SettingsError(f"{self._path} has no header; give it one, or write header = false in [file]")
         if self._layout.header:
             self._line += len(self._taken)
+            self.head = "".join(self._taken)
             self._taken.clear()
         else:
             self._read_again(self._taken)

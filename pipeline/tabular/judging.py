@@ -8,16 +8,13 @@ from pathlib import Path
 
 from pipeline.core.codec import decode
 from pipeline.core.codec_rules import CodecRules
-from pipeline.core.errors import SettingsError
 from pipeline.core.records import Record
 from pipeline.tabular.candidates import Builder, Candidates, HeadReader, WideBuilder
 from pipeline.tabular.csv_table import CsvTable
 from pipeline.tabular.long import LongBuilder
 from pipeline.tabular.mapping import Mapping
-from pipeline.tabular.parquet_table import ParquetTable
+from pipeline.tabular.parquet_table import ParquetTable, is_parquet
 from pipeline.tabular.rows import Reject
-
-_PARQUET = b"PAR1"
 
 
 @dataclass(slots=True)
@@ -54,12 +51,7 @@ def open_table(path: Path, mapping: Mapping) -> CsvTable | ParquetTable:
     SettingsError
         If it cannot be read or lacks a column.
     """
-    try:
-        with path.open("rb") as file:
-            is_parquet = file.read(len(_PARQUET)) == _PARQUET
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    return ParquetTable(path, mapping) if is_parquet else CsvTable(path, mapping)
+    return ParquetTable(path, mapping) if is_parquet(path) else CsvTable(path, mapping)
 
 
 def judge(

@@ -6,7 +6,7 @@ import codecs
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -127,6 +127,17 @@ def _text_or_column(given: Any) -> Any:
 Text = Annotated[Given, BeforeValidator(_text_or_column)]
 
 
+class Wanted(Protocol):
+    """Which columns of a table are wanted, and how it is written."""
+
+    @property
+    def file(self) -> Layout:
+        """How it is written."""
+
+    def columns(self) -> dict[str, Column]:
+        """Return the columns, by what names them to people."""
+
+
 class Mapping(_Part):
     """What the columns of a table mean. With ``long`` every row is one reading, else one message.
 
@@ -208,8 +219,8 @@ def load(path: Path) -> Mapping:
         raise SettingsError(f"{path}: {_complaint(error)}") from None
 
 
-def positions(mapping: Mapping, names: Sequence[str], file: Path) -> dict[Column, int]:
-    """Return at which place, from 0 on, a file has each column of a mapping.
+def positions(wanted: Wanted, names: Sequence[str], file: Path) -> dict[Column, int]:
+    """Return at which place, from 0 on, a file has each column that is wanted.
 
     Raises
     ------
@@ -217,7 +228,7 @@ def positions(mapping: Mapping, names: Sequence[str], file: Path) -> dict[Column
         If it has one of them not at all, or a name twice.
     """
     found: dict[Column, int] = {}
-    for key, column in mapping.columns().items():
+    for key, column in wanted.columns().items():
         places = [at for at, name in enumerate(names) if name == column] if isinstance(column, str) else [column - 1]
         if len(places) > 1:
             raise SettingsError(

@@ -13,8 +13,39 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import PipelineError, SettingsError
-from pipeline.tabular.mapping import Column, Mapping, positions
+from pipeline.tabular.mapping import Column, Wanted, positions
 from pipeline.tabular.rows import CHUNK_ROWS, Cell, Chunk
+
+_MAGIC = b"PAR1"
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file begins as Parquet does.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns; raises :class:`SettingsError` if it is none."""
+    with _opened(path) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise SettingsError(f"{path} cannot be read as Parquet: {_said(error)}") from error
 
 
 class ParquetTable:
@@ -26,8 +57,15 @@ class ParquetTable:
     ----------
     path
         The file.
-    mapping
+    wanted
         Which columns are wanted.
+    whole
+        Whether chunks also have all columns as they are.
+
+    Attributes
+    ----------
+    schema
+        All columns' names and types, as Arrow has them.
 
     Raises
     ------
@@ -35,14 +73,10 @@ class ParquetTable:
         If it is no Parquet or lacks a column.
     """
 
-    def __init__(self, path: Path, mapping: Mapping) -> None:
-        try:
-            self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowException) as error:
-            raise SettingsError(f"{path} cannot be read as Parquet: {_said(error)}") from error
-        self._path = path
-        schema = self._file.schema_arrow
-        self._wanted = positions(mapping, schema.names, path)
+    def __init__(self, path: Path, wanted: Wanted, *, whole: bool = False) -> None:
+        self._file, self._path, self._whole = _opened(path), path, whole
+        self.schema = schema = self._file.schema_arrow
+        self._wanted = positions(wanted, schema.names, path)
         times = [column for column, at in self._wanted.items() if pa.types.is_timestamp(schema.types[at])]
         self.instants: frozenset[Column] = frozenset(times)
         self.total = self._file.metadata.num_rows
@@ -62,13 +96,20 @@ class ParquetTable:
         """
         names = self._file.schema_arrow.names
         wanted = sorted(set(self._wanted.values()))
+        read = None if self._whole else [names[at] for at in wanted]
         try:
-            for batch in self._file.iter_batches(CHUNK_ROWS, columns=[names[at] for at in wanted]):
-                cells = dict(zip(wanted, map(_cells, batch.columns), strict=True))
+            for batch in self._file.iter_batches(CHUNK_ROWS, columns=read):
+                found = [batch.columns[at] for at in wanted] if self._whole else batch.columns
+                cells = dict(zip(wanted, map(_cells, found), strict=True))
                 places = range(self.done + 1, self.done + batch.num_rows + 1)
                 self.done += batch.num_rows
                 columns = {column: cells[at] for column, at in self._wanted.items()}
-                yield Chunk(places, columns, lambda i, cells=cells: _row(names, cells, i))  # type: ignore[misc]  # bound now
+                yield Chunk(
+                    places,
+                    columns,
+                    lambda i, cells=cells: _row(names, cells, i),  # type: ignore[misc]  # bound now
+                    batch=batch if self._whole else None,
+                )
         except (OSError, pa.ArrowException) as error:
             raise PipelineError(f"{self._path} is damaged behind row {self.done}: {_said(error)}") from error
 

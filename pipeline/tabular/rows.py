@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.tabular.mapping import Column
 
@@ -48,12 +48,15 @@ class Chunk:
         Returns a row by its number in the chunk.
     rejects
         Rows between these that cannot be taken apart.
+    batch
+        All columns as they are, of Arrow, if they were asked for and the file is Parquet.
     """
 
     places: Sequence[int]
     columns: Mapping[Column, Sequence[Cell]]
     as_it_was: Callable[[int], str]
     rejects: list[Reject] = field(default_factory=list)
+    batch: Any = None
 
 
 class Table(Protocol):

@@ -188,13 +188,14 @@ class DetectorBank:
         self.adopt(rules, census)
         per_sensor = sum(not each.of_machine for each in DETECTORS)
         found = np.empty(per_sensor * len(messages.values) + len(DETECTORS) * len(messages.offsets), FOUND)
-        return found[: inspect(messages, kept, layouts, self._parts(), found)]
+        return found[: inspect(messages, kept, layouts, self.parts(), found)]
 
     def sensors_of(self, machine: int) -> list[int]:
         """Return the slots of a machine's sensors by column; at most :data:`WIDTH`."""
         return [slot for slot in self._placed.rows[machine].tolist() if slot != _NOBODY]
 
-    def _parts(self) -> Parts:
+    def parts(self) -> Parts:
+        """Return everything as the kernels take it, until the next one is adopted."""
         return Parts(
             **{name: rows.part() for name, rows in self._rows.items()},
             moving=self._moving.rows,
@@ -202,6 +203,7 @@ class DetectorBank:
             sensors=self._placed.rows,
             values=np.zeros(WIDTH),
             present=np.zeros(WIDTH, np.bool_),
+            scores=np.zeros(len(DETECTORS)),
         )
 
     def to_arrays(self) -> dict[str, Any]:

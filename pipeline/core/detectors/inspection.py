@@ -56,7 +56,8 @@ class Parts(NamedTuple):
     """All detectors, and what they share: how many scores of each machine move, and the place of sensors in machines.
 
     ``columns`` has a sensor's place among those of its machine, ``sensors`` the other way round, shape (machines, width);
-    ``values`` and ``present``, shape (width,), are room for one message.
+    ``values`` and ``present``, shape (width,), are room for one message, ``scores``, shape (detectors,), for the newest score
+    of each detector, by its number.
     """
 
     change: Part
@@ -69,6 +70,7 @@ class Parts(NamedTuple):
     sensors: Array
     values: Array
     present: Array
+    scores: Array
 
 
 @njit(cache=True, nogil=True)
@@ -89,14 +91,15 @@ def _report(hit: Any, part: Any, row: int, number: int, message: int, slot: int)
 
 
 @uncounted
-def _inspect_reading(
+def inspect_reading(
     parts: Any, machine: int, message: int, slot: int, time_ms: int, value: float, found: Any, flagged: int
 ) -> int:
-    """Show a reading to the detectors of its sensor; return the number found."""
+    """Show a reading to the detectors of its sensor; fill ``scores`` and ``found``; return the number found."""
     row = parts.change.rows[slot]
     if row >= 0:
         part, hit = parts.change, found[flagged]
         score, expected = change_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        parts.scores[0] = abs(score)
         if _is_alarm(part, row, parts.moving, machine, time_ms, score):
             _report(hit, part, row, 0, message, slot)
             hit.value, hit.expected, hit.score = value, expected, abs(score)
@@ -105,6 +108,7 @@ def _inspect_reading(
     if row >= 0:
         part, hit = parts.stuck, found[flagged]
         score, expected = stuck_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        parts.scores[1] = score
         if _is_alarm(part, row, parts.moving, machine, time_ms, score):
             _report(hit, part, row, 1, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
@@ -113,6 +117,7 @@ def _inspect_reading(
     if row >= 0:
         part, hit = parts.novelty, found[flagged]
         score, expected = quiet_novelty_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        parts.scores[2] = score
         if _is_alarm(part, row, parts.moving, machine, time_ms, score):
             _report(hit, part, row, 2, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
@@ -121,6 +126,7 @@ def _inspect_reading(
     if row >= 0:
         part, hit = parts.mixture, found[flagged]
         score, expected = mixture_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
+        parts.scores[3] = score
         if score > part.alarms[part.variants[row]].initial:
             _report(hit, part, row, 3, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
@@ -129,13 +135,14 @@ def _inspect_reading(
 
 
 @uncounted
-def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found: Any, flagged: int) -> int:
-    """Show the message that is in ``values`` to the detectors of its machine; return the number found."""
+def inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found: Any, flagged: int) -> int:
+    """Show the message that is in ``values`` to the detectors of its machine, likewise; return the number found."""
     row = parts.multivariate.rows[machine]
     if row >= 0:
         part, hit = parts.multivariate, found[flagged]
         state, rules = part.states[row], part.rules[part.variants[row]]
         score, _, column = multivariate_observe(state, rules, time_ms, parts.values, parts.present)
+        parts.scores[4] = score
         if _is_alarm(part, row, parts.moving, machine, time_ms, score):
             _report(hit, part, row, 4, message, parts.sensors[machine, column])
             hit.value, hit.expected, hit.score = parts.values[column], state.mean[column], score
@@ -149,14 +156,14 @@ def _inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found
 
 
 @njit(cache=True, nogil=True)
-def _lay_out(messages: Any, slots: Any, begin: int, end: int, parts: Any) -> None:
-    """Put the readings of a message into the columns of its machine; ``slots`` are those of its first reading on."""
+def lay_out(values: Any, slots: Any, begin: int, end: int, parts: Any) -> None:
+    """Put readings ``begin`` to ``end`` of one message into the columns of its machine; ``slots`` are those of the first on."""
     for column in range(WIDTH):
         parts.present[column] = False
     for r in range(begin, end):
         column = parts.columns[slots[r - begin]]
         if column < WIDTH:
-            parts.values[column], parts.present[column] = messages.values[r], True
+            parts.values[column], parts.present[column] = values[r], True
 
 
 @uncounted
@@ -179,7 +186,7 @@ def inspect(messages: Any, kept: Any, layouts: Any, parts: Any, found: Any) -> i
         machine, slots = layouts.machines[layout], layouts.slots[layouts.starts[layout] :]
         for r in range(begin, messages.ends[i]):
             slot, value = slots[r - begin], messages.values[r]
-            flagged = _inspect_reading(parts, machine, i, slot, time_ms, value, found, flagged)
-        _lay_out(messages, slots, begin, messages.ends[i], parts)
-        flagged = _inspect_machine(parts, machine, i, time_ms, found, flagged)
+            flagged = inspect_reading(parts, machine, i, slot, time_ms, value, found, flagged)
+        lay_out(messages.values, slots, begin, messages.ends[i], parts)
+        flagged = inspect_machine(parts, machine, i, time_ms, found, flagged)
     return flagged
