@@ -172,8 +172,7 @@ def _scorer(options: ScoreOptions, columns: list[str]) -> tuple[_Scorer, ScoreOu
     """Return what scores, and an outcome that names it."""
     name = options.detector
     if name == AUTO:
-        alone = "novelty" if "novelty" in BY_NAME else "change"
-        name = "multivariate" if len(columns) > 1 else alone
+        name = "multivariate" if len(columns) > 1 else "novelty"
     settings = load(file=str(options.config)) if options.config is not None else None
     if name == SPIKE:
         rules = SpikeRules() if settings is None else fold_rules(settings).spikes

@@ -92,7 +92,7 @@ class Layout(_Part):
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     quote: Annotated[str, Field(max_length=1)] = '"'
-    encoding: str = "utf-8"
+    encoding: Annotated[str, Field(validate_default=True)] = "utf-8"
     header: bool = True
     decimal: Literal[".", ","] = "."
     no_reading: tuple[str, ...] = ("", "NA", "NaN", "null")

@@ -108,6 +108,14 @@ def test_ends_of_lines_marks_of_byte_order_and_encodings(tmp_path: Path, end: st
     assert found.places == [2, 3]
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_name_whatever_the_mapping_says_of_the_file(tmp_path: Path) -> None:
+    assert "file" not in WIDE
+
+    assert [each["machine_id"] for each in read_csv(tmp_path, (HEAD + GOOD).encode("utf-8-sig"), WIDE).messages] == [
+        "p1"
+    ]
+
+
 def test_the_dialect_is_the_mapping_s(tmp_path: Path) -> None:
     given = WIDE | {
         "machine_id": {"column": 1, "prefix": "press-"},
