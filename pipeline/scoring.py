@@ -22,7 +22,7 @@ from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fields import MAX_VALUE
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.times import END_MS
-from pipeline.rules import detector_rules, fold_rules
+from pipeline.rules import detector_rules
 from pipeline.settings import load
 from pipeline.tabular.cells import NumberReader, TimeReader
 from pipeline.tabular.csv_table import MAX_ROW
@@ -175,7 +175,9 @@ def _scorer(options: ScoreOptions, columns: list[str]) -> tuple[_Scorer, ScoreOu
         name = "multivariate" if len(columns) > 1 else "novelty"
     settings = load(file=str(options.config)) if options.config is not None else None
     if name == SPIKE:
-        rules = SpikeRules() if settings is None else fold_rules(settings).spikes
+        # Not the fold's own rules: there it is off where the mixture is on
+        given = () if settings is None else (settings.spikes.threshold, settings.spikes.fading, settings.spikes.warm_up)
+        rules = SpikeRules(*given)
         return SpikeScorer(rules, len(columns)), ScoreOutcome(name)
     if name not in BY_NAME:
         raise SettingsError(f"there is no detector {name!r}; there are {AUTO}, {', '.join(DETECTORS)}")

@@ -60,12 +60,17 @@ detector = "novelty"
 sensors = ["temperature", "humidity"]
 threshold = 0.1
 parameters = {QUICK}
-[[detectors.choices]]
-detector = "mixture"
-sensors = ["t*"]
 [spikes]
 threshold = 3.0
 """
+MIXED = (
+    CONFIG
+    + """
+[[detectors.choices]]
+detector = "mixture"
+sensors = ["t*"]
+"""
+)
 
 BUDGET = "".join(
     ["[detectors]\nalarms_per_machine_day = 5000.0\n"]
@@ -172,8 +177,8 @@ def found_by_a_worker(file: Path, config: str, detector: str) -> set[int]:
 
 @pytest.mark.parametrize(
     ("detector", "config"),
-    [(each, CONFIG) for each in ("change", "stuck", "novelty", "mixture", "multivariate", "spike")]
-    + [("change", BUDGET), ("multivariate", BUDGET)],
+    [(each, CONFIG) for each in ("change", "stuck", "novelty", "multivariate", "spike")]
+    + [("mixture", MIXED), ("novelty", MIXED), ("change", BUDGET), ("multivariate", BUDGET)],
 )
 def test_the_anomalies_are_those_that_a_worker_finds_with_the_same_configuration(
     score: Score, tmp_path: Path, detector: str, config: str
@@ -192,6 +197,16 @@ def test_the_anomalies_are_those_that_a_worker_finds_with_the_same_configuration
     assert found == found_by_a_worker(
         tmp_path / "in.csv", "config.toml", {"spike": "ew-gaussian"}.get(detector, detector)
     )
+
+
+def test_spikes_are_found_also_where_a_worker_leaves_them_to_the_mixture(score: Score, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(plant().encode())
+    (tmp_path / "config.toml").write_text("[spikes]\nthreshold = 3.0\n")
+
+    columns = ("--time=when", "--value=temperature", "--out=out.csv")
+    said = score("in.csv", *columns, "--detector=spike", "--config=config.toml", "--json")[1]
+
+    assert json.loads(said)["anomalies"] > 0
 
 
 def test_what_an_import_would_refuse_has_no_score_and_is_counted(score: Score, tmp_path: Path) -> None:
