@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipeline.core.checks import shown
 from pipeline.core.detectors.catalogue import BY_NAME, Detector
-from pipeline.core.detectors.configuration import DetectorRules
+from pipeline.core.detectors.configuration import Choice, DetectorRules
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.scoring import BankScorer, Scores, SpikeScorer
 from pipeline.core.errors import PipelineError, SettingsError
@@ -35,6 +35,12 @@ AUTO = "auto"
 SPIKE = "spike"
 DETECTORS = (SPIKE, *BY_NAME)
 """What a file can be scored by."""
+
+OFFLINE = (
+    Choice("multivariate", threshold=8.0, parameters={"warm_up": 400, "calm": 1, "refractory_ms": 0}),
+    Choice("novelty", threshold=1.1),
+)
+"""How a file is scored without a configuration: from its first minutes on, by thresholds that did well on public data."""
 
 Told = Callable[[int, int, int], None]
 """Called with how much of the file was read, how much there is, and the rows so far."""
@@ -128,7 +134,7 @@ def run(options: ScoreOptions, tell: Told) -> ScoreOutcome:
                 _check_rejects(options.file, chunk)
                 times_ms, values = reader.read(chunk, outcome)
                 found = scorer.score(times_ms, values)
-                writer.write(chunk, *found)
+                writer.write(chunk, found.scores, found.anomalies)
                 outcome.rows += len(values) + len(chunk.rejects)
                 outcome.no_row += len(chunk.rejects)
                 outcome.anomalies += int(np.count_nonzero(found.anomalies))
@@ -181,7 +187,7 @@ def _scorer(options: ScoreOptions, columns: list[str]) -> tuple[_Scorer, ScoreOu
         return SpikeScorer(rules, len(columns)), ScoreOutcome(name)
     if name not in BY_NAME:
         raise SettingsError(f"there is no detector {name!r}; there are {AUTO}, {', '.join(DETECTORS)}")
-    detector, chosen = BY_NAME[name], DetectorRules((name,))
+    detector, chosen = BY_NAME[name], DetectorRules((name,), choices=OFFLINE)
     if settings is not None:
         chosen = _configured(detector, detector_rules(settings.detectors))
     if not any(

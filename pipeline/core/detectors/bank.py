@@ -204,6 +204,7 @@ class DetectorBank:
             values=np.zeros(WIDTH),
             present=np.zeros(WIDTH, np.bool_),
             scores=np.zeros(len(DETECTORS)),
+            odd=np.zeros(len(DETECTORS), np.bool_),
         )
 
     def to_arrays(self) -> dict[str, Any]:

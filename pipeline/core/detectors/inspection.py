@@ -17,7 +17,7 @@ from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.mixture import mixture_observe
 from pipeline.core.detectors.multivariate import multivariate_observe
 from pipeline.core.detectors.novelty import quiet_novelty_observe
-from pipeline.core.detectors.policy import decide, moves
+from pipeline.core.detectors.policy import decide, goes_on, moves
 from pipeline.core.detectors.stuck import stuck_observe
 
 Array = npt.NDArray[Any]
@@ -56,8 +56,8 @@ class Parts(NamedTuple):
     """All detectors, and what they share: how many scores of each machine move, and the place of sensors in machines.
 
     ``columns`` has a sensor's place among those of its machine, ``sensors`` the other way round, shape (machines, width);
-    ``values`` and ``present``, shape (width,), are room for one message, ``scores``, shape (detectors,), for the newest score
-    of each detector, by its number.
+    ``values`` and ``present``, shape (width,), are room for one message; ``scores`` and ``odd``, shape (detectors,), for the
+    newest score of each detector by its number, and whether it belongs to an anomaly.
     """
 
     change: Part
@@ -71,16 +71,18 @@ class Parts(NamedTuple):
     values: Array
     present: Array
     scores: Array
+    odd: Array
 
 
 @njit(cache=True, nogil=True)
-def _is_alarm(part: Any, row: int, moving: Any, machine: int, time_ms: int, score: float) -> bool:
+def _is_alarm(parts: Any, part: Any, number: int, row: int, machine: int, time_ms: int, score: float) -> bool:
     """Let the policy of a row see its score; the machine's budget is divided among the scores that move."""
-    policy = part.policies[row]
+    policy, rules = part.policies[row], part.alarms[part.variants[row]]
     before = moves(policy)
-    policy.sharers = max(moving[machine], 1)
-    begins = decide(policy, part.alarms[part.variants[row]], time_ms, score)
-    moving[machine] += moves(policy) - before
+    policy.sharers = max(parts.moving[machine], 1)
+    begins = decide(policy, rules, time_ms, score)
+    parts.moving[machine] += moves(policy) - before
+    parts.scores[number], parts.odd[number] = abs(score), goes_on(policy, rules, score)
     return bool(begins)
 
 
@@ -99,8 +101,7 @@ def inspect_reading(
     if row >= 0:
         part, hit = parts.change, found[flagged]
         score, expected = change_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
-        parts.scores[0] = abs(score)
-        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+        if _is_alarm(parts, part, 0, row, machine, time_ms, score):
             _report(hit, part, row, 0, message, slot)
             hit.value, hit.expected, hit.score = value, expected, abs(score)
             flagged += 1
@@ -108,8 +109,7 @@ def inspect_reading(
     if row >= 0:
         part, hit = parts.stuck, found[flagged]
         score, expected = stuck_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
-        parts.scores[1] = score
-        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+        if _is_alarm(parts, part, 1, row, machine, time_ms, score):
             _report(hit, part, row, 1, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
             flagged += 1
@@ -117,8 +117,7 @@ def inspect_reading(
     if row >= 0:
         part, hit = parts.novelty, found[flagged]
         score, expected = quiet_novelty_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
-        parts.scores[2] = score
-        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+        if _is_alarm(parts, part, 2, row, machine, time_ms, score):
             _report(hit, part, row, 2, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
             flagged += 1
@@ -126,8 +125,8 @@ def inspect_reading(
     if row >= 0:
         part, hit = parts.mixture, found[flagged]
         score, expected = mixture_observe(part.states[row], part.rules[part.variants[row]], time_ms, value)
-        parts.scores[3] = score
-        if score > part.alarms[part.variants[row]].initial:
+        parts.scores[3], parts.odd[3] = score, score > part.alarms[part.variants[row]].initial
+        if parts.odd[3]:
             _report(hit, part, row, 3, message, slot)
             hit.value, hit.expected, hit.score = value, expected, score
             flagged += 1
@@ -142,8 +141,7 @@ def inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found:
         part, hit = parts.multivariate, found[flagged]
         state, rules = part.states[row], part.rules[part.variants[row]]
         score, _, column = multivariate_observe(state, rules, time_ms, parts.values, parts.present)
-        parts.scores[4] = score
-        if _is_alarm(part, row, parts.moving, machine, time_ms, score):
+        if _is_alarm(parts, part, 4, row, machine, time_ms, score):
             _report(hit, part, row, 4, message, parts.sensors[machine, column])
             hit.value, hit.expected, hit.score = parts.values[column], state.mean[column], score
             if not parts.present[column]:

@@ -67,11 +67,16 @@ def fixed(threshold: float) -> AlarmRules:
 
 
 @njit(cache=True, nogil=True)
+def _release(state: Any, limit: float) -> float:
+    """Return the score below which an episode calms down."""
+    return float(state.release if limit == state.threshold else 0.5 * limit)
+
+
+@njit(cache=True, nogil=True)
 def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) -> bool:
     """Move the episode on; return whether an alarm begins with this score."""
     if state.raised:
-        low = state.release if limit == state.threshold else 0.5 * limit
-        state.calm = state.calm + 1 if score < low else 0
+        state.calm = state.calm + 1 if score < _release(state, limit) else 0
         if state.calm >= rules.calm:
             state.raised = 0
         return False
@@ -107,6 +112,15 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
     begins = _begins(state, rules, time_ms, magnitude, threshold(state, rules))
     count(state, rules, time_ms, magnitude)
     return begins
+
+
+@njit(cache=True, nogil=True)
+def goes_on(state: Any, rules: Any, score: float) -> bool:
+    """Return whether a reading is part of an episode: one began with it, or goes on and is not calm at the moment.
+
+    To be called after :func:`decide`, with the same parameters.
+    """
+    return bool(state.raised and abs(score) >= _release(state, threshold(state, rules)))
 
 
 @njit(cache=True, nogil=True)

@@ -27,10 +27,18 @@ _NOT_SEEN = -1
 
 
 class Scores(NamedTuple):
-    """Of each row its score, ≥ 0 and finite, NaN where there is none, and whether it is an anomaly; both of shape (n,)."""
+    """Of each row its score, ≥ 0 and finite, NaN where there is none; whether it is an anomaly, and whether one begins with it.
+
+    All of shape (n,). A worker tells of an anomaly when it begins.
+    """
 
     scores: Numbers
     anomalies: npt.NDArray[np.bool_]
+    begins: npt.NDArray[np.bool_]
+
+
+def _none(rows: int) -> Scores:
+    return Scores(np.full(rows, math.nan), np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
 class BankScorer:
@@ -84,7 +92,7 @@ class BankScorer:
         self._meet(values)
         slots = np.full(len(self._sensors), _NOT_SEEN, np.int32)
         slots[self._seen] = np.arange(len(self._seen))
-        found = Scores(np.full(len(values), math.nan), np.zeros(len(values), np.bool_))
+        found = _none(len(values))
         hits = np.empty(len(DETECTORS) * (len(self._sensors) + 1), FOUND)
         room = np.empty(len(self._sensors)), np.empty(len(self._sensors), np.int32)
         _score_rows(times_ms, values, slots, self._number, self._bank.parts(), *room, hits, *found)
@@ -112,8 +120,9 @@ def _score_rows(
     hits: Any,
     scores: Any,
     anomalies: Any,
+    begins: Any,
 ) -> None:
-    """Fill the scores and anomalies of rows by the detector with a number; ``row_…`` and ``hits`` are room for one row."""
+    """Fill what there is to tell of rows by the detector with a number; ``row_…`` and ``hits`` are room for one row."""
     for i in range(len(times_ms)):
         there = flagged = 0
         for column in range(values.shape[1]):
@@ -122,17 +131,17 @@ def _score_rows(
                 continue
             row_values[there], row_slots[there] = value, slots[column]
             there += 1
-            parts.scores[number] = math.nan
+            parts.scores[number], parts.odd[number] = math.nan, False
             flagged = inspect_reading(parts, 0, i, slots[column], times_ms[i], value, hits, flagged)
-            scores[i] = _larger(scores[i], parts.scores[number])
+            scores[i], anomalies[i] = _larger(scores[i], parts.scores[number]), anomalies[i] or parts.odd[number]
         if there == 0:
             continue
         lay_out(row_values, row_slots, 0, there, parts)
-        parts.scores[number] = math.nan
+        parts.scores[number], parts.odd[number] = math.nan, False
         flagged = inspect_machine(parts, 0, i, times_ms[i], hits, flagged)
-        scores[i] = _larger(scores[i], parts.scores[number])
+        scores[i], anomalies[i] = _larger(scores[i], parts.scores[number]), anomalies[i] or parts.odd[number]
         for hit in range(flagged):
-            anomalies[i] |= hits[hit].detector == number
+            begins[i] |= hits[hit].detector == number
 
 
 @uncounted
@@ -165,7 +174,7 @@ class SpikeScorer:
 
     def score(self, _: npt.NDArray[np.int64], values: Numbers) -> Scores:
         """Score the next rows, then learn them; as :meth:`BankScorer.score`, but times say nothing."""
-        found = Scores(np.full(len(values), math.nan), np.zeros(len(values), np.bool_))
+        found = _none(len(values))
         rules = self._rules
         _score_spikes(values, self._sensors, rules.threshold, rules.fading, rules.warm_up, *found)
         return found
@@ -173,7 +182,14 @@ class SpikeScorer:
 
 @uncounted
 def _score_spikes(
-    values: Any, sensors: Any, threshold: float, fading: float, warm_up: int, scores: Any, anomalies: Any
+    values: Any,
+    sensors: Any,
+    threshold: float,
+    fading: float,
+    warm_up: int,
+    scores: Any,
+    anomalies: Any,
+    begins: Any,
 ) -> None:
     for i in range(len(values)):
         for column in range(values.shape[1]):
@@ -187,3 +203,4 @@ def _score_spikes(
             )
             scores[i] = _larger(scores[i], abs(score))
             anomalies[i] |= abs(score) > threshold
+        begins[i] = anomalies[i]

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import hypothesis.strategies as st
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given, settings
 
@@ -17,7 +18,10 @@ from pipeline.core.detectors.machine_detector import MultivariateDetector
 from pipeline.core.detectors.multivariate import MultivariateRules
 from pipeline.core.detectors.scoring import BankScorer, Scores, SpikeScorer
 from pipeline.core.detectors.stuck import StuckDetector
+from pipeline.core.fold import FoldRules, Marks, fold
+from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.spikes import SpikeDetector, SpikeRules
+from pipeline.core.state import PartitionState
 
 NAMES = ("a", "b", "c")
 QUICK = {"warm_up": 20, "calm": 2, "refractory_ms": 0}
@@ -82,6 +86,30 @@ def test_scores_do_not_depend_on_where_the_rows_are_cut(cuts: list[int]) -> None
         found = scored(name, cuts)
         np.testing.assert_array_equal(found.scores, whole.scores)
         np.testing.assert_array_equal(found.anomalies, whole.anomalies)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_anomalies_begin_where_a_workers_fold_finds_them_and_last_while_they_do(name: str) -> None:
+    records = [
+        Record(n, int(at), message(n, int(at), row))
+        for n, (at, row) in enumerate(zip(TIMES_MS, VALUES, strict=True))
+        if not np.isnan(row).all()
+    ]
+    batch = RecordBatch(SourcePartition("t", 0), "", 0, len(TIMES_MS), records)
+
+    told = fold(PartitionState(), batch, FoldRules(detectors=RULES), Marks()).anomalies
+
+    begins, odd = WHOLE[name].begins, WHOLE[name].anomalies
+    assert np.flatnonzero(begins).tolist() == sorted({each.offset for each in told if each.detector[0] == name})
+    assert odd[begins].all()
+    assert odd.sum() > begins.sum() or name in {"mixture", "novelty"}
+
+
+def message(seq: int, at_ms: int, values: np.ndarray) -> bytes:
+    """The row as a message of a machine."""
+    readings = {name: value for name, value in zip(NAMES, values.tolist(), strict=True) if not math.isnan(value)}
+    who = {"type": "machine", "factory_id": "f", "machine_id": "m", "machine_type": "t", "seq": seq}
+    return orjson.dumps(who | {"time": f"{np.datetime64(at_ms, 'ms')}Z", "readings": readings})
 
 
 @pytest.mark.parametrize(
