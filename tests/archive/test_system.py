@@ -18,7 +18,7 @@ from tests.archive.stored import COLUMNS, Row, archived_rows
 from tests.forks import Forks
 from tests.system.processes import Site
 
-KILLS = 20
+KILLS = 10
 
 PLANT = (
     "--backfill", "--plant=start_ms=1790000000000", "--plant=duplicate_share=0.01", "--plant=late_share=0.02",

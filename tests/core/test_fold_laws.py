@@ -131,6 +131,16 @@ STEADY_THEN_ODD = [
     for n, value in enumerate([5.0, 6.0, 5.0, 7.0, 5.0, 6.0, 40.0, 5.0, -30.0])
 ]
 
+MAINTENANCE = [
+    {
+        "fact": maintenance(
+            machine_id="m0", time=f"{dt.datetime.fromtimestamp(BASE_MS / 1000 + n, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+        ),
+        "ingest_ms": BASE_MS + 400_000,
+    }
+    for n in range(4)
+]
+
 
 @given(streams)
 @example(STEADY_THEN_ODD)
@@ -160,6 +170,7 @@ def test_law_2_any_batches_give_the_same_tables(messages: list[dict], at: list[i
 
 @given(streams, cuts, st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
 @example(STEADY_THEN_ODD, [2], 0, 6, 4)
+@example(MAINTENANCE, [], 0, 2, 2)
 def test_law_3_a_restart_from_a_snapshot_gives_the_same_tables(
     messages: list[dict], at: list[int], snapshot_at: int, effects_at: int, windows_at: int
 ) -> None:

@@ -161,7 +161,7 @@ def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) ->
     chance = random.Random(3)
     command = ["replay", "start", "killed", "--stored", "--processes=1", "--rate=1500"]
     stored = effective = 0
-    for number in range(8):
+    for number in range(5):
         process = lived.start(f"replay-{number}", *command)
         command = ["replay", "resume", "killed"]
         lived.wait(lambda: is_alive(lived, "killed"))
@@ -171,7 +171,7 @@ def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) ->
         lived.wait(lambda: not is_alive(lived, "killed"))
         stored, before = stored_by(lived, "killed"), stored
         effective += stored > before
-    assert effective > 4
+    assert effective > 2
     assert lived.run("replay", "resume", "killed").returncode == 0
 
     assert same(lived, "killed")["event"][1] > 15_000
