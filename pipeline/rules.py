@@ -31,9 +31,12 @@ def fold_rules(settings: Settings) -> FoldRules:
 
 
 def _spike_rules(settings: Settings) -> SpikeRules:
-    """Return how spikes are found, unless the mixture finds them everywhere."""
-    spikes = settings.spikes
-    threshold = math.inf if MIXTURE.name in settings.detectors.enabled else spikes.threshold
+    """Return how spikes are found; not at all if nobody has asked for it and the mixture finds them everywhere."""
+    spikes, detectors = settings.spikes, settings.detectors
+    everywhere = MIXTURE.name in detectors.enabled and all(
+        each.on for each in detectors.choices if each.detector == MIXTURE.name
+    )
+    threshold = math.inf if everywhere and not spikes.model_fields_set else spikes.threshold
     return SpikeRules(threshold, spikes.fading, spikes.warm_up)
 
 

@@ -191,7 +191,7 @@ class Windows(Group):
 
 
 class Spikes(Group):
-    """The spike and dip detector of every sensor, where the mixture is not enabled."""
+    """The plain spike and dip detector of every sensor; off where the mixture is everywhere and nothing is set here."""
 
     threshold: float = Field(4.5, gt=0, le=1000, description="Standard deviations that make an anomaly")
     fading: float = Field(0.03, gt=0, lt=1, description="Weight of the newest reading in the running mean and variance")
@@ -201,12 +201,12 @@ class Spikes(Group):
 class DetectorChoice(Group):
     """How one detector looks at some sensors of some types of machine."""
 
-    detector: str = Field(description="Name of the detector")
+    detector: str = Field(description="Name of the detector, or import path of a River model")
     machine_types: tuple[str, ...] = Field(("*",), description="Types of machine; `*` and `?` stand for anything")
     sensors: tuple[str, ...] = Field(("*",), description="Sensors; `*` and `?` stand for anything")
     on: bool = Field(True, description="Whether it looks at them at all")
     threshold: float | None = Field(None, gt=0, description="Score that makes an anomaly; none: the budget decides")
-    parameters: dict[str, float] = Field({}, description="What differs from the detector's defaults")
+    parameters: dict[str, int | float | bool | str] = Field({}, description="What differs from the detector's defaults")
 
 
 class Detectors(Group):
@@ -217,7 +217,10 @@ class Detectors(Group):
         description="Detectors that are on where no choice says otherwise",
     )
     alarms_per_machine_day: float = Field(
-        1.0, gt=0, le=10_000, description="False alarms that they may raise together per machine and day of operation"
+        1.0,
+        gt=0,
+        le=10_000,
+        description="False alarms that all but the mixture may raise together per machine and day",
     )
     choices: tuple[DetectorChoice, ...] = Field(
         (), description="How detectors look at certain sensors; the first one that fits counts"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from pathlib import Path
 
@@ -15,8 +16,12 @@ def _kernels() -> Path:
 
     Numba takes a compiled function for up to date if its own file is, whatever has changed in those that it calls.
     """
-    stamps = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(_PACKAGE.rglob("*.py"))]
-    return _PACKAGE / "__pycache__" / f"kernels-{zlib.crc32(repr(stamps).encode()):08x}"
+    checksum = 0
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        # An editor's own files come and go
+        with contextlib.suppress(FileNotFoundError):
+            checksum = zlib.crc32(path.read_bytes(), checksum)
+    return _PACKAGE / "__pycache__" / f"kernels-{checksum:08x}"
 
 
 # Where a folder is named by the environment, or cannot be written, numba finds its own way

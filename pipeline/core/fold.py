@@ -22,12 +22,13 @@ from pipeline.core.checks import Refused
 from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.detectors.configuration import DetectorRules
+from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.effects import Effects, Events, Projections
 from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
-from pipeline.core.odd_readings import alarm_readings, odd_readings, with_alarms
+from pipeline.core.odd_readings import alarm_readings, model_readings, odd_readings, with_alarms
 from pipeline.core.projections import (
     cycle_rows,
     factory_rows,
@@ -172,21 +173,22 @@ def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: 
 
 
 class _Folded(NamedTuple):
-    """Of a batch: which messages were no duplicates; spikes; what other detectors found; classes of maintenance."""
+    """Of a batch: which messages were no duplicates; spikes; what detectors and models found; classes of maintenance."""
 
     kept: npt.NDArray[np.bool_]
     spikes: npt.NDArray[np.void]
     alarms: npt.NDArray[np.void]
+    modelled: list[Alarm]
     judged: Found
 
 
 def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks) -> _Folded:
-    layouts = state.layouts_of(columns.shapes, columns.numbers)
+    numbers = state.layouts_of(columns.shapes, columns.numbers)
     state.deltas.reserve(len(columns.values))
-    kept = np.empty(len(layouts), np.bool_)
+    kept = np.empty(len(numbers), np.bool_)
     found = np.empty(len(columns.values), FOUND)
     messages = Messages(
-        layouts,
+        numbers,
         columns.offsets,
         columns.indexes,
         columns.times_ms,
@@ -199,7 +201,7 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
     state.watermark_ms, state.deltas.used, flagged = fold_messages(
         messages,
         state.layout_arrays(),
-        state.memory(len(layouts), len(columns.values)),
+        state.memory(len(numbers), len(columns.values)),
         rules.numbers(),
         state.watermark_ms,
         state.deltas.used,
@@ -207,11 +209,13 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
         kept,
         found,
     )
-    state.adopt_lines(layouts, kept)
+    state.adopt_lines(numbers, kept)
     delay_ms = rules.watermark_delay_ms
     judged = state.judgement.judge(messages, kept, state.registry, before_ms, delay_ms, marks.windows)
-    alarms = state.detectors.inspect(messages, kept, state.layout_arrays(), rules.detectors, state.census())
-    return _Folded(kept, found[:flagged], alarms, judged)
+    layouts, census = state.layout_arrays(), state.census()
+    alarms = state.detectors.inspect(messages, kept, layouts, rules.detectors, census)
+    modelled = state.models.inspect(messages, kept, layouts, rules.detectors, census)
+    return _Folded(kept, found[:flagged], alarms, modelled, judged)
 
 
 def _anomalies(
@@ -219,9 +223,10 @@ def _anomalies(
 ) -> list[Anomaly]:
     silent, spikes, alarms = state.silence.take(), folded.spikes, folded.alarms
     odd = odd_readings(state, columns, spikes[fresh[spikes["message"]]])
-    if not len(silent) and not len(alarms):
+    if not len(silent) and not len(alarms) and not folded.modelled:
         return odd
     odd = with_alarms(odd, alarm_readings(state, columns, alarms[fresh[alarms["message"]]]))
+    odd += model_readings(state, columns, [each for each in folded.modelled if fresh[each.message]])
     odd += silent_machines(state, silent[fresh[silent["message"]]], partial(_moment, columns), rules.silence_ms)
     return sorted(odd, key=attrgetter("offset", "index"))
 

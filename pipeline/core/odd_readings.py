@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.codec import Columns
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
+from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.detectors.pumps import pump_class
 from pipeline.core.state import PartitionState
 
@@ -15,16 +18,11 @@ from pipeline.core.state import PartitionState
 def odd_readings(state: PartitionState, columns: Columns, found: npt.NDArray[np.void]) -> list[Anomaly]:
     """Return spikes and dips, of :data:`pipeline.core.kernel.FOUND`, as anomalies."""
     return [
-        Anomaly(
-            offset=int(columns.offsets[message]),
-            index=int(columns.indexes[message]),
+        _anomaly(
+            columns,
+            message,
             sensor=state.sensor_names[slot],
             kind="spike" if score > 0 else "dip",
-            machine_id=columns.machine_ids[message],
-            factory_id=columns.factory_ids[message],
-            time_ms=int(columns.times_ms[message]),
-            ingest_ms=int(columns.ingest_ms[message]),
-            message_ms=int(columns.times_ms[message]),
             value=float(columns.values[reading]),
             expected=expected,
             score=abs(score),
@@ -39,16 +37,11 @@ def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[n
     Where a machine as a whole is odd, the sensor that is most so stands for it; of a pump, the kind is the class of its fault.
     """
     return [
-        Anomaly(
-            offset=int(columns.offsets[message]),
-            index=int(columns.indexes[message]),
+        _anomaly(
+            columns,
+            message,
             sensor=state.sensor_names[slot],
             kind=_kind(state, DETECTORS[detector], slot, value < expected, deviations),
-            machine_id=columns.machine_ids[message],
-            factory_id=columns.factory_ids[message],
-            time_ms=int(columns.times_ms[message]),
-            ingest_ms=int(columns.ingest_ms[message]),
-            message_ms=int(columns.times_ms[message]),
             value=value,
             expected=expected,
             score=score,
@@ -56,6 +49,37 @@ def alarm_readings(state: PartitionState, columns: Columns, found: npt.NDArray[n
         )
         for message, slot, detector, version, value, expected, score, deviations in found.tolist()
     ]
+
+
+def model_readings(state: PartitionState, columns: Columns, found: list[Alarm]) -> list[Anomaly]:
+    """Return what River models found as anomalies; as they do not say what they expected, the value stands for that too."""
+    return [
+        _anomaly(
+            columns,
+            each.message,
+            sensor=state.sensor_names[each.slot],
+            kind=each.model.kind,
+            value=each.value,
+            expected=each.value,
+            score=each.score,
+            found_by=(each.model.path, each.model.version),
+        )
+        for each in found
+    ]
+
+
+def _anomaly(columns: Columns, message: int, **found: Any) -> Anomaly:
+    """Return what was found in a message of a batch."""
+    return Anomaly(
+        offset=int(columns.offsets[message]),
+        index=int(columns.indexes[message]),
+        machine_id=columns.machine_ids[message],
+        factory_id=columns.factory_ids[message],
+        time_ms=int(columns.times_ms[message]),
+        ingest_ms=int(columns.ingest_ms[message]),
+        message_ms=int(columns.times_ms[message]),
+        **found,
+    )
 
 
 def with_alarms(odd: list[Anomaly], alarms: list[Anomaly]) -> list[Anomaly]:

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.cycles import Cycles
-from pipeline.core.detectors.bank import Census, DetectorBank
+from pipeline.core.detectors.bank import DetectorBank
+from pipeline.core.detectors.census import Census
+from pipeline.core.detectors.model_bank import ModelBank, states_of
 from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
@@ -40,6 +42,7 @@ class PartitionState:
         self.machine_ids: list[str] = []
         self.factory_ids: list[str] = []
         self.machine_types: list[str] = []
+        self.first_types: list[str] = []
         self.line_ids: list[str] = []
         self.sensor_names: list[str] = []
         self.machines = banks.Bank(banks.MACHINE)
@@ -54,6 +57,7 @@ class PartitionState:
         self.silence = Silence()
         self.judgement = Judgement()
         self.detectors = DetectorBank()
+        self.models = ModelBank()
         self._machine_rows: dict[str, int] = {}
         self._slots: dict[tuple[int, str], int] = {}
         self._factory_numbers: dict[str, int] = {}
@@ -121,6 +125,7 @@ class PartitionState:
         self.machine_ids.append(machine_id)
         self.factory_ids.append(factory_id)
         self.machine_types.append(machine_type)
+        self.first_types.append(machine_type)
         self.line_ids.append(self.registry.line_of(machine_id))
         return row
 
@@ -180,8 +185,8 @@ class PartitionState:
         return self._layout_arrays
 
     def census(self) -> Census:
-        """Return who there is, for the detectors."""
-        return Census(self.machine_types, self.sensor_names, self.sensors.rows["machine"][: self.sensors.used])
+        """Return who there is, for the detectors: they go by the type that a machine had when it was seen first."""
+        return Census(self.first_types, self.sensor_names, self.sensors.rows["machine"][: self.sensors.used])
 
     def memory(self, messages: int, readings: int) -> Memory:
         """Return the banks as the kernel takes them, with room for a batch; valid until the next registration."""
@@ -220,6 +225,7 @@ class PartitionState:
             "machine_ids": list(self.machine_ids),
             "factory_ids": list(self.factory_ids),
             "machine_types": list(self.machine_types),
+            "first_types": list(self.first_types),
             "line_ids": list(self.line_ids),
             "sensor_names": list(self.sensor_names),
             "machines": self.machines.copy(),
@@ -230,6 +236,7 @@ class PartitionState:
             **self.silence.to_arrays(),
             **self.judgement.to_arrays(),
             **self.detectors.to_arrays(),
+            "river_models": self.models.to_plain(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -252,6 +259,7 @@ class PartitionState:
         state.machine_ids, state.factory_ids = list(arrays["machine_ids"]), list(arrays["factory_ids"])
         state.machine_types, state.sensor_names = list(arrays["machine_types"]), list(arrays["sensor_names"])
         state.line_ids = list(arrays["line_ids"])
+        state.first_types = list(arrays.get("first_types", state.machine_types))
         state._lines_seen = -1
         state.machines.load(arrays["machines"])
         state.machines.rows["layout"] = -1
@@ -262,6 +270,7 @@ class PartitionState:
         state.silence.load(arrays)
         state.judgement.load(arrays)
         state.detectors.load(arrays)
+        state.models.load(states_of(arrays))
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

@@ -18,6 +18,12 @@ CHOICES = [
     {"detector": "novelty", "threshold": 0.5, "parameters": QUICK},
     {"detector": "mixture", "parameters": {"warm_up": 20}},
     {"detector": "multivariate", "threshold": 3.0, "parameters": QUICK},
+    {
+        "detector": "river.anomaly.StandardAbsoluteDeviation",
+        "sensors": ["humidity"],
+        "threshold": 2.5,
+        "parameters": {"calm": 1, "refractory_ms": 0},
+    },
 ]
 DETECTORS = {each["detector"] for each in CHOICES}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,13 @@ import numpy.typing as npt
 from pipeline.core.banks import Bank
 from pipeline.core.detectors import policy
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
+from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.configuration import DetectorRules, Variant
 from pipeline.core.detectors.inspection import FOUND, Part, Parts, inspect
 from pipeline.core.detectors.machine_state import WIDTH
 
 _INDEX = np.dtype(np.int32)
 _NOBODY = -1
-
-
-class Census(NamedTuple):
-    """Who there is: of each machine its type; of each sensor its name and its machine's row."""
-
-    machine_types: Sequence[str]
-    sensor_names: Sequence[str]
-    owners: npt.NDArray[np.int32]
 
 
 class _Rows:
@@ -43,7 +36,7 @@ class _Rows:
         self.policies = Bank(policy.STATE)
         self._known: list[Variant] = []
         self._numbers: dict[str, int] = {}
-        self._wanted: dict[tuple[str, str], Variant | None] = {}
+        self._wanted: dict[tuple[str, str], int] = {}
         self._numeric: tuple[npt.NDArray[Any], ...] | None = None
 
     @property
@@ -55,13 +48,13 @@ class _Rows:
         """Make the row of the next sensor or machine, if the detector looks at it."""
         who = machine_type, sensor
         if who not in self._wanted:
-            self._wanted[who] = rules.variant(self.detector, *who)
-        variant = self._wanted[who]
-        row = _NOBODY
-        if variant is not None:
+            variant = rules.variant(self.detector, *who)
+            self._wanted[who] = _NOBODY if variant is None else self._number(variant)
+        number, row = self._wanted[who], _NOBODY
+        if number != _NOBODY:
             row = self.states.append()
             self.policies.append()
-            _append(self.variants, self._number(variant))
+            _append(self.variants, number)
         _append(self.rows, row)
 
     def _number(self, variant: Variant) -> int:
@@ -73,13 +66,14 @@ class _Rows:
 
     def take_over(self, old: _Rows) -> None:
         """Take what another one knows of the same sensors by the same variants."""
-        keys, others = self.keys, old.keys
-        for place in range(min(self.rows.used, old.rows.used)):
-            row, before = self.rows.rows[place], old.rows.rows[place]
-            if _NOBODY in (row, before):
-                continue
-            if keys[self.variants.rows[row]] == others[old.variants.rows[before]]:
-                self.states.rows[row], self.policies.rows[row] = old.states.rows[before], old.policies.rows[before]
+        places = min(self.rows.used, old.rows.used)
+        mine, theirs = self.rows.rows[:places], old.rows.rows[:places]
+        both = (mine != _NOBODY) & (theirs != _NOBODY)
+        mine, theirs = mine[both], theirs[both]
+        numbers = np.array([self._numbers.get(key, _NOBODY) for key in old.keys], _INDEX)
+        same = numbers[old.variants.rows[theirs]] == self.variants.rows[mine]
+        for bank, before in ((self.states, old.states), (self.policies, old.policies)):
+            bank.rows[mine[same]] = before.rows[theirs[same]]
 
     def part(self) -> Part:
         """Return the rows as the kernel takes them."""
@@ -166,8 +160,8 @@ class DetectorBank:
         for rows in self._rows.values():
             places = np.flatnonzero(rows.rows.rows[: rows.rows.used] != _NOBODY)
             owners = places if rows.detector.of_machine else census.owners[places]
-            for place, owner in zip(places.tolist(), owners.tolist(), strict=True):
-                self._moving.rows[owner] += policy.moves(rows.policies.rows[rows.rows.rows[place]])
+            moving = rows.policies.rows["moving"][rows.rows.rows[places]] > policy.MOST
+            np.add.at(self._moving.rows, owners[moving], 1)
 
     def inspect(
         self, messages: Any, kept: npt.NDArray[np.bool_], layouts: Any, rules: DetectorRules, census: Census

@@ -10,7 +10,10 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
+from pipeline.core.detectors import models
+from pipeline.core.detectors.bounds import objection
 from pipeline.core.detectors.catalogue import BY_NAME, DETECTORS, Detector
+from pipeline.core.detectors.models import SensorModel
 from pipeline.core.detectors.policy import AlarmRules, fixed
 from pipeline.core.errors import SettingsError
 
@@ -22,7 +25,7 @@ class Choice:
     Parameters
     ----------
     detector
-        Its name.
+        Its name; or the import path of a River model, such as ``river.anomaly.HalfSpaceTrees``.
     machine_types, sensors
         Patterns with ``*`` and ``?``, one of which has to fit; ``sensors`` says nothing about detectors of whole machines.
     is_on
@@ -43,25 +46,40 @@ class Choice:
     sensors: tuple[str, ...] = ("*",)
     is_on: bool = True
     threshold: float | None = None
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.detector not in BY_NAME:
-            raise SettingsError(f"there is no detector {self.detector!r}; there are {', '.join(sorted(BY_NAME))}")
-        known = {*BY_NAME[self.detector].rules._fields, *AlarmRules._fields}
-        for name, value in self.parameters.items():
-            if name not in known:
-                raise SettingsError(
-                    f"the detector {self.detector!r} has no parameter {name!r}; it has {', '.join(sorted(known))}"
-                )
-            if not math.isfinite(value):
-                raise SettingsError(
-                    f"the parameter {name!r} of the detector {self.detector!r} must be a finite number, not {value}"
-                )
         if self.threshold is not None and not 0 < self.threshold < math.inf:
             raise SettingsError(
                 f"the threshold of the detector {self.detector!r} must be > 0 and finite, not {self.threshold}"
             )
+        if self.is_model:
+            models.check(self.detector, self.parameters)
+        else:
+            self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        if self.detector not in BY_NAME:
+            raise SettingsError(
+                f"there is no detector {self.detector!r}; there are {', '.join(sorted(BY_NAME))}, and River's by import path"
+            )
+        detector = BY_NAME[self.detector]
+        # A name that both have is the detector's own
+        defaults = detector.alarms._asdict() | detector.rules._asdict()
+        for name, value in self.parameters.items():
+            if name not in defaults:
+                raise SettingsError(
+                    f"the detector {self.detector!r} has no parameter {name!r}; it has {', '.join(sorted(defaults))}"
+                )
+            if must_be := objection(name, value, defaults[name]):
+                raise SettingsError(
+                    f"the parameter {name!r} of the detector {self.detector!r} must be {must_be}, not {value!r}"
+                )
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it names a River model."""
+        return self.detector.startswith(models.PREFIX)
 
     def fits(self, machine_type: str, sensor: str) -> bool:
         """Return whether it is meant for a sensor; ``""``: for a machine as a whole."""
@@ -88,8 +106,8 @@ class Variant:
 
     @property
     def key(self) -> list[Any]:
-        """What is the same for the same variant: name, version and parameters, as plain values."""
-        return [self.detector.name, self.version, list(self.rules), list(self.alarms)]
+        """What is the same for the same variant, as plain values: all but the budget, which a state need not forget."""
+        return [self.detector.name, self.version, list(self.rules), list(self.alarms._replace(budget=0.0))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +137,28 @@ class DetectorRules:
                 return self._of(detector, choice) if choice.is_on else None
         return self._of(detector, Choice(detector.name)) if detector.name in self.enabled else None
 
+    def models(self, machine_type: str, sensor: str) -> list[SensorModel]:
+        """Return the River models that look at a sensor, newly made; of each path the first choice that fits counts."""
+        first: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.is_model and choice.fits(machine_type, sensor):
+                first.setdefault(choice.detector, choice)
+        return [
+            SensorModel(each.detector, each.parameters, each.threshold, self.alarms_per_machine_day)
+            for each in first.values()
+            if each.is_on
+        ]
+
+    @property
+    def has_models(self) -> bool:
+        """Whether any choice names a River model."""
+        return any(choice.is_model for choice in self.choices)
+
     def _of(self, detector: Detector, choice: Choice) -> Variant:
         rules = detector.rules._replace(**_only(choice.parameters, detector.rules))
+        of_alarms = {name: value for name, value in choice.parameters.items() if name not in detector.rules._fields}
         alarms = detector.alarms._replace(budget=self.alarms_per_machine_day)._replace(
-            **_only(choice.parameters, detector.alarms)
+            **_only(of_alarms, detector.alarms)
         )
         if choice.threshold is not None:
             alarms = alarms._replace(initial=choice.threshold, enough=fixed(choice.threshold).enough)
@@ -134,7 +170,7 @@ class DetectorRules:
         return not self.enabled and not self.choices
 
 
-def _only(parameters: Mapping[str, float], rules: Any) -> dict[str, Any]:
+def _only(parameters: Mapping[str, Any], rules: Any) -> dict[str, Any]:
     """Return those parameters that rules have, of the same type as the defaults."""
     return {name: type(getattr(rules, name))(value) for name, value in parameters.items() if name in rules._fields}
 
@@ -143,7 +179,7 @@ def _only(parameters: Mapping[str, float], rules: Any) -> dict[str, Any]:
 def _version(detector: Detector, rules: Any, alarms: AlarmRules) -> int:
     if (rules, alarms._replace(budget=detector.alarms.budget)) == (detector.rules, detector.alarms):
         return detector.version
-    words = repr((detector.name, tuple(rules), tuple(alarms)))
+    words = repr((detector.name, tuple(rules), tuple(alarms._replace(budget=0.0))))
     return detector.version * 1_000_000 + zlib.crc32(words.encode()) % 1_000_000
 
 

@@ -15,7 +15,7 @@ from pipeline.core.compiling import uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.mixture import mixture_observe
-from pipeline.core.detectors.multivariate import multivariate_observe
+from pipeline.core.detectors.multivariate import multivariate_inspect
 from pipeline.core.detectors.novelty import quiet_novelty_observe
 from pipeline.core.detectors.policy import decide, goes_on, moves
 from pipeline.core.detectors.stuck import stuck_observe
@@ -139,16 +139,12 @@ def inspect_machine(parts: Any, machine: int, message: int, time_ms: int, found:
     row = parts.multivariate.rows[machine]
     if row >= 0:
         part, hit = parts.multivariate, found[flagged]
-        state, rules = part.states[row], part.rules[part.variants[row]]
-        score, _, column = multivariate_observe(state, rules, time_ms, parts.values, parts.present)
-        if _is_alarm(parts, part, 4, row, machine, time_ms, score):
+        score, column, expected, value = multivariate_inspect(
+            part.states[row], part.rules[part.variants[row]], time_ms, parts.values, parts.present, hit.deviations
+        )
+        if _is_alarm(parts, part, 4, row, machine, time_ms, score) and column >= 0:
             _report(hit, part, row, 4, message, parts.sensors[machine, column])
-            hit.value, hit.expected, hit.score = parts.values[column], state.mean[column], score
-            if not parts.present[column]:
-                # What it was lately
-                hit.value = state.mean[column] + state.fast[column] / state.scale[column]
-            for other in range(WIDTH):
-                hit.deviations[other] = state.fast[other]
+            hit.value, hit.expected, hit.score = value, expected, score
             flagged += 1
     return flagged
 

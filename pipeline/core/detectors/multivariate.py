@@ -26,6 +26,7 @@ __all__ = [
     "STATE",
     "WIDTH",
     "MultivariateRules",
+    "multivariate_inspect",
     "multivariate_learn",
     "multivariate_observe",
     "multivariate_score",
@@ -225,3 +226,28 @@ def multivariate_observe(
     shift, _ = shift_score(state, rules, time_ms, values, present)
     _take(state, rules, time_ms, values, present, score)
     return score, shift, widest
+
+
+@njit(cache=True, nogil=True)
+def multivariate_inspect(
+    state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any, deviations: Any
+) -> tuple[float, int, float, float]:
+    """Score a message, then learn it; return (score, sensor that is most off, its expected value, its value).
+
+    All as it was before the message was learned. The value of a sensor that is not in the message is what it was lately.
+
+    Parameters
+    ----------
+    deviations
+        Out, shape (:data:`WIDTH`,): the sensors' smoothed deviations, this message among them, in standard deviations.
+    """
+    score, widest = multivariate_score(state, rules, time_ms, values, present)
+    expected = value = 0.0
+    if widest >= 0:
+        kept = _kept(state, rules, time_ms)
+        for i in range(WIDTH):
+            deviations[i] = _deviation(state, rules, kept, values, present, i)
+        expected = state.mean[widest]
+        value = values[widest] if present[widest] else expected + deviations[widest] / state.scale[widest]
+    _take(state, rules, time_ms, values, present, score)
+    return score, widest, expected, value

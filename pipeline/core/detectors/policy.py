@@ -17,6 +17,10 @@ alarm, of which there was one if ``alarmed``.
 """
 
 
+MOST = 0.5
+"""Share of its blocks in which a score has to be above 0 to take part in the budget."""
+
+
 class AlarmRules(NamedTuple):
     """When a score is an alarm.
 
@@ -129,7 +133,7 @@ def moves(state: Any) -> bool:
 
     One that hardly ever is has no false alarms to speak of, and would only take from the others.
     """
-    return bool(state.moving > 0.5)
+    return bool(state.moving > MOST)
 
 
 @njit(cache=True, nogil=True)

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from pipeline.core.banks import SENSOR
 from pipeline.core.compiling import uncounted
-from pipeline.core.detectors.bank import Census, DetectorBank
+from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
+from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.inspection import FOUND, inspect_machine, inspect_reading, lay_out
 from pipeline.core.spikes import SpikeRules, spike_learn, spike_score
@@ -65,9 +66,9 @@ class BankScorer:
     >>> scorer = BankScorer(CHANGE, DetectorRules(("change",)), ["temperature"])
     >>> times_ms = np.arange(200) * 60_000
     >>> values = np.where(times_ms < 180 * 60_000, 55.0, 70.0) + times_ms // 60_000 * 7 % 5
-    >>> scores, anomalies = scorer.score(times_ms, values[:, None])
-    >>> float(scores[:180].max()) < 10.0, 180 < int(np.flatnonzero(anomalies)[0]) < 190
-    (True, True)
+    >>> found = scorer.score(times_ms, values[:, None])
+    >>> float(found.scores[:180].max()) < 10.0, np.flatnonzero(found.begins).tolist()
+    (True, [186])
     """
 
     def __init__(

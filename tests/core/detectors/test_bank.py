@@ -15,12 +15,12 @@ from hypothesis import example, given, settings
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.detectors import policy
 from pipeline.core.detectors.bank import DetectorBank
-from pipeline.core.detectors.catalogue import CHANGE, DETECTORS
+from pipeline.core.detectors.catalogue import CHANGE, DETECTORS, Detector
 from pipeline.core.detectors.changes import ChangeDetector
 from pipeline.core.detectors.configuration import Choice, DetectorRules, all_on
 from pipeline.core.errors import SettingsError
 from pipeline.core.fold import FoldRules, Marks, fold
-from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from tables import snapshots
 from tests.core.detectors.streams import QUICK, RULES, stream
@@ -30,13 +30,13 @@ RECORDS = stream()
 
 
 def folded(
-    rules: DetectorRules, cuts: Sequence[int] = (), *, restart: bool = False, state: PartitionState | None = None
+    rules: DetectorRules, cuts: Sequence[int] = (), *, restart: bool = False, records: Sequence[Record] = RECORDS
 ) -> tuple[list[Anomaly], PartitionState]:
     """Return the anomalies of the stream, folded in pieces; with a snapshot that is read again between two of them."""
-    state, found = state or PartitionState(), []
-    edges = sorted({0, len(RECORDS), *(cut for cut in cuts if cut < len(RECORDS))})
+    state, found = PartitionState(), []
+    edges = sorted({0, len(records), *cuts})
     for first, end in pairwise(edges):
-        batch = RecordBatch(SOURCE, "", first, end, RECORDS[first:end])
+        batch = RecordBatch(SOURCE, "", first, end, records[first:end])
         found += fold(state, batch, FoldRules(detectors=rules), Marks()).anomalies
         if restart:
             state.forget_deltas(30_000)
@@ -137,11 +137,50 @@ def test_the_defaults_have_the_versions_of_the_detectors_themselves() -> None:
         ({"detector": "change", "parameters": {"fadign": 1.0}}, "'change' has no parameter 'fadign'"),
         (
             {"detector": "change", "parameters": {"fading": math.nan}},
-            "'fading' of the detector 'change' must be a finite",
+            r"'fading' of the detector 'change' must be a number in \[1e-12, 0.999999\], not nan",
         ),
+        (
+            {"detector": "stuck", "parameters": {"block": 0}},
+            r"'block' of the detector 'stuck' must be a whole number in \[10, ",
+        ),
+        ({"detector": "change", "parameters": {"warm_up": 20.5}}, "'warm_up' of the detector 'change' must be a whole"),
+        ({"detector": "multivariate", "parameters": {"stale_after": 10**6}}, r"must be a whole number in \[1, 32767\]"),
         ({"detector": "stuck", "threshold": 0.0}, "threshold of the detector 'stuck' must be > 0"),
     ],
 )
 def test_a_wrong_choice_is_refused_by_name(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         Choice(**wrong)
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda each: each.name)
+def test_the_defaults_are_within_their_bounds(detector: Detector) -> None:
+    defaults = detector.alarms._asdict() | detector.rules._asdict()
+
+    assert Choice(detector.name, parameters={name: value for name, value in defaults.items() if name != "enough"})
+
+
+def test_another_budget_forgets_nothing() -> None:
+    one, other = (DetectorRules(("change", "stuck", "multivariate"), budget) for budget in (1.0, 0.25))
+    _, state = folded(one)
+    before = state.detectors.to_arrays()
+
+    state.detectors.adopt(other, state.census())
+
+    after = state.detectors.to_arrays()
+    for name in ("change", "stuck", "multivariate"):
+        assert (after[f"{name}_states"] == before[f"{name}_states"]).all()
+        assert (after[f"{name}_policies"] == before[f"{name}_policies"]).all()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_machine_that_says_another_type_later_is_looked_at_as_before(restart: bool) -> None:
+    """Rules go by the type at first sight, whenever the state is kept and read again."""
+    rules = DetectorRules(choices=(Choice("change", ("mill",), is_on=False), *RULES.choices))
+    renamed = [
+        Record(
+            each.offset, each.timestamp, each.value.replace(b'"press"', b'"mill"') if each.offset > 150 else each.value
+        )
+        for each in RECORDS
+    ]
+    assert folded(rules, [100, 200, 300], restart=restart, records=renamed)[0] == WHOLE

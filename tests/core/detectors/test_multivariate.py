@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,6 +16,7 @@ from pipeline.core.detectors.multivariate import (
     STATE,
     WIDTH,
     MultivariateRules,
+    multivariate_inspect,
     multivariate_learn,
     multivariate_observe,
     multivariate_score,
@@ -324,3 +327,23 @@ def test_the_estimator_gives_the_kernels_numbers_and_takes_no_missing_reading_fo
     present[3] = False
     assert detector.score_one(x) == machine.score(values, present)
     assert detector.clone().score_one(x) == 0.0
+
+
+def test_a_sensor_that_is_given_up_with_the_very_message_in_which_it_is_most_off_is_told_with_finite_numbers() -> None:
+    rules = MultivariateRules(warm_up=50, stale_after=5)
+    state, deviations = np.zeros(1, STATE), np.zeros(WIDTH)
+    random = np.random.default_rng(3)
+    values, present = np.zeros(WIDTH), np.zeros(WIDTH, np.bool_)
+    told = []
+    for n in range(120):
+        values[:2] = random.normal(50.0, 1.0, 2)
+        values[0] += 6.0 if n >= 80 else 0.0
+        present[:2] = n < 100, True
+        watched = state["scale"][0, 0] > 0.0
+        score, column, expected, value = multivariate_inspect(state[0], rules, n * 1000, values, present, deviations)
+        if column == 0 and n >= 100:
+            told.append((watched, state["scale"][0, 0] > 0.0))
+            assert math.isfinite(score + expected + value)
+            assert 48.0 < expected < 52.0 < value < 58.0
+
+    assert (True, False) in told, "given up with this message"
