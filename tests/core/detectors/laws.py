@@ -16,6 +16,8 @@ from numba import njit
 from river import base
 
 from pipeline.core.detectors import changes, mixture, novelty, stuck
+from pipeline.core.detectors.machine_detector import MultivariateDetector
+from pipeline.core.detectors.multivariate import MultivariateRules
 from pipeline.core.spikes import SpikeDetector
 
 Sample = dict[str, float]
@@ -60,6 +62,17 @@ def one_sensor(count: int, seed: int = 3) -> list[Sample]:
     return [{"temperature": float(value)} for value in values]
 
 
+def two_sensors(count: int, seed: int = 3) -> list[Sample]:
+    """Readings of two sensors of a machine that go together."""
+    random = np.random.default_rng(seed)
+    common = random.normal(size=count)
+    own = random.normal(size=(2, count))
+    return [
+        {"temperature": float(55.0 + 2.4 * (c + 0.2 * a)), "pressure": float(7539.0 + 14.0 * (c + 0.2 * b))}
+        for c, a, b in zip(common, *own, strict=True)
+    ]
+
+
 def on_rows(score: Any, learn: Any, observe: Any) -> tuple[Any, Any, Any]:
     """Return the kernels as functions of (rows, rules, times_ms, values, scores) that work on the first row.
 
@@ -86,6 +99,12 @@ def on_rows(score: Any, learn: Any, observe: Any) -> tuple[Any, Any, Any]:
 
 
 CASES = [
+    Case(
+        "multivariate", lambda: MultivariateDetector(MultivariateRules(warm_up=100)), two_sensors,
+        {"temperature": 58.0, "pressure": 7520.0}, 10,
+        # What is missing keeps what is known of it: no reading is no silence
+        tolerates_missing=False,
+    ),
     Case("spikes", SpikeDetector, one_sensor, {"temperature": 99.0}, 1, tolerates_missing=False),
     Case(
         "changes", changes.ChangeDetector, one_sensor, {"temperature": 65.0}, 10,
