@@ -15,7 +15,7 @@ import pytest
 from tests.system.processes import Process, Site
 from tests.system.test_replay import PLANT, compared, is_alive
 
-KILLS = 8
+KILLS = 5
 
 
 @pytest.fixture

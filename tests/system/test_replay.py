@@ -21,7 +21,7 @@ from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import command_some, delete_before, pause_some
 
-KILLS = 10
+KILLS = 6
 
 PLANT = (
     "--plant=duplicate_share=0.01", "--plant=late_share=0.02", "--plant=late_max_ms=15000", "--plant=lab_share=0.05",
