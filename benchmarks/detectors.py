@@ -58,16 +58,7 @@ def ratios(runs: Sequence[Run], machines: int) -> dict[str, dict[str, float]]:
 
 
 def _show(runs: Sequence[Run], left: dict[str, dict[str, float]]) -> None:
-    rows = [
-        (
-            each.what,
-            each.processes,
-            *(getattr(each, job.MEASURED[name]) for name in _COLUMNS),
-            each.problem or "complete",
-        )
-        for each in runs
-    ]
-    report.show("", ("job J", "processes", *_COLUMNS, "checked"), rows)
+    job.show_runs(runs, _COLUMNS)
     names = next(iter(left.values()), {})
     report.show("", ("all detectors to job J", *names), [(what, *each.values()) for what, each in left.items()])
     for what, each in left.items():

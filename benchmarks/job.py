@@ -91,6 +91,15 @@ def warm_up(services: Services, job: Job) -> str:
     return topic
 
 
+def show_runs(runs: Sequence[Run], columns: Sequence[str]) -> None:
+    """Print a row per run with these columns of :data:`MEASURED`, and whether it was complete."""
+    rows = [
+        (each.what, each.processes, *(getattr(each, MEASURED[name]) for name in columns), each.problem or "complete")
+        for each in runs
+    ]
+    report.show("", ("job J", "processes", *columns, "checked"), rows)
+
+
 def middles(runs: Sequence[Run], figure: Callable[[Run], float]) -> dict[tuple[str, int], float]:
     """Return the median of a figure by contestant and number of processes.
 

@@ -88,16 +88,7 @@ def ratios(runs: Sequence[Run], machines: int) -> dict[str, dict[str, float]]:
 
 
 def _show(runs: Sequence[Run], compared: dict[str, dict[str, float]]) -> None:
-    rows = [
-        (
-            each.what,
-            each.processes,
-            *(getattr(each, job.MEASURED[name]) for name in _COLUMNS),
-            each.problem or "complete",
-        )
-        for each in runs
-    ]
-    report.show("", ("job J", "processes", *_COLUMNS, "checked"), rows)
+    job.show_runs(runs, _COLUMNS)
     names = next(iter(compared.values()), {})
     report.show("", ("all windows to", *names), [(what, *each.values()) for what, each in compared.items()])
     for what, each in compared.items():

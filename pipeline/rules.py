@@ -42,7 +42,10 @@ def _spike_rules(settings: Settings) -> SpikeRules:
 
 def detector_rules(settings: Detectors) -> DetectorRules:
     """Return which detectors look at what; raises :class:`SettingsError` if there is no such detector or parameter."""
-    choices = (Choice(*each.model_dump().values()) for each in settings.choices)
+    choices = (
+        Choice(each.detector, each.machine_types, each.sensors, each.on, each.threshold, each.parameters)
+        for each in settings.choices
+    )
     return DetectorRules(settings.enabled, settings.alarms_per_machine_day, tuple(choices))
 
 

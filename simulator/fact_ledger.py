@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from simulator.line_file import LineFile, complete_lines, quoted
+from simulator.line_file import LateFile, late_rows, quoted
 from simulator.messages import Sent
 
 
@@ -67,16 +66,10 @@ class FactLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: LineFile | None = self._opened() if path.exists() else None
-
-    def _opened(self) -> LineFile:
-        return LineFile(self._path, _HEADER, "ledger of facts")
+        self._file = LateFile(path, _HEADER, "ledger of facts")
 
     def append(self, record: Sent, topic: str, partition: int, offset: int) -> None:
         """Note a fact that the broker acknowledged, and where it put it."""
-        if self._file is None:
-            self._file = self._opened()
         (message,) = record.messages
         self._file.add(
             f"{topic},{partition},{offset},0,{record.type},{message.machine_id},{message.factory_id},"
@@ -85,20 +78,14 @@ class FactLedger:
 
     def flush(self) -> None:
         """Write the rows that wait."""
-        if self._file is not None:
-            self._file.flush()
+        self._file.flush()
 
     def close(self) -> None:
         """Write what waits and close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
 
 def read(path: Path) -> Iterator[FactRow]:
     """Yield the complete rows; none if there is no file, since no fact was sent."""
-    if not path.exists():
-        return
-    rows = csv.reader(complete_lines(path))
-    next(rows, None)
-    for topic, partition, offset, index, kind, machine_id, factory_id, at_ms, body in rows:
+    for topic, partition, offset, index, kind, machine_id, factory_id, at_ms, body in late_rows(path):
         yield FactRow(topic, int(partition), int(offset), int(index), kind, machine_id, factory_id, int(at_ms), body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from simulator.episodes import Episode
-from simulator.line_file import LineFile, complete_lines, quoted
+from simulator.line_file import LateFile, late_rows, quoted
 from simulator.messages import Sent
 
 
@@ -64,12 +63,8 @@ class FaultLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: LineFile | None = self._opened() if path.exists() else None
+        self._file = LateFile(path, _HEADER, "ledger of faults")
         self._noted: set[tuple[str, int]] = set()
-
-    def _opened(self) -> LineFile:
-        return LineFile(self._path, _HEADER, "ledger of faults")
 
     def append(self, record: Sent) -> None:
         """Note the episodes in which a record that the broker acknowledged was measured, each once; garbage tells nothing."""
@@ -85,8 +80,6 @@ class FaultLedger:
         if key in self._noted:
             return
         self._noted.add(key)
-        if self._file is None:
-            self._file = self._opened()
         self._file.add(
             f"{episode.kind},{episode.machine_id},{episode.factory_id},{quoted(orjson.dumps(episode.sensors).decode())},"
             f"{episode.start_ms},{episode.end_ms},{episode.size!r}\n"
@@ -94,21 +87,15 @@ class FaultLedger:
 
     def flush(self) -> None:
         """Write the rows that wait."""
-        if self._file is not None:
-            self._file.flush()
+        self._file.flush()
 
     def close(self) -> None:
         """Write what waits and close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
 
 def read(path: Path) -> Iterator[FaultRow]:
     """Yield the complete rows, also of a file that is being written; none if there is no file, since nothing was faulty."""
-    if not path.exists():
-        return
-    rows = csv.reader(complete_lines(path))
-    next(rows, None)
-    for kind, machine_id, factory_id, sensors, start_ms, end_ms, size in rows:
+    for kind, machine_id, factory_id, sensors, start_ms, end_ms, size in late_rows(path):
         named = tuple(orjson.loads(sensors))
         yield FaultRow(kind, machine_id, factory_id, named, int(start_ms), int(end_ms), float(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,49 @@ class LineFile:
         """Write what waits and close the file."""
         self.flush()
         self._file.close()
+
+
+class LateFile:
+    """A file of lines that is made when its first line comes.
+
+    Parameters
+    ----------
+    path, header, what
+        As of :class:`LineFile`.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and has another header.
+    """
+
+    def __init__(self, path: Path, header: bytes, what: str) -> None:
+        self._how = path, header, what
+        self._file: LineFile | None = LineFile(*self._how) if path.exists() else None
+
+    def add(self, line: str) -> None:
+        """Add a line, with its end."""
+        if self._file is None:
+            self._file = LineFile(*self._how)
+        self._file.add(line)
+
+    def flush(self) -> None:
+        """Write the lines that wait; readers see them at once."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def late_rows(path: Path) -> Iterator[list[str]]:
+    """Yield the complete rows of such a CSV file, without its header; none if there is no file."""
+    if path.exists():
+        rows = csv.reader(complete_lines(path))
+        next(rows, None)
+        yield from rows
 
 
 def complete_lines(path: Path) -> Iterator[str]:

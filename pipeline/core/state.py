@@ -12,7 +12,7 @@ from pipeline.core import banks
 from pipeline.core.cycles import Cycles
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.census import Census
-from pipeline.core.detectors.model_bank import ModelBank, states_of
+from pipeline.core.detectors.model_bank import ModelBank
 from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
 from pipeline.core.records import Shape
@@ -270,7 +270,7 @@ class PartitionState:
         state.silence.load(arrays)
         state.judgement.load(arrays)
         state.detectors.load(arrays)
-        state.models.load(states_of(arrays))
+        state.models.load(arrays.get("river_models", ()))
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged

@@ -85,20 +85,21 @@ class _Rows:
                 _records(alarms, self.detector.alarms),
                 np.array([each.version for each in self._known], np.int64),
             )
-        banks = self.rows, self.variants, self.states, self.policies
-        return Part(*(each.rows for each in banks), *self._numeric)
+        return Part(*(bank.rows for bank in self._banks.values()), *self._numeric)
+
+    @property
+    def _banks(self) -> dict[str, Bank]:
+        return {"rows": self.rows, "variants": self.variants, "states": self.states, "policies": self.policies}
 
     def to_arrays(self) -> dict[str, Any]:
         name = self.detector.name
-        banks = {"rows": self.rows, "variants": self.variants, "states": self.states, "policies": self.policies}
-        return {f"{name}_keys": self.keys} | {f"{name}_{each}": bank.copy() for each, bank in banks.items()}
+        return {f"{name}_keys": self.keys} | {f"{name}_{each}": bank.copy() for each, bank in self._banks.items()}
 
     @classmethod
     def from_arrays(cls, detector: Detector, arrays: Mapping[str, Any]) -> _Rows | None:
         """Return the rows that :meth:`to_arrays` described; ``None`` if their records are not those of this version."""
         found = cls(detector)
-        banks = {"rows": found.rows, "variants": found.variants, "states": found.states, "policies": found.policies}
-        for name, bank in banks.items():
+        for name, bank in found._banks.items():
             rows = arrays.get(f"{detector.name}_{name}")
             if rows is None or rows.dtype != bank.rows.dtype:
                 return None

@@ -161,7 +161,7 @@ class DetectorRules:
             **_only(of_alarms, detector.alarms)
         )
         if choice.threshold is not None:
-            alarms = alarms._replace(initial=choice.threshold, enough=fixed(choice.threshold).enough)
+            alarms = fixed(choice.threshold, alarms)
         return Variant(detector, rules, alarms, _version(detector, rules, alarms))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,8 +91,3 @@ def _places(messages: Any, layouts: Any) -> tuple[npt.NDArray[np.int64], npt.NDA
     numbers = np.repeat(np.arange(len(sizes)), sizes)
     within = np.arange(len(numbers)) - np.repeat(messages.ends - sizes, sizes)
     return numbers, layouts.slots[layouts.starts[messages.layouts[numbers]] + within]
-
-
-def states_of(arrays: Mapping[str, Any]) -> Any:
-    """Return what a snapshot has of models; older ones have nothing."""
-    return arrays.get("river_models", [])

@@ -25,6 +25,7 @@ from pipeline.core.errors import SettingsError
 
 PREFIX = "river."
 _SEED = 0
+_RIVER = metadata.version("river")
 _PLAIN = {
     "builtins": {
         "bool",
@@ -115,7 +116,7 @@ class SensorModel:
         self._policy = np.zeros(1, policy.STATE)
         self.path = path
         # River's pickles do not survive its upgrades
-        self.key = json.dumps([path, own, list(self._alarms), metadata.version("river")], sort_keys=True)
+        self.key = json.dumps([path, own, list(self._alarms), _RIVER], sort_keys=True)
 
     @property
     def kind(self) -> str:

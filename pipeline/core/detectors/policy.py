@@ -64,10 +64,13 @@ class AlarmRules(NamedTuple):
     gap_ms: int = 600_000
 
 
-def fixed(threshold: float) -> AlarmRules:
-    """Return rules by which a threshold stays what it is; of the budget it takes no notice."""
+_DEFAULTS = AlarmRules()
+
+
+def fixed(threshold: float, rules: AlarmRules = _DEFAULTS) -> AlarmRules:
+    """Return rules by which a threshold stays what it is, whatever the budget; the others are as given."""
     # So many blocks never come
-    return AlarmRules(initial=threshold, enough=2**31 - 1)
+    return rules._replace(initial=threshold, enough=2**31 - 1)
 
 
 @njit(cache=True, nogil=True)
