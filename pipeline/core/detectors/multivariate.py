@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem  # fills a tuple in a loop; numba has no other way
 
 from pipeline.core.detectors.chi_square import chi_square_places
 from pipeline.core.detectors.machine_state import (
@@ -32,6 +33,9 @@ __all__ = [
     "multivariate_score",
     "shift_score",
 ]
+
+_NONE = (0.0,) * WIDTH
+"""No deviations."""
 
 
 @njit(cache=True, nogil=True)
@@ -59,6 +63,48 @@ def _shift(state: Any, rules: MultivariateRules, kept: float, values: Any, prese
     """Return how far a sensor has moved from its recent past, likewise."""
     slow = _moved(kept * state.slow[i], rules.reference, state, rules, values, present, i)
     return _deviation(state, rules, kept, values, present, i) - slow
+
+
+@njit(cache=True, nogil=True)
+def _put(found: Any, i: int, value: float) -> Any:
+    return tuple_setitem(found, i, value)  # type: ignore[call-arg]  # the compiler gives the first argument itself
+
+
+@njit(cache=True, nogil=True)
+def _deviations(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any) -> Any:
+    """Return :func:`_deviation` of each sensor, as a tuple: a kernel makes no array."""
+    kept = _kept(state, rules, time_ms)
+    found = _NONE
+    for i in range(WIDTH):
+        found = _put(found, i, _deviation(state, rules, kept, values, present, i))
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _shifts(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any) -> Any:
+    """Return :func:`_shift` of each sensor, likewise."""
+    kept = _kept(state, rules, time_ms)
+    found = _NONE
+    for i in range(WIDTH):
+        found = _put(found, i, _shift(state, rules, kept, values, present, i))
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _tested(state: Any, off: Any, gain: float) -> tuple[float, int]:
+    """Return the decimal places of T² of what sensors are off by, times ``gain``, and the sensor that is off most."""
+    statistic, most, watched, widest = 0.0, 0.0, 0, -1
+    for i in range(WIDTH):
+        if state.scale[i] == 0.0:
+            continue
+        watched += 1
+        row, total = i * (i + 1) // 2, 0.0
+        for j in range(i + 1):
+            total += state.factor[row + j] * off[j]
+        statistic += total * total
+        if abs(off[i]) >= most:
+            most, widest = abs(off[i]), i
+    return chi_square_places(gain * statistic, watched), widest
 
 
 @njit(cache=True, nogil=True)
@@ -103,21 +149,7 @@ def multivariate_score(
     """
     if not _is_warm(state, rules):
         return 0.0, -1
-    kept = _kept(state, rules, time_ms)
-    statistic, most, watched, widest = 0.0, 0.0, 0, -1
-    for i in range(WIDTH):
-        if state.scale[i] == 0.0:
-            continue
-        watched += 1
-        row = i * (i + 1) // 2
-        total = 0.0
-        for j in range(i + 1):
-            deviation = _deviation(state, rules, kept, values, present, j)
-            total += state.factor[row + j] * deviation
-        statistic += total * total
-        if abs(deviation) >= most:
-            most, widest = abs(deviation), i
-    return chi_square_places(statistic, watched), widest
+    return _tested(state, _deviations(state, rules, time_ms, values, present), 1.0)
 
 
 @njit(cache=True, nogil=True)
@@ -129,21 +161,7 @@ def shift_score(state: Any, rules: MultivariateRules, time_ms: int, values: Any,
     """
     if not _is_warm(state, rules):
         return 0.0, -1
-    kept = _kept(state, rules, time_ms)
-    statistic, most, watched, widest = 0.0, 0.0, 0, -1
-    for i in range(WIDTH):
-        if state.scale[i] == 0.0:
-            continue
-        watched += 1
-        row = i * (i + 1) // 2
-        total = 0.0
-        for j in range(i + 1):
-            shift = _shift(state, rules, kept, values, present, j)
-            total += state.factor[row + j] * shift
-        statistic += total * total
-        if abs(shift) >= most:
-            most, widest = abs(shift), i
-    return chi_square_places(_shift_gain(rules) * statistic, watched), widest
+    return _tested(state, _shifts(state, rules, time_ms, values, present), _shift_gain(rules))
 
 
 @njit(cache=True, nogil=True)
@@ -241,12 +259,14 @@ def multivariate_inspect(
     deviations
         Out, shape (:data:`WIDTH`,): the sensors' smoothed deviations, this message among them, in standard deviations.
     """
-    score, widest = multivariate_score(state, rules, time_ms, values, present)
+    score, widest = 0.0, -1
     expected = value = 0.0
-    if widest >= 0:
-        kept = _kept(state, rules, time_ms)
+    if _is_warm(state, rules):
+        off = _deviations(state, rules, time_ms, values, present)
+        score, widest = _tested(state, off, 1.0)
         for i in range(WIDTH):
-            deviations[i] = _deviation(state, rules, kept, values, present, i)
+            deviations[i] = off[i]
+    if widest >= 0:
         expected = state.mean[widest]
         value = values[widest] if present[widest] else expected + deviations[widest] / state.scale[widest]
     _take(state, rules, time_ms, values, present, score)
