@@ -20,6 +20,12 @@ METADATA = "metadata"
 TICK = "tick"
 """Kind of those that let the event time of a partition go on from which nothing comes; each is meant for that one alone."""
 
+MODEL = "model"
+"""Kind of those that say which models of machines' futures are in force."""
+
+MAINTAINED = "maintained"
+"""Kind of those that tell of maintenance, with which a machine's life begins anew."""
+
 FIRST_INDEX = 2**30
 """Index of what the first control record of a partition brings to light; no array record is so long."""
 
