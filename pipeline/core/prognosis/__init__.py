@@ -1,0 +1,1 @@
+"""Models that say what will become of machines: remaining life, type of failure, class of maintenance."""
