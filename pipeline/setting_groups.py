@@ -149,6 +149,9 @@ class Retention(Group):
     maintenance_requirement_days: int = Field(
         400, ge=0, le=36_500, description="Days of `maintenance_requirement` kept, by event time; 0: for ever"
     )
+    maintenance_prediction_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `maintenance_prediction` kept, by event time; 0: for ever"
+    )
     maintenance_aggregate_days: int = Field(
         400, ge=0, le=36_500, description="Days of `maintenance_aggregate` kept, by event time; 0: for ever"
     )
@@ -224,6 +227,15 @@ class Detectors(Group):
     )
     choices: tuple[DetectorChoice, ...] = Field(
         (), description="How detectors look at certain sensors; the first one that fits counts"
+    )
+
+
+class Prognosis(Group):
+    """What is predicted of machines."""
+
+    enabled: bool = Field(
+        True,
+        description="Whether operating cycles are kept as machines' lives, and models in force are asked about them",
     )
 
 

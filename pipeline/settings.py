@@ -28,6 +28,7 @@ from pipeline.setting_groups import (
     Oee,
     Outbox,
     Postgres,
+    Prognosis,
     Retention,
     Silence,
     Site,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
     detectors: Detectors = Detectors()
+    prognosis: Prognosis = Prognosis()
     silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.core import ticks
-from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import Control, PlacedControl, cut
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
+from pipeline.core.forecasts import learn
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
@@ -130,15 +130,15 @@ class OwnedPartition:
     def _apply_waiting(self) -> None:
         if not self._waiting or self.recorded or self.position < self.marks.effects:
             return
-        registry, placed = self.state.registry, []
+        placed = []
         for control in self._waiting.values():
-            placed.append(PlacedControl(control, self.position, registry.applied))
-            registry.apply(control)
+            placed.append(PlacedControl(control, self.position, self.state.registry.applied))
+            learn(self.state, control)
         self._waiting = {}
-        self._keep_controls(self.position, tuple(placed), [])
+        self._keep_controls(self.position, tuple(placed), ticks.NOTHING)
 
-    def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: list[Anomaly]) -> None:
-        self._keep(Effects.of_controls(position, placed, found, self.state.watermark_ms))
+    def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: ticks.Found) -> None:
+        self._keep(Effects.of_controls(position, placed, found.anomalies, found.predictions, self.state.watermark_ms))
 
     def _keep(self, effects: Effects) -> None:
         self.pending.append(effects)

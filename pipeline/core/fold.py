@@ -24,6 +24,7 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.effects import Effects, Events, Projections
+from pipeline.core.forecasts import forecasts
 from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
@@ -66,6 +67,8 @@ class FoldRules:
         How long nothing may come from a machine before it is silent, ms of event time; 0: for ever.
     quarantine_unknown
         Whether machines that nobody knows are refused, in factories without a policy of their own.
+    predicts
+        Whether operating cycles are kept as the machines' lives, and models in force are asked about them.
     """
 
     codec: CodecRules = field(default_factory=CodecRules)
@@ -77,6 +80,7 @@ class FoldRules:
     cycle_gap_ms: int = 30_000
     silence_ms: int = 0
     quarantine_unknown: bool = False
+    predicts: bool = True
 
     def numbers(self) -> Rules:
         """Return what the kernel needs of it."""
@@ -138,6 +142,7 @@ def fold(
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
     folded = _fold_columns(state, columns, rules, marks)
+    predicted = forecasts(state, partial(_moment, columns)) if rules.predicts and len(columns.offsets) else []
     kept, judged = folded.kept, folded.judged
     strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
@@ -161,6 +166,7 @@ def fold(
             judged.changed[fresh[judged.changed["message"]]], columns, state.judgement, state.registry
         ),
         recalculations=recalculations(judged.again[fresh[judged.again["message"]]], columns),
+        predictions=[each for each in predicted if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
         watermark_ms=state.watermark_ms,
@@ -201,7 +207,7 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
     state.watermark_ms, state.deltas.used, flagged = fold_messages(
         messages,
         state.layout_arrays(),
-        state.memory(len(numbers), len(columns.values)),
+        state.memory(len(numbers), len(columns.values), tells=rules.predicts),
         rules.numbers(),
         state.watermark_ms,
         state.deltas.used,

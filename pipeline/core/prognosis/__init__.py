@@ -1,1 +1,1 @@
-"""Models that say what will become of machines: remaining life, type of failure, class of maintenance."""
+"""What a machine's operating cycles say about its future: remaining life, kind of failure, maintenance due."""
