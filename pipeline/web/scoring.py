@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,10 +14,9 @@ from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from pipeline.core.errors import PipelineError
-from pipeline.web.bodies import Answer, LiveModel, LiveModels, Question, Refusal, place
+from pipeline.core.prognosis.model import Answers, Model, Rows
+from pipeline.web.bodies import Answer, LiveModels, Question, Refusal, place
 from pipeline.web.guard import Guard, refusal
-
-Rows = npt.NDArray[np.float64]
 
 
 class ModelRecord(NamedTuple):
@@ -30,37 +28,6 @@ class ModelRecord(NamedTuple):
     version: int
     sha256: str
     feature_version: int
-
-
-class Answers(Protocol):
-    """What a model says of n rows; a value that is not finite is no answer. Labels are empty where a number is predicted."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The likeliest class of each row."""
-
-    @property
-    def values(self) -> Rows:
-        """The number, or the class's probability; shape (n,)."""
-
-    @property
-    def lower(self) -> Rows:
-        """Lower end of its interval; shape (n,)."""
-
-    @property
-    def upper(self) -> Rows:
-        """Upper end of its interval; shape (n,)."""
-
-
-class Model(Protocol):
-    """A model that can be asked, from several threads at once."""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """What it wants to be given, in this order."""
-
-    def answer(self, rows: Rows) -> Answers:
-        """Answer rows of features, shape (n, features)."""
 
 
 class Models(Protocol):
@@ -123,8 +90,7 @@ def create(models: Models, token: str = "") -> FastAPI:
 
     @app.get("/v1/models", summary="The models that can be asked", response_model=LiveModels, responses=_REFUSALS)
     def live(_: _TOKEN) -> Response:
-        found = [_described(record) | {"features": model.features} for record, model in models.live()]
-        return _json({"models": [LiveModel(**each).model_dump() for each in found]})
+        return _json({"models": [record._asdict() | {"features": model.features} for record, model in models.live()]})
 
     # Not async: a model computes, and the database makes wait; threads do both beside the loop
     @app.post("/v1/predictions/{kind}", summary="Ask the live model", response_model=Answer, responses=_OF_BODIES)
@@ -172,10 +138,6 @@ def _predictions(answers: Answers) -> list[dict[str, Any] | None]:
         {"label": label or None, "value": value, "lower": lower, "upper": upper} if math.isfinite(value) else None
         for label, value, lower, upper in zip(*columns, strict=True)
     ]
-
-
-def _described(record: ModelRecord) -> dict[str, Any]:
-    return record._asdict()
 
 
 def _json(value: Any) -> Response:
