@@ -21,14 +21,10 @@ TICK = "tick"
 """Kind of those that let the event time of a partition go on from which nothing comes; each is meant for that one alone."""
 
 MODEL = "model"
-<<<<<<< HEAD
-"""Kind of those that say which models of machines' futures are in force."""
+"""Kind of those that say which learned models predict; see :mod:`pipeline.core.prognosis.model_controls`."""
 
 MAINTAINED = "maintained"
 """Kind of those that tell of maintenance, with which a machine's life begins anew."""
-=======
-"""Kind of those that say which learned models predict; see :mod:`pipeline.core.prognosis.model_controls`."""
->>>>>>> registry
 
 FIRST_INDEX = 2**30
 """Index of what the first control record of a partition brings to light; no array record is so long."""
