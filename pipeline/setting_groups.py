@@ -271,6 +271,27 @@ class Health(Group):
     )
 
 
+class Web(Group):
+    """Models asked over HTTP."""
+
+    address: str = Field(
+        "127.0.0.1:9208",
+        pattern=r"^\S+:\d{1,5}$",
+        description="host:port that `pipeline web` answers on; port 0: any free one",
+    )
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="What requests have to carry, 16 characters or more; empty: only this host is answered",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _is_strong(cls, token: SecretStr) -> SecretStr:
+        if token.get_secret_value() and not re.fullmatch(r"[!-~]{16,4096}", token.get_secret_value()):
+            raise ValueError("a token has 16 or more visible ASCII characters and no blanks")
+        return token
+
+
 class Watchdog(Group):
     """When a worker ends by itself."""
 

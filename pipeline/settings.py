@@ -34,6 +34,7 @@ from pipeline.setting_groups import (
     Site,
     Spikes,
     Watchdog,
+    Web,
     Windows,
 )
 
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()
+    web: Web = Web()
     watchdog: Watchdog = Watchdog()
     log: Log = Log()
 

@@ -26,6 +26,7 @@ from pipeline.cli import (
     scoring,
     services,
     verifying,
+    web,
 )
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
@@ -42,6 +43,7 @@ app.command()(run.worker)
 app.command()(plant.simulate)
 app.command("import")(imports.import_)
 app.command()(scoring.score)
+app.command()(web.web)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)

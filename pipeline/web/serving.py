@@ -1,0 +1,60 @@
+"""The HTTP server: one process that answers until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from pipeline.core.errors import SettingsError
+from pipeline.web.guard import is_loopback
+
+log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE = 16
+"""Requests that are answered at the same time; others are told 503. Each may hold a body of 16 MiB."""
+
+STOPPING_S = 10
+"""How long requests that have begun may take when the server is told to stop, s."""
+
+
+def listen(address: str, token: str) -> socket.socket:
+    """Return a socket that listens.
+
+    Parameters
+    ----------
+    address
+        ``host:port``; port 0: any that is free.
+    token
+        That requests have to carry.
+
+    Raises
+    ------
+    SettingsError
+        If nothing can listen there, or others could ask without a token.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not token and not is_loopback(host):
+        raise SettingsError(f"web.address {address} can be reached from other hosts: set web.token, or use 127.0.0.1")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"nothing can listen at {address}; correct web.address: {error}") from error
+
+
+def serve(app: ASGIApp, listening: socket.socket) -> None:
+    """Answer until TERM or Ctrl-C; requests that have begun are answered first."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_AT_ONCE,
+        timeout_graceful_shutdown=STOPPING_S,
+    )
+    log.info("web.listening", address="{}:{}".format(*listening.getsockname()[:2]))
+    uvicorn.Server(config).run(sockets=[listening])
