@@ -11,11 +11,12 @@ from pipeline.core.prognosis.artefacts import KnownModels, Model
 from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import Answers, Rows
+from pipeline.core.prognosis.remaining_life import RemainingLife
 
 MAINTENANCE_CLASS = MaintenanceClassModel.kind
 
 KNOWN = KnownModels(
-    kinds=MappingProxyType({each.kind: each for each in (MaintenanceClassModel,)}),
+    kinds=MappingProxyType({each.kind: each for each in (RemainingLife, MaintenanceClassModel)}),
     feature_versions=frozenset({FEATURE_VERSION}),
 )
 """What this program can work with."""
@@ -32,5 +33,7 @@ def answer(model: Model, rows: Rows) -> Answers:
         found = model.predict(rows)
         labels = [str(each) if each >= 0 else "" for each in found.classes.tolist()]
         return Answers(labels, found.chances, found.chances, found.chances)
+    if isinstance(model, RemainingLife):
+        return Answers([""] * len(rows), *model.predict(rows))
     nothing = np.full(len(rows), np.nan)
     return Answers([""] * len(rows), nothing, nothing, nothing)
