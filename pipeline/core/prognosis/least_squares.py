@@ -36,8 +36,8 @@ def _solve(matrix: Any, solution: Any, ridge: float) -> None:
     """
     width = len(solution)
     for k in range(width):
-        # Exactly computed, none but the first could be less than the ridge
-        pivot = math.sqrt(max(matrix[k, k], ridge))
+        # Exactly computed, none but the first, which is the number of rows, could be less than the ridge
+        pivot = math.sqrt(max(matrix[k, k], ridge) if k > 0 else matrix[k, k])
         for j in range(k, width):
             matrix[k, j] /= pivot
         matrix[k, k] = pivot
