@@ -1,0 +1,1 @@
+"""What a machine's operating cycles say about its future: remaining life, kind of failure, maintenance due."""
