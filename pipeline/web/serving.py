@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import structlog
@@ -33,16 +34,22 @@ def listen(address: str, token: str) -> socket.socket:
     Raises
     ------
     SettingsError
-        If nothing can listen there, or others could ask without a token.
+        If nothing can listen there, the token is a weak one, or others could ask without any.
     """
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
+    if token and not re.fullmatch(r"[!-~]{16,4096}", token):
+        raise SettingsError(
+            "web.token is too short, or has blanks: 16 or more letters, digits and signs of ASCII are needed"
+        )
     if not token and not is_loopback(host):
         raise SettingsError(f"web.address {address} can be reached from other hosts: set web.token, or use 127.0.0.1")
+    if int(port) >= 2**16:
+        raise SettingsError(f"nothing can listen at {address}: a port of web.address is below 65536")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise SettingsError(f"nothing can listen at {address}; correct web.address: {error}") from error
 
 
