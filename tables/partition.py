@@ -140,6 +140,11 @@ class OwnedPartition:
     def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: ticks.Found) -> None:
         self._keep(Effects.of_controls(position, placed, found.anomalies, found.predictions, self.state.watermark_ms))
 
+    @property
+    def refused(self) -> list[str]:
+        """Models that came into force and could not be read, one line each, since the state was loaded."""
+        return self.state.prognosis.refused
+
     def _keep(self, effects: Effects) -> None:
         self.pending.append(effects)
         self.unstored += effects.weight

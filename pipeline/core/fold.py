@@ -24,12 +24,13 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.effects import Effects, Events, Projections
-from pipeline.core.forecasts import forecasts
+from pipeline.core.forecasts import classes_of, forecasts
 from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
 from pipeline.core.odd_readings import alarm_readings, model_readings, odd_readings, with_alarms
+from pipeline.core.predictions import Prediction
 from pipeline.core.projections import (
     cycle_rows,
     factory_rows,
@@ -142,7 +143,6 @@ def fold(
     facts = [judge(each, state.registry) if isinstance(each, MetadataCommand) else each for each in columns.facts]
     known = state.machines.used
     folded = _fold_columns(state, columns, rules, marks)
-    predicted = forecasts(state, partial(_moment, columns)) if rules.predicts and len(columns.offsets) else []
     kept, judged = folded.kept, folded.judged
     strangers = [each for each in state.machine_ids[known:] if not state.registry.has_machine(each)]
     fresh = kept & (columns.offsets >= marks.effects)
@@ -166,7 +166,7 @@ def fold(
             judged.changed[fresh[judged.changed["message"]]], columns, state.judgement, state.registry
         ),
         recalculations=recalculations(judged.again[fresh[judged.again["message"]]], columns),
-        predictions=[each for each in predicted if each.offset >= marks.effects],
+        predictions=[each for each in folded.predicted if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
         watermark_ms=state.watermark_ms,
@@ -179,13 +179,14 @@ def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: 
 
 
 class _Folded(NamedTuple):
-    """Of a batch: which messages were no duplicates; spikes; what detectors and models found; classes of maintenance."""
+    """Of a batch: which messages were no duplicates; spikes; what detectors and models found; maintenance; the future."""
 
     kept: npt.NDArray[np.bool_]
     spikes: npt.NDArray[np.void]
     alarms: npt.NDArray[np.void]
     modelled: list[Alarm]
     judged: Found
+    predicted: list[Prediction]
 
 
 def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks) -> _Folded:
@@ -221,7 +222,15 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
     layouts, census = state.layout_arrays(), state.census()
     alarms = state.detectors.inspect(messages, kept, layouts, rules.detectors, census)
     modelled = state.models.inspect(messages, kept, layouts, rules.detectors, census)
-    return _Folded(kept, found[:flagged], alarms, modelled, judged)
+    predicted = _predicted(state, columns, messages, kept) if rules.predicts else []
+    return _Folded(kept, found[:flagged], alarms, modelled, judged, predicted)
+
+
+def _predicted(
+    state: PartitionState, columns: Columns, messages: Messages, kept: npt.NDArray[np.bool_]
+) -> list[Prediction]:
+    found = forecasts(state, partial(_moment, columns)) + classes_of(state, columns, messages, kept)
+    return sorted(found, key=attrgetter("offset", "index"))
 
 
 def _anomalies(

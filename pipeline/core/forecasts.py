@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.codec import Columns
 from pipeline.core.controls import MAINTAINED, MODEL, Control
+from pipeline.core.kernel import Messages
 from pipeline.core.predictions import Prediction
 from pipeline.core.silent_machines import Moment
 from pipeline.core.state import PartitionState
@@ -48,8 +53,41 @@ def forecasts(state: PartitionState, moment: Callable[[int], Moment]) -> list[Pr
                 value=each.value,
                 lower=each.lower,
                 upper=each.upper,
-                hours_per_day=each.hours_per_day,
                 inputs=each.inputs,
+                hours_per_day=each.hours_per_day,
+            )
+        )
+    return predictions
+
+
+def classes_of(
+    state: PartitionState, columns: Columns, messages: Messages, kept: npt.NDArray[np.bool_]
+) -> list[Prediction]:
+    """Return what models newly say of the maintenance that machines want, after a batch was judged by the rules."""
+    classes, predictions = state.prognosis.classes, []
+    if not classes.models:
+        return []
+    for message, number, requirement, by_rules, chance in classes.ask(
+        messages, kept, state.judgement, state.first_types
+    ).tolist():
+        each = classes.models[number]
+        readings = columns.readings_of(message)
+        predictions.append(
+            Prediction(
+                offset=int(columns.offsets[message]),
+                index=int(columns.indexes[message]),
+                machine_id=columns.machine_ids[message],
+                factory_id=columns.factory_ids[message],
+                time_ms=int(columns.times_ms[message]),
+                ingest_ms=int(columns.ingest_ms[message]),
+                message_ms=int(columns.times_ms[message]),
+                model=each.reference,
+                label=str(requirement),
+                value=chance,
+                lower=chance,
+                upper=chance,
+                inputs=tuple(readings[name] for name in each.model.features),
+                by_rules=str(by_rules) if by_rules >= 0 else "",
             )
         )
     return predictions

@@ -47,11 +47,13 @@ class Prediction:
         The class that is most likely, in words; empty where a number is predicted.
     value, lower, upper
         The number with its interval (remaining life: hours of operation, ≥ 0); else the class's probability, three times.
+    inputs
+        What the model was given, in the order of its features.
     hours_per_day
         How much the machine works, hours of operation per calendar day, in [0, 24]: remaining life in days is its quotient
         by this. 0: not known.
-    inputs
-        What the model was given, in the order of its features.
+    by_rules
+        The class that rules say; empty where they say nothing of it.
     """
 
     offset: int
@@ -66,8 +68,9 @@ class Prediction:
     value: float
     lower: float
     upper: float
-    hours_per_day: float
     inputs: tuple[float, ...]
+    hours_per_day: float = 0.0
+    by_rules: str = ""
 
     @property
     def identity(self) -> str:

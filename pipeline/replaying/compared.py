@@ -150,7 +150,8 @@ TABLES = (
     Compared(
         "maintenance_prediction",
         ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index", "kind", "model_id"),
-        ("factory_id", "event_time", "stage", "model_version", "feature_version", "label", "event_id", "message_id"),
+        ("factory_id", "event_time", "stage", "model_version", "feature_version", "label", "by_rules", "event_id",
+         "message_id"),
         tuple(Close(each, f"r.{each}", f"abs(r.{each})") for each in ("value", "lower", "upper", "hours_per_day")),
         _BY_SOURCE,
         _OF_CLUSTER,

@@ -163,8 +163,8 @@ MAINTENANCE_PREDICTION = Merge(
     f"{_BY_SOURCE}, kind, model_id",
     _replace_by(
         "true",
-        "factory_id, event_time, stage, model_version, feature_version, label, value, lower, upper, hours_per_day, inputs,"
-        " worker, event_id, message_id",
+        "factory_id, event_time, stage, model_version, feature_version, label, value, lower, upper, hours_per_day,"
+        " by_rules, inputs, worker, event_id, message_id",
     ),
 )
 

@@ -20,7 +20,7 @@ from pipeline.store.requirement_rows import PREDICTION
 MAINTENANCE_PREDICTION = (
     "source_partition, source_offset, source_index, event_time, model_id, model_version, feature_version, value, lower,"
     " upper, hours_per_day, event_id, message_id, cluster, source_topic, worker, machine_id, factory_id, kind, stage, label,"
-    " inputs"
+    " by_rules, inputs"
 )
 
 
@@ -102,6 +102,7 @@ class PredictionRows:
                 copy.texts([each.kind for each in models]),
                 copy.texts([each.stage for each in models]),
                 self._texts("label"),
+                self._texts("by_rules"),
                 copy.float_arrays([each.inputs for each in said]),
             ]
         )
@@ -112,6 +113,7 @@ def _said(prediction: Prediction) -> dict[str, Any]:
     return {
         "kind": model.kind,
         "label": prediction.label or None,
+        "by_rules": prediction.by_rules or None,
         "value": prediction.value,
         "lower": prediction.lower,
         "upper": prediction.upper,

@@ -15,7 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.prognosis.model import Answers, Model, Rows
+from pipeline.core.prognosis import kinds
+from pipeline.core.prognosis.artefacts import Model
+from pipeline.core.prognosis.model import Answers, Rows
 from pipeline.web.bodies import Answer, LiveModels, Question, Refusal, place
 from pipeline.web.guard import Guard, refusal
 
@@ -102,7 +104,7 @@ def create(models: Models, token: str = "") -> FastAPI:
             said = f"no {kind} model of {asked.machine_type} is live; `GET /v1/models` has those that are"
             raise Refused(404, said, "machine_type")
         record, model = found
-        answers = model.answer(matrix(asked.rows, model.features))
+        answers = kinds.answer(model, matrix(asked.rows, model.features))
         said_of = {name: getattr(record, name) for name in ("id", "version", "sha256", "feature_version")}
         return _json({"model": said_of, "predictions": _predictions(answers)})
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import cast
 
 import psycopg
 import structlog
 
 from pipeline.core.errors import ModelRefused
-from pipeline.core.prognosis.artefacts import KnownModels
-from pipeline.core.prognosis.model import Model
+from pipeline.core.prognosis.artefacts import KnownModels, Model
 from pipeline.store import models as registry
 from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
@@ -87,7 +85,7 @@ class StoredModels:
 
     def _load(self, connection: Connection, version: ModelVersion) -> Model | ModelRefused:
         try:
-            return cast(Model, registry.load(connection, version, self._known))
+            return registry.load(connection, version, self._known)
         except ModelRefused as refused:
             log.warning("model.refused", model_id=version.model_id, model=version.name, reason=str(refused))
             return refused

@@ -12,6 +12,7 @@ from pipeline.core.detectors.census import Census
 from pipeline.core.errors import ModelRefused
 from pipeline.core.predictions import ModelReference
 from pipeline.core.prognosis import artefacts, kinds, model_controls
+from pipeline.core.prognosis.class_bank import ClassBank
 from pipeline.core.prognosis.lives import Gathered, Lives
 from pipeline.core.prognosis.model import InForce, plain
 from pipeline.core.prognosis.model_controls import LIVE, OUT, SHADOW, ModelControl
@@ -44,6 +45,7 @@ class PrognosisBank:
 
     def __init__(self) -> None:
         self.lives = Lives()
+        self.classes = ClassBank()
         self.in_force: list[InForce] = []
         """In the order in which they came."""
         self.refused: list[str] = []
@@ -75,7 +77,8 @@ class PrognosisBank:
 
     def _adopt(self, in_force: list[InForce]) -> None:
         self.in_force = in_force
-        self._of_cycles = [each for each in in_force if each.reference.kind in kinds.OF_CYCLES]
+        self._of_cycles = [each for each in in_force if each.reference.kind != kinds.MAINTENANCE_CLASS]
+        self.classes.adopt([each for each in in_force if each.reference.kind == kinds.MAINTENANCE_CLASS])
         self.lives.want([(each.machine_type, each.model.features) for each in self._of_cycles])
 
     def take(
@@ -103,7 +106,8 @@ class PrognosisBank:
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what is known, as plain lists and arrays."""
-        return self.lives.to_arrays() | {"forecast_models": [plain(each) for each in self.in_force]}
+        models = {"forecast_models": [plain(each) for each in self.in_force]}
+        return self.lives.to_arrays() | self.classes.to_arrays() | models
 
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_arrays` described.
@@ -119,6 +123,7 @@ class PrognosisBank:
             model = kinds.read(artefact, artefacts.digest(artefact))
             in_force.append(InForce(ModelReference(*reference), machine_type, model, artefact))
         self._adopt(in_force)
+        self.classes.load(self.classes.models, arrays)
 
 
 def _is_alike(each: InForce, control: ModelControl) -> bool:
@@ -140,7 +145,7 @@ def _answers(number: int, each: InForce, gathered: Gathered) -> list[Forecast]:
     width = len(each.model.features)
     places = gathered.ends[which][:, None] - width + np.arange(width)
     rows = gathered.values[places]
-    answers = each.model.answer(rows)
+    answers = kinds.answer(each.model, rows)
     known = np.flatnonzero(np.isfinite(answers.values))
     return [
         Forecast(

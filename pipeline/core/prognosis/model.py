@@ -1,14 +1,15 @@
-"""What all models of a machine's future have in common, whatever they predict."""
+"""What models say, and which are in force."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.predictions import ModelReference
+from pipeline.core.prognosis.artefacts import Model
 
 Rows = npt.NDArray[np.float64]
 
@@ -28,21 +29,6 @@ class Answers(NamedTuple):
     values: Rows
     lower: Rows
     upper: Rows
-
-
-class Model(Protocol):
-    """A model that is applied: it never changes, so the same features always have the same answer."""
-
-    @property
-    def kind(self) -> str:
-        """What it predicts."""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """What it wants to be given, in this order."""
-
-    def answer(self, rows: Rows) -> Answers:
-        """Answer rows of features, shape (n, features)."""
 
 
 class InForce(NamedTuple):

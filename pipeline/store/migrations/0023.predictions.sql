@@ -19,6 +19,7 @@ CREATE TABLE maintenance_prediction (
     lower             double precision NOT NULL,
     upper             double precision NOT NULL,
     hours_per_day     double precision NOT NULL,
+    by_rules          text             NOT NULL,
     inputs            double precision[] NOT NULL,
     worker            text             NOT NULL,
     event_id          uuid             NOT NULL,
@@ -33,7 +34,7 @@ GRANT SELECT, INSERT, UPDATE ON maintenance_prediction TO pipeline_worker;
 -- Days are of the calendar: a machine that works half the day lasts twice as many
 CREATE VIEW dashboard.maintenance_prediction AS
 SELECT event_id, message_id, machine_id, factory_id, event_time, kind, model_id, model_version, feature_version, stage,
-       nullif(label, '') AS label, value, lower, upper,
+       nullif(label, '') AS label, nullif(by_rules, '') AS by_rules, value, lower, upper,
        CASE WHEN kind = 'remaining_life' AND hours_per_day > 0 THEN value / hours_per_day END AS days,
        CASE WHEN kind = 'remaining_life' AND hours_per_day > 0 THEN lower / hours_per_day END AS days_lower,
        CASE WHEN kind = 'remaining_life' AND hours_per_day > 0 THEN upper / hours_per_day END AS days_upper,
@@ -42,8 +43,8 @@ FROM maintenance_prediction;
 
 -- The newest word of the live model of each kind on each machine
 CREATE VIEW dashboard.machine_outlook AS
-SELECT s.machine_id, s.factory_id, s.machine_type, s.line_id, k.kind, p.event_time, p.label, p.value, p.lower, p.upper,
-       p.days, p.days_lower, p.days_upper, p.model_id, p.model_version, p.event_id
+SELECT s.machine_id, s.factory_id, s.machine_type, s.line_id, k.kind, p.event_time, p.label, p.by_rules, p.value, p.lower,
+       p.upper, p.days, p.days_lower, p.days_upper, p.model_id, p.model_version, p.event_id
 FROM machine_state AS s
 CROSS JOIN (VALUES ('remaining_life'), ('failure_type'), ('maintenance_class')) AS k (kind)
 CROSS JOIN LATERAL (
@@ -52,4 +53,11 @@ CROSS JOIN LATERAL (
     ORDER BY p.event_time DESC, p.source_offset DESC LIMIT 1
 ) AS p;
 
-GRANT SELECT ON dashboard.maintenance_prediction, dashboard.machine_outlook TO pipeline_worker, pipeline_dashboard;
+-- Machines of which the learned model and the rules say something else
+CREATE VIEW dashboard.maintenance_disagreement AS
+SELECT machine_id, factory_id, machine_type, line_id, event_time, label::int AS class_by_model, by_rules::int AS class_by_rules,
+       value AS probability, model_id, model_version, event_id
+FROM dashboard.machine_outlook WHERE kind = 'maintenance_class' AND label <> by_rules;
+
+GRANT SELECT ON dashboard.maintenance_prediction, dashboard.machine_outlook, dashboard.maintenance_disagreement
+TO pipeline_worker, pipeline_dashboard;

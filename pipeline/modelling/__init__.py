@@ -1,0 +1,1 @@
+"""Models made from what has happened, and judged by it: off the path of the messages."""
