@@ -54,7 +54,7 @@ class Refused(Exception):
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "The token is missing or another one"},
     403: {"model": Refusal, "description": "There is no token, and the client is on another host"},
-    503: {"model": Refusal, "description": "The database does not answer; ask again"},
+    503: {"model": Refusal, "description": "The database does not answer, or too many ask at once; ask again"},
 }
 _OF_BODIES: dict[int | str, dict[str, Any]] = _REFUSALS | {
     404: {"model": Refusal, "description": "No such model is live"},

@@ -14,8 +14,8 @@ from pipeline.web.guard import is_loopback
 
 log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 16
-"""Requests that are answered at the same time; others are told 503. Each may hold a body of 16 MiB."""
+MOST_CONNECTIONS = 256
+"""Clients that are connected at the same time, also those that ask nothing; others are told 503."""
 
 STOPPING_S = 10
 """How long requests that have begun may take when the server is told to stop, s."""
@@ -60,7 +60,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_AT_ONCE,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=STOPPING_S,
     )
     log.info("web.listening", address="{}:{}".format(*listening.getsockname()[:2]))

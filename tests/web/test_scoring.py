@@ -16,8 +16,12 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 
 from pipeline.core.errors import DatabaseUnavailable, ModelRefused, PipelineError
+from pipeline.core.prognosis import kinds
+from pipeline.core.prognosis.artefacts import Model
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
-from pipeline.core.prognosis.model import Answers, Model, Rows
+from pipeline.core.prognosis.model import Answers
+from pipeline.core.prognosis.remaining_life import RemainingLife
+from pipeline.core.prognosis.remaining_life_learner import RemainingLifeLearner
 from pipeline.core.prognosis.tree_growth import grow, prune
 from pipeline.web import guard, scoring
 from pipeline.web.bodies import MOST_ROWS
@@ -32,14 +36,18 @@ CLASSES = MaintenanceClassModel(
 GOOD = {"pressure": 70, "temperature": 80.5}
 
 
-class Life:
-    """Remaining life by one feature; a negative one has no answer."""
+def life() -> RemainingLife:
+    """Remaining life by one feature, from lives that all wear alike."""
+    learner = RemainingLifeLearner(["wear.fast"], horizon=50.0)
+    left = np.arange(60.0)[::-1]
+    for each in range(20):
+        rows = (100.0 - left + each % 3).reshape(-1, 1)
+        learner.see(rows)
+        learner.learn(rows, left)
+    return learner.model()
 
-    kind, features = "remaining_life", ("wear.fast",)
 
-    def answer(self, rows: Rows) -> Answers:
-        values = np.where(rows[:, 0] < 0, np.nan, 100 - rows[:, 0])
-        return Answers([""] * len(rows), values, values - 5, values + 5)
+LIFE = life()
 
 
 class Fixed:
@@ -62,7 +70,7 @@ class Fixed:
 
 MODELS = Fixed(
     (ModelRecord(7, "maintenance_class", "press", 3, "ab" * 32, 1), CLASSES),
-    (ModelRecord(9, "remaining_life", "press", 1, "cd" * 32, 1), Life()),
+    (ModelRecord(9, "remaining_life", "press", 1, "cd" * 32, 1), LIFE),
 )
 
 
@@ -110,10 +118,32 @@ def test_the_answers_are_those_of_the_model_with_its_identity() -> None:
     assert [each["label"] for each in answer.json()["predictions"]] == ["5", "0", "2"]
 
 
-def test_a_number_has_no_label_and_no_answer_is_null() -> None:
-    answer = ask([{"wear.fast": 30.0}, {"wear.fast": -1}], kind="remaining_life")
+def test_a_number_comes_with_its_interval_and_has_no_label() -> None:
+    told = ask([{"wear.fast": 90.0}, {"wear.fast": 60}], kind="remaining_life").json()["predictions"]
 
-    assert answer.json()["predictions"] == [{"label": None, "value": 70.0, "lower": 65.0, "upper": 75.0}, None]
+    by_model = LIFE.predict(np.array([[90.0], [60.0]]))
+    assert told == [
+        {"label": None, "value": value, "lower": lower, "upper": upper}
+        for value, lower, upper in zip(*(each.tolist() for each in by_model), strict=True)
+    ]
+
+
+def test_a_row_that_a_model_has_no_answer_to_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.array([np.nan, 0.5])
+    monkeypatch.setattr(kinds, "answer", lambda model, rows: Answers(["", "2"], values, values, values))
+
+    answer = ask([GOOD, GOOD])
+
+    assert answer.json()["predictions"] == [None, {"label": "2", "value": 0.5, "lower": 0.5, "upper": 0.5}]
+
+
+@pytest.mark.parametrize("size", [1e140, -1e308, 1.7e308, 5e-324])
+def test_the_largest_numbers_are_answered_by_finite_ones_or_not_at_all(size: float) -> None:
+    for kind, row in (("remaining_life", {"wear.fast": size}), ("maintenance_class", dict.fromkeys(GOOD, size))):
+        answer = ask([row], kind=kind)
+        assert answer.status_code == 200
+        for each in answer.json()["predictions"]:
+            assert each is None or None not in (each["value"], each["lower"], each["upper"])
 
 
 def test_as_many_rows_as_are_allowed_are_answered_in_their_order() -> None:
@@ -301,6 +331,37 @@ def test_a_body_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert sent[0]["status"] == 408
 
 
+def test_of_too_many_at_once_the_others_are_told_so_and_those_after_them_are_answered() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Any:
+        begun.set()
+        await go.wait()
+        yield json.dumps({"machine_type": "press", "rows": [GOOD]}).encode()
+
+    async def asked() -> tuple[list[int], httpx.Response, int]:
+        transport = httpx.ASGITransport(scoring.create(MODELS))
+        json_type = {"Content-Type": "application/json"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://web", headers=json_type) as http:
+            path = "/v1/predictions/maintenance_class"
+            waiting = [asyncio.create_task(http.post(path, content=slow())) for _ in range(guard.MOST_AT_ONCE)]
+            await begun.wait()
+            while True:
+                surplus = await http.get("/v1/models")
+                if surplus.status_code == 503:
+                    break
+            assert (await http.get("/livez")).status_code == 200
+            go.set()
+            answered = [answer.status_code for answer in await asyncio.gather(*waiting)]
+            return answered, surplus, (await http.get("/v1/models")).status_code
+
+    answered, surplus, after = asyncio.run(asked())
+
+    assert answered == [200] * guard.MOST_AT_ONCE
+    assert refused(surplus) == (503, None)
+    assert after == 200
+
+
 def test_a_client_that_goes_away_is_not_answered() -> None:
     sent: list[Any] = []
 
@@ -328,8 +389,9 @@ def test_the_description_has_what_is_answered_and_refused() -> None:
     assert asked["security"]
 
 
-def test_a_tree_is_asked_by_many_threads_at_once() -> None:
+def test_a_tree_is_asked_by_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are shared: what one question does is no other's business."""
+    monkeypatch.setattr(guard, "MOST_AT_ONCE", 1_000)
 
     async def many(count: int) -> list[httpx.Response]:
         transport = httpx.ASGITransport(scoring.create(MODELS))

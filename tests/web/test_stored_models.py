@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 import psycopg
 import pytest
 
 from pipeline.core.errors import DatabaseUnavailable, ModelRefused, SchemaOutdated
-from pipeline.core.prognosis import artefacts
+from pipeline.core.prognosis import artefacts, kinds
 from pipeline.core.prognosis.artefacts import KnownModels
+from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.trees import tree_of
 from pipeline.store import model_stages, models
@@ -22,7 +22,6 @@ from pipeline.web import stored_models
 from pipeline.web.stored_models import StoredModels
 
 GROUP = Group("local", "g")
-KNOWN = KnownModels(MappingProxyType({"maintenance_class": MaintenanceClassModel}), frozenset({1}))
 KIND = MaintenanceClassModel.kind
 
 
@@ -52,7 +51,7 @@ def add(engineer: Connection, answer: int, machine_type: str = "press") -> int:
 
 def told(stored: StoredModels, machine_type: str = "press") -> tuple[int, str] | None:
     found = stored.find(KIND, machine_type)
-    return found and (found[0].version, found[1].answer(np.array([[1.0]])).labels[0])
+    return found and (found[0].version, kinds.answer(found[1], np.array([[1.0]])).labels[0])
 
 
 def test_the_live_model_is_found_from_its_promotion_to_its_retirement(engineer, stored) -> None:
