@@ -1,4 +1,4 @@
-"""Who may ask, and how much at once: judged before anything of a request is read."""
+"""Who may ask, and how much at once: judged before a request is understood."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 2**24
-"""Body of one request, bytes: 10,000 rows of forty features with long names."""
+"""Body of one request, bytes: some 7,000 rows of 44 features with long names."""
+
+MOST_AT_ONCE = 8
+"""Requests that are answered at the same time; each may hold a body."""
 
 BODY_S = 30.0
 """How long a client may take to send it, s."""
@@ -34,30 +37,44 @@ class Guard:
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token.encode()
+        self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it pass with its whole body."""
         if scope["type"] != "http" or scope["path"] in OPEN:
             await self._app(scope, receive, send)
             return
-        judged = self._refusal(scope) or await _body(scope, receive)
-        if isinstance(judged, Response):
-            await judged(scope, receive, send)
-        elif judged is not None:
-            await self._app(scope, _replayed(judged, receive), send)
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        self._busy += 1
+        try:
+            judged = await _body(scope, receive)
+            if isinstance(judged, Response):
+                await judged(scope, receive, send)
+            elif judged is not None:
+                await self._app(scope, _replayed(judged, receive), send)
+        finally:
+            self._busy -= 1
 
     def _refusal(self, scope: Scope) -> Response | None:
         if not self._token:
             if is_loopback(scope["client"][0] if scope.get("client") else ""):
-                return None
+                return self._overload()
             return refusal(403, "without web.token only this host is answered", "client")
         scheme, _, given = _header(scope, b"authorization").partition(b" ")
         # The comparison takes as long wherever the first difference is
         if secrets.compare_digest(given.strip(), self._token) and scheme.lower() == b"bearer":
-            return None
+            return self._overload()
         answer = refusal(401, "write the header `Authorization: Bearer` with the token of web.token", "Authorization")
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
+
+    def _overload(self) -> Response | None:
+        return (
+            refusal(503, f"{self._busy} requests are being answered; ask again") if self._busy >= MOST_AT_ONCE else None
+        )
 
 
 def refusal(status: int, detail: str, where: str | None = None) -> Response:

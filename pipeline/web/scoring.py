@@ -11,6 +11,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.core.errors import PipelineError
@@ -53,7 +54,7 @@ class Refused(Exception):
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "The token is missing or another one"},
     403: {"model": Refusal, "description": "There is no token, and the client is on another host"},
-    503: {"model": Refusal, "description": "The database does not answer; ask again"},
+    503: {"model": Refusal, "description": "The database does not answer, or too many ask at once; ask again"},
 }
 _OF_BODIES: dict[int | str, dict[str, Any]] = _REFUSALS | {
     404: {"model": Refusal, "description": "No such model is live"},
@@ -83,6 +84,7 @@ def create(models: Models, token: str = "") -> FastAPI:
     )
     app.add_middleware(Guard, token=token)
     app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _not_there)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(PipelineError, _failed)
 
@@ -153,6 +155,14 @@ def _not_understood(_: Request, error: Exception) -> Response:
     if first.get("type") == "json_invalid":
         return refusal(422, f"the body is no JSON: {first['ctx']['error']} at character {steps[0]}", "body")
     return refusal(422, str(first.get("msg", error)), place(steps) or "body")
+
+
+def _not_there(_: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses: a path or method that is none, a body that no parser takes."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    answer = refusal(status, str(getattr(error, "detail", error)), "body" if status == 400 else None)
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer
 
 
 def _refused(_: Request, error: Exception) -> Response:

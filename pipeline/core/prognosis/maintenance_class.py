@@ -11,7 +11,6 @@ from numba import njit
 
 from pipeline.core.maintenance_rules import Condition
 from pipeline.core.prognosis import trees
-from pipeline.core.prognosis.model import Answers
 from pipeline.core.prognosis.trees import Tree, leaf_of
 
 SENSORS = 8
@@ -95,11 +94,6 @@ class MaintenanceClassModel:
         told = Classified(np.empty(len(rows), np.int64), np.empty(len(rows)))
         _classify(self.tree, rows.reshape(-1), len(self.features), told.classes, told.chances)
         return told
-
-    def answer(self, rows: npt.NDArray[np.float64]) -> Answers:
-        """Return class, as a text, and probability of rows; see :meth:`predict`."""
-        classes, chances = self.predict(rows)
-        return Answers([str(each) if each >= 0 else "" for each in classes.tolist()], chances, chances, chances)
 
     def leaves(self) -> list[Leaf]:
         """Return what the tree says as rules, from its low side to its high one."""
