@@ -184,7 +184,7 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, two: list[int], databas
     [
         (["promote", "1"], 1, "models of the kind 'line' are not known"),
         (["retire", "1"], 78, "let postgres.admin_dsn name one that has the role pipeline_engineer"),
-        (["promote", "first"], 2, "'first' is not a valid int"),
+        (["promote", "first"], 2, "Invalid value for 'MODEL'"),
         (["rollback", "line"], 2, "Missing argument 'MACHINE_TYPE'"),
     ],
 )
