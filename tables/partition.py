@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from pipeline.core import ticks
 from pipeline.core.controls import Control, PlacedControl, cut
 from pipeline.core.dead_letters import DeadLetterReason
@@ -16,6 +18,8 @@ from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.identity import control_id
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class OwnedPartition:
             found = ticks.apply(self.state, placed, rules, counted=placed.ordinal >= marks.windows_controls)
             if placed.ordinal >= marks.controls:
                 self._keep_controls(max(position, marks.effects), (placed,), found)
+        self._tell_refusals()
         self._apply_waiting()
 
     def pass_controls(self, end: int, rules: FoldRules) -> None:
@@ -135,15 +140,15 @@ class OwnedPartition:
             placed.append(PlacedControl(control, self.position, self.state.registry.applied))
             learn(self.state, control)
         self._waiting = {}
+        self._tell_refusals()
         self._keep_controls(self.position, tuple(placed), ticks.NOTHING)
 
     def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: ticks.Found) -> None:
         self._keep(Effects.of_controls(position, placed, found.anomalies, found.predictions, self.state.watermark_ms))
 
-    @property
-    def refused(self) -> list[str]:
-        """Models that came into force and could not be read, one line each, since the state was loaded."""
-        return self.state.prognosis.refused
+    def _tell_refusals(self) -> None:
+        for reason in self.state.prognosis.take_refusals():
+            log.error("model.refused", source=str(self.source), position=self.position, reason=reason)
 
     def _keep(self, effects: Effects) -> None:
         self.pending.append(effects)

@@ -18,6 +18,7 @@ from pipeline.cli import (
     letters,
     look,
     metadata,
+    models,
     plant,
     promotions,
     replays,
@@ -58,6 +59,7 @@ app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
 for _plural in metadata.KINDS:
     app.add_typer(metadata.group(_plural), name=_plural)
+app.add_typer(models.group(), name="models")
 app.add_typer(schedules.app, name="schedules")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class

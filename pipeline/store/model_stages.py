@@ -120,10 +120,7 @@ def promote(connection: Connection, group: Group, model_id: int, known: KnownMod
             return _unchanged(version)
         models.load(connection, version, known)
         last = _last_live(cursor, group, version.kind, version.machine_type)
-        if last is None:
-            follows = None
-        else:
-            follows = last.follows if last.model_id == model_id else last.id
+        follows = last and (last.follows if last.model_id == model_id else last.id)
         return _make_live(cursor, group, version, follows, reason)
 
     return _decided(connection, group, model_id, decide)
@@ -190,7 +187,10 @@ def shadow(connection: Connection, group: Group, model_id: int, known: KnownMode
             raise PipelineError(
                 f"the model {model_id} is live: promote another one first, or `pipeline models retire` it"
             )
-        others = [str(each) for (each,) in cursor.execute(_SHADOWS, _of_type(group, version)).fetchall()]
+        others = [
+            str(each)
+            for (each,) in cursor.execute(_SHADOWS, _of_type(group, version.kind, version.machine_type)).fetchall()
+        ]
         if len(others) >= MOST_SHADOWS:
             raise PipelineError(
                 f"{MOST_SHADOWS} models are in the shadow already ({', '.join(others)}): `pipeline models retire` one of them"
@@ -244,8 +244,9 @@ def _make_live(cursor: Cursor, group: Group, version: ModelVersion, follows: int
     last = _last_live(cursor, group, version.kind, version.machine_type)
     replaced = None
     if last is not None and last.lasts:
-        replaced = models.find(cursor.connection, group, last.model_id)
-        _begin(cursor, group, replaced, RETIRED, reason, control_id=control_id)
+        before = models.find(cursor.connection, group, last.model_id)
+        _begin(cursor, group, before, RETIRED, reason, control_id=control_id)
+        replaced = before.version
     _begin(cursor, group, version, LIVE, reason, control_id=control_id, follows=follows)
     return _change(version, LIVE, control_id=control_id, replaced=replaced)
 
@@ -261,28 +262,21 @@ def _begin(
     follows: int | None = None,
 ) -> None:
     """Let a version's present stage end, and another one begin."""
-    about = {
-        "model_id": version.model_id,
-        "stage": stage,
-        "follows": follows,
-        "control_id": control_id,
-        "reason": reason,
-    }
-    cursor.execute(_END, _of_type(group, version) | about)
-    cursor.execute(_BEGIN, _of_type(group, version) | about)
+    about = _of_type(group, version.kind, version.machine_type) | {"model_id": version.model_id, "stage": stage}
+    cursor.execute(_END, about)
+    cursor.execute(_BEGIN, about | {"follows": follows, "control_id": control_id, "reason": reason})
 
 
 def _tell(cursor: Cursor, group: Group, version: ModelVersion, action: Action, reason: str) -> int:
     """Store the control record about a version; return its number."""
     said = ModelControl(action, version.kind, version.machine_type, version.model_id, version.version, version.sha256)
     about = {"control": MODEL, "action": action, "reason": reason, "body": Jsonb(control_body(said))}
-    (number,) = cursor.execute(_TELL, _of_type(group, version) | about).fetchone() or (0,)
+    (number,) = cursor.execute(_TELL, _of_type(group, version.kind, version.machine_type) | about).fetchone() or (0,)
     return int(number)
 
 
 def _last_live(cursor: Cursor, group: Group, kind: str, machine_type: str) -> _Period | None:
-    about = {"cluster": group.cluster, "group": group.name, "kind": kind, "machine_type": machine_type}
-    row = cursor.execute(_LAST_LIVE, about).fetchone()
+    row = cursor.execute(_LAST_LIVE, _of_type(group, kind, machine_type)).fetchone()
     return _Period(*row) if row is not None else None
 
 
@@ -291,29 +285,14 @@ def _period(cursor: Cursor, number: int | None) -> _Period | None:
     return _Period(*row) if row is not None else None
 
 
-def _of_type(group: Group, version: ModelVersion) -> dict[str, Any]:
-    return {
-        "cluster": group.cluster,
-        "group": group.name,
-        "kind": version.kind,
-        "machine_type": version.machine_type,
-    }
+def _of_type(group: Group, kind: str, machine_type: str) -> dict[str, Any]:
+    return {"cluster": group.cluster, "group": group.name, "kind": kind, "machine_type": machine_type}
 
 
 def _unchanged(version: ModelVersion) -> StageChange:
     return _change(version, version.stage, control_id=None)
 
 
-def _change(
-    version: ModelVersion, stage: str, *, control_id: int | None, replaced: ModelVersion | None = None
-) -> StageChange:
-    return StageChange(
-        version.model_id,
-        version.kind,
-        version.machine_type,
-        version.version,
-        stage,
-        version.stage,
-        replaced.version if replaced is not None else None,
-        control_id,
-    )
+def _change(version: ModelVersion, stage: str, *, control_id: int | None, replaced: int | None = None) -> StageChange:
+    which = (version.model_id, version.kind, version.machine_type, version.version)
+    return StageChange(*which, stage, version.stage, replaced, control_id)

@@ -107,6 +107,16 @@ def digest(stored: bytes) -> str:
     return hashlib.sha256(stored).hexdigest()
 
 
+def require_whole(stored: bytes, sha256: str) -> None:
+    """Check that an artefact is the one whose hash was noted; raises :class:`ModelRefused`."""
+    found = digest(stored)
+    if found != sha256:
+        raise ModelRefused(
+            f"the artefact is damaged: its SHA-256 is {found[:12]}… and was {sha256[:12]}… when it was stored; import it again"
+            " from a whole file, or use another version"
+        )
+
+
 def header(stored: bytes) -> Header:
     """Return what an artefact says of itself; raises :class:`ModelRefused` if it is none that this version can read."""
     found = _decoded(stored)
@@ -126,11 +136,7 @@ def load(stored: bytes, sha256: str, known: KnownModels) -> Model:
     ModelRefused
         If the bytes are others, or nothing that this program knows; the text says what to do.
     """
-    if digest(stored) != sha256:
-        raise ModelRefused(
-            f"the artefact is damaged: its SHA-256 is {digest(stored)[:12]}…, it was {sha256[:12]}… when it was stored; import"
-            " it again from its file, or use another version"
-        )
+    require_whole(stored, sha256)
     found = _decoded(stored)
     if found.kind not in known.kinds:
         names = ", ".join(sorted(known.kinds)) or "none"
@@ -161,7 +167,7 @@ def _decoded(stored: bytes) -> _Artefact:
                 + ("update this program" if schema > SCHEMA_VERSION else "train it anew")
             )
         return msgspec.msgpack.decode(raw, type=_Artefact)
-    except (zlib.error, msgspec.DecodeError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelRefused(
             f"this is no artefact of a model ({error}): give a file of `pipeline models export`"
         ) from error

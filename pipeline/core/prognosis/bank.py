@@ -48,8 +48,7 @@ class PrognosisBank:
         self.classes = ClassBank()
         self.in_force: list[InForce] = []
         """In the order in which they came."""
-        self.refused: list[str] = []
-        """What could not be applied, and why; whoever looks takes it from here."""
+        self._refused: list[str] = []
         self._adopt([])
 
     def apply(self, body: Mapping[str, Any]) -> None:
@@ -64,7 +63,7 @@ class PrognosisBank:
             control = model_controls.parse(body)
             model = None if control.action == OUT else kinds.read(control.artefact, control.sha256)
         except ModelRefused as error:
-            self.refused.append(f"model {body.get('model_id')}: {error}")
+            self._refused.append(f"model {body.get('model_id')}: {error}")
             return
         kept = [each for each in self.in_force if not _gives_way(each, control)]
         if model is not None:
@@ -74,6 +73,11 @@ class PrognosisBank:
         shadows = [each for each in kept if each.reference.stage == SHADOW and _is_alike(each, control)]
         surplus = shadows[: max(0, len(shadows) - MOST_SHADOWS)]
         self._adopt([each for each in kept if each not in surplus])
+
+    def take_refusals(self) -> list[str]:
+        """Return which models could not be read, and why, one line each; they are told once."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def _adopt(self, in_force: list[InForce]) -> None:
         self.in_force = in_force

@@ -127,7 +127,11 @@ class ClassBank:
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what was said, as plain arrays."""
         longest = max(map(len, self._said), default=0)
-        return {"classes_said": np.array([_as_long(each, longest) for each in self._said], SAID).reshape(len(self._said), longest)}
+        return {
+            "classes_said": np.array([_as_long(each, longest) for each in self._said], SAID).reshape(
+                len(self._said), longest
+            )
+        }
 
     def load(self, models: Sequence[InForce], arrays: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_arrays` described, of the same models; what another version described begins anew."""

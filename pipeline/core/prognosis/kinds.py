@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.artefacts import KnownModels, Model
+from pipeline.core.prognosis.failure_type import FailureType
 from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import Answers, Rows
@@ -16,7 +17,7 @@ from pipeline.core.prognosis.remaining_life import RemainingLife
 MAINTENANCE_CLASS = MaintenanceClassModel.kind
 
 KNOWN = KnownModels(
-    kinds=MappingProxyType({each.kind: each for each in (RemainingLife, MaintenanceClassModel)}),
+    kinds=MappingProxyType({each.kind: each for each in (RemainingLife, FailureType, MaintenanceClassModel)}),
     feature_versions=frozenset({FEATURE_VERSION}),
 )
 """What this program can work with."""
@@ -35,5 +36,14 @@ def answer(model: Model, rows: Rows) -> Answers:
         return Answers(labels, found.chances, found.chances, found.chances)
     if isinstance(model, RemainingLife):
         return Answers([""] * len(rows), *model.predict(rows))
-    nothing = np.full(len(rows), np.nan)
-    return Answers([""] * len(rows), nothing, nothing, nothing)
+    if isinstance(model, FailureType):
+        return _likeliest(model, rows)
+    raise TypeError(f"no answer of a {model.kind} model is known")
+
+
+def _likeliest(model: FailureType, rows: Rows) -> Answers:
+    found = model.predict(rows)
+    classes = model.choose(found)
+    names = ("none", *model.modes)
+    chances = np.where(classes >= 0, found[np.arange(len(rows)), classes], np.nan)
+    return Answers([names[each] if each >= 0 else "" for each in classes.tolist()], chances, chances, chances)

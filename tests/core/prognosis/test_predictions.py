@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
+from structlog.testing import capture_logs
 
 from pipeline.core.controls import PlacedControl
 from pipeline.core.fold import FoldRules, Marks
@@ -147,12 +148,13 @@ def test_a_model_that_is_not_what_was_promoted_is_refused_by_one_line_and_the_re
     }
     told = {3: [good._replace(id=2, body={**good.body, "model_id": 2, **changes[damage]})]}
     records = records_of(cycles("m0", [0, 100, 200]))
-    assert folded(owned, records, [], RULES, told) == []
+    with capture_logs() as logged:
+        assert folded(owned, records, [], RULES, told) == []
     assert sum(len(effects.events) for effects in owned.pending) == len(records)
     assert owned.state.registry.applied == 1
-    assert len(owned.refused) == 1
-    assert "model 2" in owned.refused[0]
-    assert "\n" not in owned.refused[0]
+    assert [(each["event"], each["position"], each["log_level"]) for each in logged] == [("model.refused", 3, "error")]
+    assert logged[0]["reason"].startswith("model 2: ")
+    assert "\n" not in logged[0]["reason"]
 
 
 def test_of_more_shadows_than_there_may_be_the_oldest_gives_way() -> None:
