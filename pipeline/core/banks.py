@@ -69,14 +69,15 @@ class Bank:
         self.rows = np.zeros((capacity, *self._shape), dtype)
         self.used = 0
 
-    def append(self) -> int:
-        """Add a row of zeros and return its number."""
-        if self.used == len(self.rows):
-            grown = np.zeros((2 * len(self.rows), *self._shape), self.rows.dtype)
-            grown[: self.used] = self.rows
+    def extend(self, rows: int) -> npt.NDArray[Any]:
+        """Add rows of zeros and return them, to be filled; the array of all rows may be another one afterwards."""
+        first = self.used
+        self.used += rows
+        if self.used > len(self.rows):
+            grown = np.zeros((1 << (self.used - 1).bit_length(), *self._shape), self.rows.dtype)
+            grown[:first] = self.rows[:first]
             self.rows = grown
-        self.used += 1
-        return self.used - 1
+        return self.rows[first : self.used]
 
     def copy(self) -> npt.NDArray[Any]:
         """Return the used rows as an array of their own."""

@@ -20,6 +20,7 @@ from numba import njit
 from pipeline.core import banks
 from pipeline.core.compiling import uncounted
 from pipeline.core.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
+from pipeline.core.moments import beginnings, endings
 from pipeline.core.watermark import BEGINNING_MS
 
 LONGEST_MS = 300_000
@@ -154,16 +155,21 @@ class Cycles:
         """The minute of event time up to which fragments were looked through, ms since the epoch, UTC."""
         return int(self._ends[2])
 
-    def add_machine(self) -> None:
-        """Make room for one more machine."""
-        row = self.open.append()
-        self.open.rows[row]["first_slot"] = -1
+    def add_machines(self, machines: int) -> None:
+        """Make room for so many more machines."""
+        self.open.extend(machines)["first_slot"] = -1
 
-    def add_slot(self, machine: int) -> None:
-        """Make room for one more sensor of a machine, which has a row here."""
-        slot = self.readings.append()
-        self.readings.rows[slot]["next_slot"] = self.open.rows[machine]["first_slot"]
-        self.open.rows[machine]["first_slot"] = slot
+    def add_slots(self, owners: npt.NDArray[np.int32]) -> None:
+        """Make room for more sensors; their machines, shape (n,), have rows here."""
+        order = np.argsort(owners, kind="stable")
+        slots, machines = self.readings.used + order, owners[order]
+        first = beginnings(machines)
+        # Each sensor is put before those that its machine had
+        following = np.append(-1, slots[:-1])
+        following[first] = self.open.rows["first_slot"][machines[first]]
+        self.readings.extend(len(owners))["next_slot"][order] = following
+        last = endings(first, len(owners))
+        self.open.rows["first_slot"][machines[last]] = slots[last]
 
     def memory(self, messages: int, readings: int) -> CycleMemory:
         """Return the arrays as the kernel takes them, with room for what so many messages and readings can close."""

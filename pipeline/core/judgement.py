@@ -198,11 +198,10 @@ class Judgement:
         self._layouts: list[tuple[int, int, int]] = []
         self._arrays: _Layouts | None = None
 
-    def add_machine(self) -> None:
-        """Make room for one more machine."""
-        row = self.machines.append()
-        self.machines.rows[row]["last_ms"] = BEGINNING_MS
-        self.machines.rows[row]["requirement"] = NOT_JUDGED
+    def add_machines(self, machines: int) -> None:
+        """Make room for so many more machines."""
+        new = self.machines.extend(machines)
+        new["last_ms"], new["requirement"] = BEGINNING_MS, NOT_JUDGED
 
     def add_layout(self, row: int, factory_id: str, names: tuple[str, ...]) -> None:
         """Note the next layout: a machine's row, its factory, and the names of its readings."""
