@@ -66,8 +66,8 @@ class _Rows:
         count = int(np.count_nonzero(watched))
         rows = np.full(len(numbers), _NOBODY, _INDEX)
         rows[watched] = self.states.used + np.arange(count)
-        self.states.extend(count)
-        self.policies.extend(count)
+        for bank in self._learned.values():
+            bank.extend(count)
         self.variants.extend(count)[:] = variants[watched]
         self.rows.extend(len(rows))[:] = rows
 
@@ -86,8 +86,8 @@ class _Rows:
         mine, theirs = mine[both], theirs[both]
         numbers = np.array([self._numbers.get(key, _NOBODY) for key in old.keys], _INDEX)
         same = numbers[old.variants.rows[theirs]] == self.variants.rows[mine]
-        for bank, before in ((self.states, old.states), (self.policies, old.policies)):
-            bank.rows[mine[same]] = before.rows[theirs[same]]
+        for name, bank in self._learned.items():
+            bank.rows[mine[same]] = old._learned[name].rows[theirs[same]]
 
     def part(self) -> Part:
         """Return the rows as the kernel takes them."""
@@ -99,11 +99,17 @@ class _Rows:
                 _records(alarms, self.detector.alarms),
                 np.array([each.version for each in self._known], np.int64),
             )
-        return Part(*(bank.rows for bank in self._banks.values()), *self._numeric)
+        return Part(self.rows.rows, self.variants.rows, self.states.rows, self.policies.rows, *self._numeric)
+
+    @property
+    def _learned(self) -> dict[str, Bank]:
+        """What is known of each row; where readings are judged one by one, there is no policy."""
+        states = {"states": self.states}
+        return states if self.detector.of_readings else states | {"policies": self.policies}
 
     @property
     def _banks(self) -> dict[str, Bank]:
-        return {"rows": self.rows, "variants": self.variants, "states": self.states, "policies": self.policies}
+        return {"rows": self.rows, "variants": self.variants} | self._learned
 
     def to_arrays(self) -> dict[str, Any]:
         name = self.detector.name
@@ -184,6 +190,8 @@ class DetectorBank:
     def _count_moving(self, census: Census) -> None:
         """Count the scores of each machine that move."""
         for rows in self._rows.values():
+            if rows.detector.of_readings:
+                continue
             places = np.flatnonzero(rows.rows.rows[: rows.rows.used] != _NOBODY)
             owners = places if rows.detector.of_machine else census.owners[places]
             moving = rows.policies.rows["moving"][rows.rows.rows[places]] > policy.MOST
