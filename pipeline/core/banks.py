@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.compiling import record
+
 MEMORY = 64
 """Messages per machine that duplicates are looked for in."""
 
-MACHINE = np.dtype(
+MACHINE = record(
     [
         ("last_seen_ms", np.int64),
         ("last_offset", np.int64),
@@ -20,7 +22,7 @@ MACHINE = np.dtype(
 )
 """``remembered`` counts the messages that went into the memory of duplicates; ``layout`` is the newest message's."""
 
-MACHINE_COUNTS = np.dtype(
+MACHINE_COUNTS = record(
     [
         ("messages", np.int64),
         ("duplicates", np.int64),
@@ -33,10 +35,10 @@ MACHINE_COUNTS = np.dtype(
 )
 """What a machine did since the last merge into the sink; ``silences``: how often it fell silent."""
 
-SENT = np.dtype([("seq", np.int64), ("time_ms", np.int64)])
+SENT = record([("seq", np.int64), ("time_ms", np.int64)])
 """One remembered message of a device."""
 
-SENSOR = np.dtype(
+SENSOR = record(
     [
         ("machine", np.int32),
         ("streak", np.int32),

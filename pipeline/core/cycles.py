@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core import banks
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
 from pipeline.core.moments import beginnings, endings
 from pipeline.core.watermark import BEGINNING_MS
@@ -29,10 +29,10 @@ LONGEST_MS = 300_000
 SWEEP_MS = 60_000
 """Event time from one look for fragments that the watermark has left behind to the next, ms."""
 
-OPEN = np.dtype([("started_ms", np.int64), ("ended_ms", np.int64), ("messages", np.int64), ("first_slot", np.int32)])
+OPEN = record([("started_ms", np.int64), ("ended_ms", np.int64), ("messages", np.int64), ("first_slot", np.int32)])
 """A machine's open fragment, if it has messages; ``first_slot`` begins the list of all its sensors."""
 
-OPEN_READINGS = np.dtype([*STATISTICS, ("next_slot", np.int32)])
+OPEN_READINGS = record([*STATISTICS, ("next_slot", np.int32)])
 """A sensor in its machine's open fragment, if it has readings; ``next_slot`` is the machine's next sensor, -1: none."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.banks import Bank
+from pipeline.core.compiling import record
 from pipeline.core.detectors import policy
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
 from pipeline.core.detectors.census import Census
@@ -257,4 +258,4 @@ def _numbered(kinds: dict[Kind, int], some: Iterable[Kind]) -> npt.NDArray[np.in
 def _records(values: Sequence[Any], example: Any) -> npt.NDArray[Any]:
     """Return parameters as records, shape (n,), with the example's fields: whole numbers where it has such."""
     kinds = [(name, np.int64 if isinstance(getattr(example, name), int) else np.float64) for name in example._fields]
-    return np.array([tuple(each) for each in values], kinds)
+    return np.array([tuple(each) for each in values], record(kinds))

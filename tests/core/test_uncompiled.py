@@ -1,0 +1,53 @@
+"""Without a compiler the kernels run as plain Python, and say the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline.core.fold import FoldRules, Marks, fold
+from pipeline.core.records import RecordBatch, SourcePartition
+from pipeline.core.state import PartitionState
+from tables import snapshots
+from tests.core.detectors.streams import RULES, stream
+
+RECORDS = stream()
+
+
+def told() -> list[Any]:
+    """Fold the stream in which every detector finds something, with a restart; return the anomalies and the windows."""
+    state, found = PartitionState(), []
+    for first in range(0, len(RECORDS), 150):
+        records = RECORDS[first : first + 150]
+        batch = RecordBatch(SourcePartition("t", 0), "", first, first + len(records), records)
+        anomalies = fold(state, batch, FoldRules(detectors=RULES), Marks()).anomalies
+        found += [[each.offset, each.sensor, each.kind, each.value, each.expected, each.score] for each in anomalies]
+        found += state.forget_deltas(30_000)[0].tolist()
+        state = snapshots.decode(snapshots.encode(state.to_arrays())[0])
+    return found
+
+
+def test_the_fold_gives_the_same_effects_as_plain_python() -> None:
+    program = "import json; from tests.core import test_uncompiled; print(json.dumps(test_uncompiled.told()))"
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", program],
+        env=variables | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+    expected, found = told(), json.loads(done.stdout)
+
+    assert len(expected) > 100
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        # Powers and logarithms may be another library's
+        assert one == [pytest.approx(each, rel=1e-9) if isinstance(each, float) else each for each in other]
