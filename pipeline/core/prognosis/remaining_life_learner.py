@@ -21,6 +21,7 @@ COSINES = 400
 """Random features."""
 
 MOST_COSINES = 4096
+"""Most of them that a stored learner may have; its memory grows with their square."""
 
 RIDGE = 0.1
 """What squared weights cost."""
