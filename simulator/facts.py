@@ -43,7 +43,7 @@ def quality_records(options: PlantOptions, machines: Sequence[Machine], random: 
             "period_start": _time(begin_ms),
             "period_end": _time(end_ms),
         }
-        yield _sent(options, machines[machine], "quality", end_ms, said | made)
+        yield fact(options, machines[machine], "quality", end_ms, said | made)
         if random.random() < _NEW_SKU_SHARE:
             skus[machine] = random.integers(options.skus)
 
@@ -63,7 +63,7 @@ def maintenance_records(
             "component": components[int(random.integers(len(components)))],
             "time": _time(int(at_ms)),
         }
-        yield _sent(options, machine, "maintenance", int(at_ms), said | ({"note": note} if note else {}))
+        yield fact(options, machine, "maintenance", int(at_ms), said | ({"note": note} if note else {}))
 
 
 def _made(sku: int, planned_s: float, random: np.random.Generator) -> dict[str, Any]:
@@ -82,7 +82,18 @@ def _made(sku: int, planned_s: float, random: np.random.Generator) -> dict[str, 
     }
 
 
-def _sent(options: PlantOptions, machine: Machine, kind: str, at_ms: int, said: Mapping[str, Any]) -> Sent:
+def fact(options: PlantOptions, machine: Machine, kind: str, at_ms: int, said: Mapping[str, Any]) -> Sent:
+    """Return the record of what is said about a machine.
+
+    Parameters
+    ----------
+    kind
+        ``quality`` or ``maintenance``.
+    at_ms
+        When it is sent, ms since the epoch, UTC.
+    said
+        What it says, beside whom it is about.
+    """
     who: dict[str, Any] = {"type": kind, "factory_id": machine.factory_id, "machine_id": machine.machine_id}
     headers = (("iothub-connection-device-id", machine.key),) if options.device_headers else ()
     message = Message(machine.machine_id, machine.factory_id, None, at_ms, (), "{}")

@@ -12,9 +12,10 @@ from typing import Self
 
 import orjson
 
-from simulator import fact_ledger, fault_ledger
+from simulator import fact_ledger, fault_ledger, life_ledger
 from simulator.fact_ledger import FactLedger
 from simulator.fault_ledger import FaultLedger
+from simulator.life_ledger import LifeLedger
 from simulator.line_file import LineFile, complete_lines, quoted
 from simulator.messages import Message, Sent
 
@@ -64,8 +65,9 @@ class Ledger:
     """A ledger that is being written.
 
     Rows wait in memory until :meth:`flush`. What is in the file before is kept, but for a last line that a killed writer
-    left without its end: that is cut off. What facts say, and which machines were faulty, is noted in files beside it
-    (:func:`simulator.fact_ledger.beside`, :func:`simulator.fault_ledger.beside`).
+    left without its end: that is cut off. What facts say, which machines were faulty, and how others wore out
+    is noted in files beside it (``beside`` of :mod:`simulator.fact_ledger`, :mod:`simulator.fault_ledger` and
+    :mod:`simulator.life_ledger` say where).
 
     Parameters
     ----------
@@ -86,6 +88,8 @@ class Ledger:
             self._facts = FactLedger(fact_ledger.beside(path))
             opened.callback(self._facts.close)
             self._faults = FaultLedger(fault_ledger.beside(path))
+            opened.callback(self._faults.close)
+            self._lives = LifeLedger(life_ledger.beside(path))
             opened.pop_all()
 
     def append(self, record: Sent, sent_at_ms: int, topic: str, partition: int, offset: int) -> None:
@@ -108,18 +112,21 @@ class Ledger:
         if record.is_fact:
             self._facts.append(record, topic, partition, offset)
         self._faults.append(record)
+        self._lives.append(record)
 
     def flush(self) -> None:
         """Write the rows that wait; readers see them at once."""
-        # Whoever sees the row of a fact, or of a faulty machine, finds what it says
+        # Whoever sees the row of a fact, of a faulty machine or of one that wears out, finds what it says
         self._facts.flush()
         self._faults.flush()
+        self._lives.flush()
         self._file.flush()
 
     def close(self) -> None:
         """Write what waits and close the file."""
         self._facts.close()
         self._faults.close()
+        self._lives.close()
         self._file.close()
 
     def __enter__(self) -> Self:

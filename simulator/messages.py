@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from simulator.episodes import Episode
+from simulator.lives import Life
 
 SENSORS = ("temperature", "pressure", "electricity", "ambient_temperature", "humidity")
 """The sensors of the lab preset, in the order of the columns of their readings."""
@@ -26,6 +27,8 @@ class Message(NamedTuple):
         JSON object of sensor and value, in canonical names, with the numbers exactly as they are sent.
     episode
         The fault that its machine has meanwhile.
+    life
+        Of its machine, if that wears out.
     """
 
     machine_id: str
@@ -35,6 +38,7 @@ class Message(NamedTuple):
     anomalies: tuple[tuple[str, str], ...]
     readings: str
     episode: Episode | None = None
+    life: Life | None = None
 
 
 class Sent(NamedTuple):

@@ -97,6 +97,19 @@ class PlantOptions:
         deviation is multiplied. > 0.
     fault_drift
         How fast a drift goes, standard deviations per hour; > 0.
+    wear_machines
+        Compressors, which wear out and fail, 0 to 100,000; see :mod:`simulator.wear`. They send every second while they
+        operate, on top of ``messages``.
+    wear_pace
+        Seconds of wear per second of operation; > 0. At 1, a compressor fails after 5,000 to 50,000 seconds of operation; at
+        10, lives and repairs are ten times shorter, and cycles as long as ever.
+    wear_age_share
+        How far compressors may be into their first lives when the plant begins; evenly distributed from new to this share.
+    wear_planned_ms
+        How long after the beginning of a life it is ended by planned maintenance, after the cycle that runs then, ms; 0: never.
+    wear_unplanned_ms
+        Mean time from the beginning of a life to maintenance that somebody finds necessary, ms; exponentially distributed; 0:
+        never.
     """
 
     seed: int = 0
@@ -131,6 +144,11 @@ class PlantOptions:
     fault_ms: int = 7_200_000
     fault_size: float = 3.0
     fault_drift: float = 2.0
+    wear_machines: int = 0
+    wear_pace: float = 1.0
+    wear_age_share: float = 0.9
+    wear_planned_ms: float = 0.0
+    wear_unplanned_ms: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -141,7 +159,8 @@ class PlantOptions:
         named = all(_FACTORY.fullmatch(factory) for factory in self.factories)
         self._require("factories", len(self.factories) > 0 and named, "at least one, each of letters, digits and . _ -")
         self._require("interval_ms", math.isfinite(self.interval_ms) and self.interval_ms > 0, "> 0")
-        for name in ("quality_interval_ms", "maintenance_interval_ms"):
+        self._require("wear_machines", 0 <= self.wear_machines <= MOST_MACHINES, f"in [0, {MOST_MACHINES}]")
+        for name in ("quality_interval_ms", "maintenance_interval_ms", "wear_planned_ms", "wear_unplanned_ms"):
             value = getattr(self, name)
             self._require(name, value == 0 or (math.isfinite(value) and value >= 1), "0, or ≥ 1")
         self._require("skus", 1 <= self.skus <= 99_999, "in [1, 99999]")
@@ -162,7 +181,7 @@ class PlantOptions:
         known = len(self.fault_kinds) > 0 and set(self.fault_kinds) <= set(FAULT_KINDS)
         self._require("fault_kinds", known, f"at least one of {', '.join(FAULT_KINDS)}")
         self._require("fault_ms", self.fault_ms >= 1, "≥ 1")
-        for name in ("fault_size", "fault_drift"):
+        for name in ("fault_size", "fault_drift", "wear_pace"):
             self._require(name, math.isfinite(getattr(self, name)) and getattr(self, name) > 0, "> 0")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:

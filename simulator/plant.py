@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from simulator.compressors import compressor_records
 from simulator.facts import maintenance_records, quality_records
 from simulator.faults import Integers, faults_of
 from simulator.garbage import KINDS, Garbage, spoil
@@ -59,7 +60,7 @@ class Plant:
     def __iter__(self) -> Iterator[Sent]:
         """Yield the records in the order in which they are due; at the end of the schedule also what was held back.
 
-        What pumps, the MES and maintenance send comes in between, up to the last of the machines' records.
+        What pumps, compressors, the MES and maintenance send comes in between, up to the last of the machines' records.
         """
         others = self._others()
         following = next(others, None)
@@ -74,6 +75,8 @@ class Plant:
         options, sources = self._options, list[Iterator[Sent]]()
         if self.pumps:
             sources.append(pump_records(options, self.pumps))
+        if options.wear_machines:
+            sources.append(compressor_records(options))
         if options.quality_interval_ms:
             sources.append(quality_records(options, self.machines, np.random.default_rng([options.seed, 2])))
         if options.maintenance_interval_ms:

@@ -115,7 +115,7 @@ def _topics(name: str, options: PlantOptions) -> list[str]:
     sends = {
         "pump": options.pump_share,
         "quality": options.quality_interval_ms,
-        "maintenance": options.maintenance_interval_ms,
+        "maintenance": options.maintenance_interval_ms or options.wear_machines,
     }
     types = ["machine", *(each for each, wanted in sends.items() if wanted)]
     return sorted(

@@ -47,6 +47,13 @@ from simulator.options import PlantOptions
         ("fault_ms", {"fault_ms": 0}),
         ("fault_size", {"fault_size": 0.0}),
         ("fault_drift", {"fault_drift": float("nan")}),
+        ("wear_machines", {"wear_machines": -1}),
+        ("wear_machines", {"wear_machines": 100_001}),
+        ("wear_pace", {"wear_pace": 0.0}),
+        ("wear_pace", {"wear_pace": float("inf")}),
+        ("wear_age_share", {"wear_age_share": 1.1}),
+        ("wear_planned_ms", {"wear_planned_ms": 0.5}),
+        ("wear_unplanned_ms", {"wear_unplanned_ms": float("nan")}),
         ("garbage_share", {"garbage_share": 0.5, "late_share": 0.4, "out_of_order_share": 0.2}),
     ],
 )
