@@ -37,6 +37,9 @@ UNTRIED = 0.5
 
 LEAST_JUDGED = 21
 
+OUTLYING = 0.005
+"""Share of rows on either side that scales are not made from."""
+
 _NEVER = -30.0
 """Constant of a mode that was not seen yet: odds of e⁻³⁰."""
 
@@ -122,10 +125,7 @@ class FailureTypeLearner:
         rows = np.concatenate([self._kept[each].rows() for each in seen])
         counts = [self._kept[each].used for each in seen]
         often = np.repeat([self._kept[each].seen / self._kept[each].used for each in seen], counts)
-        center = np.average(rows, axis=0, weights=often)
-        scale = np.sqrt(np.average((rows - center) ** 2, axis=0, weights=often))
-        # What never changes has no scale of its own
-        scale = np.maximum(scale, 1e-9 * np.abs(center) + 1e-12)
+        center, scale = _standard(rows, often)
         standard = np.clip((rows - center) / scale, -FARTHEST, FARTHEST)
         modes = [each for each in seen if each != NONE]
         numbers = np.searchsorted(modes, np.repeat(seen, counts), side="right")
@@ -179,6 +179,16 @@ class FailureTypeLearner:
         if "coefficients" in arrays:
             made._parameters = read_parameters(arrays, len(features), len(modes))
         return made
+
+
+def _standard(rows: Rows, often: Rows) -> tuple[Rows, Rows]:
+    """Return centers and scales of features; the few that are furthest off have no say."""
+    low = np.quantile(rows, OUTLYING, axis=0, method="higher")
+    bounded = np.clip(rows, low, np.quantile(rows, 1.0 - OUTLYING, axis=0, method="lower"))
+    center = np.average(bounded, axis=0, weights=often)
+    scale = np.sqrt(np.average((bounded - center) ** 2, axis=0, weights=often))
+    # What never changes has no scale of its own
+    return center, np.maximum(scale, 1e-9 * np.abs(center) + 1e-12)
 
 
 def best_threshold(found: Rows, is_mode: Any) -> float:
