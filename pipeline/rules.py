@@ -27,6 +27,7 @@ def fold_rules(settings: Settings) -> FoldRules:
         cycle_gap_ms=settings.windows.cycle_gap_ms,
         silence_ms=settings.silence.after_ms,
         quarantine_unknown=settings.ingest.unknown_devices == "quarantine",
+        predicts=settings.prognosis.enabled,
     )
 
 

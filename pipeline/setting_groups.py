@@ -149,6 +149,9 @@ class Retention(Group):
     maintenance_requirement_days: int = Field(
         400, ge=0, le=36_500, description="Days of `maintenance_requirement` kept, by event time; 0: for ever"
     )
+    maintenance_prediction_days: int = Field(
+        400, ge=0, le=36_500, description="Days of `maintenance_prediction` kept, by event time; 0: for ever"
+    )
     maintenance_aggregate_days: int = Field(
         400, ge=0, le=36_500, description="Days of `maintenance_aggregate` kept, by event time; 0: for ever"
     )
@@ -227,6 +230,15 @@ class Detectors(Group):
     )
 
 
+class Prognosis(Group):
+    """What is predicted of machines."""
+
+    enabled: bool = Field(
+        True,
+        description="Whether operating cycles are kept as machines' lives, and models in force are asked about them",
+    )
+
+
 class Silence(Group):
     """Devices from which nothing comes."""
 
@@ -256,6 +268,20 @@ class Health(Group):
         "127.0.0.1:9108-9207",
         pattern=r"^$|^\S+:\d{1,5}(-\d{1,5})?$",
         description="host:port of `/livez`, `/readyz` and `/metrics`; of a range, the first free port. Empty: off",
+    )
+
+
+class Web(Group):
+    """Models asked over HTTP."""
+
+    address: str = Field(
+        "127.0.0.1:9208",
+        pattern=r"^\S+:\d{1,5}$",
+        description="host:port that `pipeline web` answers on; port 0: any free one",
+    )
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="What requests have to carry, at least 16 letters, digits and signs; empty: only this host is answered",
     )
 
 

@@ -28,11 +28,13 @@ from pipeline.setting_groups import (
     Oee,
     Outbox,
     Postgres,
+    Prognosis,
     Retention,
     Silence,
     Site,
     Spikes,
     Watchdog,
+    Web,
     Windows,
 )
 
@@ -59,9 +61,11 @@ class Settings(BaseSettings):
     windows: Windows = Windows()
     spikes: Spikes = Spikes()
     detectors: Detectors = Detectors()
+    prognosis: Prognosis = Prognosis()
     silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()
+    web: Web = Web()
     watchdog: Watchdog = Watchdog()
     log: Log = Log()
 

@@ -6,16 +6,20 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import structlog
+
 from pipeline.core import ticks
-from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import Control, PlacedControl, cut
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
+from pipeline.core.forecasts import learn
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.identity import control_id
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class OwnedPartition:
             found = ticks.apply(self.state, placed, rules, counted=placed.ordinal >= marks.windows_controls)
             if placed.ordinal >= marks.controls:
                 self._keep_controls(max(position, marks.effects), (placed,), found)
+        self._tell_refusals()
         self._apply_waiting()
 
     def pass_controls(self, end: int, rules: FoldRules) -> None:
@@ -130,15 +135,20 @@ class OwnedPartition:
     def _apply_waiting(self) -> None:
         if not self._waiting or self.recorded or self.position < self.marks.effects:
             return
-        registry, placed = self.state.registry, []
+        placed = []
         for control in self._waiting.values():
-            placed.append(PlacedControl(control, self.position, registry.applied))
-            registry.apply(control)
+            placed.append(PlacedControl(control, self.position, self.state.registry.applied))
+            learn(self.state, control)
         self._waiting = {}
-        self._keep_controls(self.position, tuple(placed), [])
+        self._tell_refusals()
+        self._keep_controls(self.position, tuple(placed), ticks.NOTHING)
 
-    def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: list[Anomaly]) -> None:
-        self._keep(Effects.of_controls(position, placed, found, self.state.watermark_ms))
+    def _keep_controls(self, position: int, placed: tuple[PlacedControl, ...], found: ticks.Found) -> None:
+        self._keep(Effects.of_controls(position, placed, found.anomalies, found.predictions, self.state.watermark_ms))
+
+    def _tell_refusals(self) -> None:
+        for reason in self.state.prognosis.take_refusals():
+            log.error("model.refused", source=str(self.source), position=self.position, reason=reason)
 
     def _keep(self, effects: Effects) -> None:
         self.pending.append(effects)

@@ -26,6 +26,7 @@ AGES = {
     "operating_cycle": Age("ended", "operating_cycle_days"),
     "cycle_reading": Age("last_time", "cycle_reading_days"),
     "maintenance_requirement": Age("event_time", "maintenance_requirement_days"),
+    "maintenance_prediction": Age("event_time", "maintenance_prediction_days"),
     "maintenance_aggregate": Age("window_start", "maintenance_aggregate_days"),
     "quality_report": Age("period_end", "quality_days"),
     "maintenance_record": Age("event_time", "maintenance_days"),

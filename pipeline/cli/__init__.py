@@ -18,6 +18,7 @@ from pipeline.cli import (
     letters,
     look,
     metadata,
+    models,
     plant,
     promotions,
     replays,
@@ -26,6 +27,7 @@ from pipeline.cli import (
     scoring,
     services,
     verifying,
+    web,
 )
 from pipeline.core.errors import PipelineError
 from pipeline.store.failures import failure
@@ -42,6 +44,7 @@ app.command()(run.worker)
 app.command()(plant.simulate)
 app.command("import")(imports.import_)
 app.command()(scoring.score)
+app.command()(web.web)
 app.command()(run.demo)
 app.command()(services.migrate)
 app.command()(services.topics)
@@ -56,6 +59,7 @@ app.add_typer(letters.app, name="deadletter")
 app.add_typer(replays.app, name="replay")
 for _plural in metadata.KINDS:
     app.add_typer(metadata.group(_plural), name=_plural)
+app.add_typer(models.group(), name="models")
 app.add_typer(schedules.app, name="schedules")
 
 # Every wrong use of the command line is one of these, wherever the installed version of the library keeps the class

@@ -71,12 +71,17 @@ class Bank:
 
     def append(self) -> int:
         """Add a row of zeros and return its number."""
-        if self.used == len(self.rows):
-            grown = np.zeros((2 * len(self.rows), *self._shape), self.rows.dtype)
-            grown[: self.used] = self.rows
+        return self.extend(1)
+
+    def extend(self, rows: int) -> int:
+        """Add rows of zeros and return the number of the first; ``rows`` may be replaced."""
+        first = self.used
+        self.used += rows
+        if self.used > len(self.rows):
+            grown = np.zeros((1 << (self.used - 1).bit_length(), *self._shape), self.rows.dtype)
+            grown[:first] = self.rows[:first]
             self.rows = grown
-        self.used += 1
-        return self.used - 1
+        return first
 
     def copy(self) -> npt.NDArray[Any]:
         """Return the used rows as an array of their own."""

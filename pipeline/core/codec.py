@@ -78,6 +78,11 @@ class Columns:
     bodies: list[bytes]
     facts: list[Fact] = field(default_factory=list)
 
+    def readings_of(self, message: int) -> dict[str, float]:
+        """Return the readings of one message, by sensor."""
+        begin, end = (int(self.ends[message - 1]) if message else 0), int(self.ends[message])
+        return dict(zip(self.sensors[message], self.values[begin:end].tolist(), strict=True))
+
 
 def decode(
     records: Sequence[SourceRecord],

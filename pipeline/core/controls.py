@@ -20,6 +20,12 @@ METADATA = "metadata"
 TICK = "tick"
 """Kind of those that let the event time of a partition go on from which nothing comes; each is meant for that one alone."""
 
+MODEL = "model"
+"""Kind of those that say which learned models predict; see :mod:`pipeline.core.prognosis.model_controls`."""
+
+MAINTAINED = "maintained"
+"""Kind of those that tell of maintenance, with which a machine's life begins anew."""
+
 FIRST_INDEX = 2**30
 """Index of what the first control record of a partition brings to light; no array record is so long."""
 
@@ -34,7 +40,7 @@ class Control(NamedTuple):
     kind
         What it changes, for example :data:`METADATA`.
     body
-        What it says, as plain JSON.
+        What it says, as plain JSON; of a :data:`MODEL` that is to predict also its artefact, bytes.
     """
 
     id: int

@@ -35,20 +35,72 @@ OPEN_READINGS = np.dtype([*STATISTICS, ("next_slot", np.int32)])
 """A sensor in its machine's open fragment, if it has readings; ``next_slot`` is the machine's next sensor, -1: none."""
 
 
+ENDED = np.dtype(
+    [
+        ("message", np.int64),
+        ("machine", np.int32),
+        ("layout", np.int32),
+        ("started_ms", np.int64),
+        ("ended_ms", np.int64),
+        ("end", np.int64),
+    ]
+)
+"""A fragment that a batch closed, by which of its messages; its readings go up to ``end``.
+
+``layout`` is that of the machine's newest message.
+"""
+
+ENDED_READINGS = np.dtype([("slot", np.int32), ("mean", np.float64), ("max", np.float64)])
+"""A sensor in a fragment that a batch closed."""
+
+
 class CycleMemory(NamedTuple):
-    """What the kernel works on; ``ends`` are used fragments, used readings, and the minute that was looked at last, ms."""
+    """What the kernel works on.
+
+    Parameters
+    ----------
+    closed, closed_readings
+        Fragments since the last merge that the sink lacks.
+    ended, ended_readings
+        Fragments that this batch closed, in the order in which it did, whatever the sink has; of length 0: nobody asks.
+    ends
+        Used fragments, used readings, the minute that was looked at last (ms), used of what ended, and of its readings.
+    """
 
     open: npt.NDArray[Any]
     readings: npt.NDArray[Any]
     closed: npt.NDArray[Any]
     closed_readings: npt.NDArray[Any]
+    ended: npt.NDArray[Any]
+    ended_readings: npt.NDArray[Any]
     ends: npt.NDArray[np.int64]
 
 
 @uncounted
-def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
+def _tell(memory: Any, machines: Any, row: int, message: int) -> None:
+    """Note that a machine's fragment ends by a message."""
+    fragment = memory.open[row]
+    at, end = memory.ends[3], memory.ends[4]
+    slot = fragment.first_slot
+    while slot >= 0:
+        sensor = memory.readings[slot]
+        if sensor.count > 0:
+            out = memory.ended_readings[end]
+            out.slot, out.mean, out.max = slot, sensor.mean, sensor.max
+            end += 1
+        slot = sensor.next_slot
+    out = memory.ended[at]
+    out.message, out.machine, out.layout, out.end = message, row, machines[row].layout, end
+    out.started_ms, out.ended_ms = fragment.started_ms, fragment.ended_ms
+    memory.ends[3], memory.ends[4] = at + 1, end
+
+
+@uncounted
+def _close(memory: Any, machines: Any, row: int, emits: bool, goes_on: bool, message: int) -> None:
     """Close a machine's fragment; what the sink has already is forgotten."""
     fragment = memory.open[row]
+    if len(memory.ended):
+        _tell(memory, machines, row, message)
     at, end = memory.ends[0], memory.ends[1]
     slot = fragment.first_slot
     while slot >= 0:
@@ -72,13 +124,15 @@ def _close(memory: Any, row: int, emits: bool, goes_on: bool) -> None:
 
 
 @uncounted
-def take_message(memory: Any, row: int, time_ms: int, gap_ms: int, emits: bool) -> bool:
+def take_message(memory: Any, machines: Any, row: int, time_ms: int, gap_ms: int, emits: bool, message: int) -> bool:
     """Let a message have its fragment; return whether that is the open one, else it is a closed one of its own.
 
     Parameters
     ----------
     emits
         Whether the sink lacks what is closed by this message.
+    message
+        Which of the batch's it is.
     """
     fragment = memory.open[row]
     if fragment.messages > 0 and time_ms < fragment.started_ms - gap_ms:
@@ -91,7 +145,7 @@ def take_message(memory: Any, row: int, time_ms: int, gap_ms: int, emits: bool) 
     if fragment.messages > 0 and time_ms >= fragment.ended_ms:
         goes_on = time_ms <= fragment.ended_ms + gap_ms
         if not goes_on or time_ms - fragment.started_ms >= LONGEST_MS:
-            _close(memory, row, emits, goes_on)
+            _close(memory, machines, row, emits, goes_on, message)
     if fragment.messages == 0:
         fragment.started_ms = fragment.ended_ms = time_ms
     fragment.started_ms = min(fragment.started_ms, time_ms)
@@ -123,20 +177,20 @@ def take_reading(memory: Any, slot: int, value: float, time_ms: int, is_open: bo
 
 
 @uncounted
-def _sweep_to(memory: Any, used: int, minute_ms: int, gap_ms: int, emits: bool) -> None:
+def _sweep_to(memory: Any, machines: Any, used: int, minute_ms: int, gap_ms: int, emits: bool, message: int) -> None:
     memory.ends[2] = minute_ms
     for row in range(used):
         fragment = memory.open[row]
         if fragment.messages > 0 and fragment.ended_ms + gap_ms < minute_ms:
-            _close(memory, row, emits, False)
+            _close(memory, machines, row, emits, False, message)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def sweep(memory: Any, used: int, watermark_ms: int, gap_ms: int, emits: bool) -> None:
-    """Close what the watermark has left behind, if it has come to another minute."""
+def sweep(memory: Any, machines: Any, used: int, watermark_ms: int, gap_ms: int, emits: bool, message: int) -> None:
+    """Close what the watermark has left behind, if a message took it to another minute."""
     minute_ms = watermark_ms // SWEEP_MS * SWEEP_MS
     if minute_ms > memory.ends[2]:
-        _sweep_to(memory, used, minute_ms, gap_ms, emits)
+        _sweep_to(memory, machines, used, minute_ms, gap_ms, emits, message)
 
 
 class Cycles:
@@ -147,7 +201,9 @@ class Cycles:
         self.readings = banks.Bank(OPEN_READINGS)
         self._closed = np.zeros(64, FRAGMENT)
         self._closed_readings = np.zeros(64, FRAGMENT_READINGS)
-        self._ends = np.array([0, 0, BEGINNING_MS], np.int64)
+        self._ended = np.zeros(0, ENDED)
+        self._ended_readings = np.zeros(0, ENDED_READINGS)
+        self._ends = np.array([0, 0, BEGINNING_MS, 0, 0], np.int64)
 
     @property
     def swept_ms(self) -> int:
@@ -165,11 +221,36 @@ class Cycles:
         self.readings.rows[slot]["next_slot"] = self.open.rows[machine]["first_slot"]
         self.open.rows[machine]["first_slot"] = slot
 
-    def memory(self, messages: int, readings: int) -> CycleMemory:
-        """Return the arrays as the kernel takes them, with room for what so many messages and readings can close."""
-        self._closed = _with_room(self._closed, int(self._ends[0]), self.open.used + messages)
-        self._closed_readings = _with_room(self._closed_readings, int(self._ends[1]), self.readings.used + readings)
-        return CycleMemory(self.open.rows, self.readings.rows, self._closed, self._closed_readings, self._ends)
+    def memory(self, messages: int, readings: int, *, tells: bool = False) -> CycleMemory:
+        """Return the arrays as the kernel takes them, with room for what so many messages and readings can close.
+
+        Parameters
+        ----------
+        tells
+            Whether :meth:`ended` will be asked for.
+        """
+        most, most_readings = self.open.used + messages, self.readings.used + readings
+        self._closed = _with_room(self._closed, int(self._ends[0]), most)
+        self._closed_readings = _with_room(self._closed_readings, int(self._ends[1]), most_readings)
+        self._ended = np.empty(most if tells else 0, ENDED)
+        self._ended_readings = np.empty(most_readings if tells else 0, ENDED_READINGS)
+        self._ends[3:] = 0
+        return CycleMemory(
+            self.open.rows,
+            self.readings.rows,
+            self._closed,
+            self._closed_readings,
+            self._ended,
+            self._ended_readings,
+            self._ends,
+        )
+
+    def ended(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+        """Return what was closed since :meth:`memory` was called, of :data:`ENDED` and :data:`ENDED_READINGS`.
+
+        A fragment that came too late, and was closed by the message that it consists of, is not among them.
+        """
+        return self._ended[: self._ends[3]], self._ended_readings[: self._ends[4]]
 
     def take(self, gap_ms: int) -> Closed:
         """Return what was closed, joined, and begin anew."""

@@ -16,6 +16,7 @@ from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
 from pipeline.core.new_machines import NewMachine
+from pipeline.core.predictions import Prediction
 from pipeline.core.records import SourcePartition
 from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.watermark import BEGINNING_MS
@@ -86,7 +87,7 @@ class Effects:
         CRC-32 of the last record's body, and its offset; ``None`` if the batch had no record.
     watermark_ms
         Watermark at ``next``, ms since the epoch, UTC.
-    new_machines, requirements, recalculations
+    new_machines, requirements, recalculations, predictions
         In (offset, index) order.
     controls
         Control records that the partition applied at ``next``, in this order.
@@ -102,6 +103,7 @@ class Effects:
     new_machines: list[NewMachine] = field(default_factory=list)
     requirements: list[RequirementChange] = field(default_factory=list)
     recalculations: list[Recalculation] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
     controls: tuple[PlacedControl, ...] = ()
 
     @classmethod
@@ -110,10 +112,18 @@ class Effects:
         position: int,
         controls: tuple[PlacedControl, ...],
         anomalies: Sequence[Anomaly] = (),
+        predictions: Sequence[Prediction] = (),
         watermark_ms: int = BEGINNING_MS,
     ) -> Effects:
         """Return what is to be stored of control records that were applied at a position."""
-        return cls(position, NO_EVENTS, list(anomalies), watermark_ms=watermark_ms, controls=controls)
+        return cls(
+            position,
+            NO_EVENTS,
+            list(anomalies),
+            predictions=list(predictions),
+            watermark_ms=watermark_ms,
+            controls=controls,
+        )
 
     @property
     def latest_ms(self) -> int | None:
@@ -126,7 +136,7 @@ class Effects:
         """How many rows this is in the sink."""
         records = len(self.events) + len(self.facts) + len(self.dead_letters)
         derived = len(self.anomalies) + len(self.new_machines) + len(self.requirements) + len(self.recalculations)
-        return records + derived + len(self.controls)
+        return records + derived + len(self.predictions) + len(self.controls)
 
     @cached_property
     def weight(self) -> int:
@@ -146,6 +156,7 @@ class Effects:
             new_machines=[machine for machine in self.new_machines if first <= machine.offset <= last],
             requirements=[change for change in self.requirements if first <= change.offset <= last],
             recalculations=[each for each in self.recalculations if first <= each.offset <= last],
+            predictions=[each for each in self.predictions if first <= each.offset <= last],
             controls=(),
         )
 

@@ -12,6 +12,7 @@
     ├── CommitUnknown             the connection was lost inside COMMIT
     ├── StaleEvidence             marks moved while judged      retriable
     ├── NotOwner                  another worker owns the partition now
+    ├── ModelRefused              a model is damaged, or none that this version knows
     ├── Unstorable                one record can never be stored
     ├── FoldBroken                record after record fails in the fold    exit 70
     ├── ProgramFault              nobody expected what was raised          exit 70
@@ -82,6 +83,10 @@ class StaleEvidence(PipelineError):
 
 class NotOwner(PipelineError):
     """The compare-and-set missed: another worker owns the partition, or the database was restored."""
+
+
+class ModelRefused(PipelineError):
+    """A model's artefact is damaged, or none that this version can work with; the text says what to do."""
 
 
 class Unstorable(PipelineError):

@@ -24,11 +24,13 @@ from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.effects import Effects, Events, Projections
+from pipeline.core.forecasts import classes_of, forecasts
 from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
 from pipeline.core.metadata import MetadataCommand, judge
 from pipeline.core.new_machines import first_messages
 from pipeline.core.odd_readings import alarm_readings, model_readings, odd_readings, with_alarms
+from pipeline.core.predictions import Prediction
 from pipeline.core.projections import (
     cycle_rows,
     factory_rows,
@@ -66,6 +68,8 @@ class FoldRules:
         How long nothing may come from a machine before it is silent, ms of event time; 0: for ever.
     quarantine_unknown
         Whether machines that nobody knows are refused, in factories without a policy of their own.
+    predicts
+        Whether operating cycles are kept as the machines' lives, and models in force are asked about them.
     """
 
     codec: CodecRules = field(default_factory=CodecRules)
@@ -77,6 +81,7 @@ class FoldRules:
     cycle_gap_ms: int = 30_000
     silence_ms: int = 0
     quarantine_unknown: bool = False
+    predicts: bool = True
 
     def numbers(self) -> Rules:
         """Return what the kernel needs of it."""
@@ -161,6 +166,7 @@ def fold(
             judged.changed[fresh[judged.changed["message"]]], columns, state.judgement, state.registry
         ),
         recalculations=recalculations(judged.again[fresh[judged.again["message"]]], columns),
+        predictions=[each for each in folded.predicted if each.offset >= marks.effects],
         # Of a record only: what is stored of one may be a part of it
         checksum=None if last is None or are_stored(batch.records) else (zlib.crc32(last.value or b""), last.offset),
         watermark_ms=state.watermark_ms,
@@ -173,13 +179,14 @@ def _refused(state: PartitionState, rules: FoldRules, columns: Columns, others: 
 
 
 class _Folded(NamedTuple):
-    """Of a batch: which messages were no duplicates; spikes; what detectors and models found; classes of maintenance."""
+    """Of a batch: which messages were no duplicates; spikes; what detectors and models found; maintenance; the future."""
 
     kept: npt.NDArray[np.bool_]
     spikes: npt.NDArray[np.void]
     alarms: npt.NDArray[np.void]
     modelled: list[Alarm]
     judged: Found
+    predicted: list[Prediction]
 
 
 def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, marks: Marks) -> _Folded:
@@ -201,7 +208,7 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
     state.watermark_ms, state.deltas.used, flagged = fold_messages(
         messages,
         state.layout_arrays(),
-        state.memory(len(numbers), len(columns.values)),
+        state.memory(len(numbers), len(columns.values), tells=rules.predicts),
         rules.numbers(),
         state.watermark_ms,
         state.deltas.used,
@@ -215,7 +222,15 @@ def _fold_columns(state: PartitionState, columns: Columns, rules: FoldRules, mar
     layouts, census = state.layout_arrays(), state.census()
     alarms = state.detectors.inspect(messages, kept, layouts, rules.detectors, census)
     modelled = state.models.inspect(messages, kept, layouts, rules.detectors, census)
-    return _Folded(kept, found[:flagged], alarms, modelled, judged)
+    predicted = _predicted(state, columns, messages, kept) if rules.predicts else []
+    return _Folded(kept, found[:flagged], alarms, modelled, judged, predicted)
+
+
+def _predicted(
+    state: PartitionState, columns: Columns, messages: Messages, kept: npt.NDArray[np.bool_]
+) -> list[Prediction]:
+    found = forecasts(state, partial(_moment, columns)) + classes_of(state, columns, messages, kept)
+    return sorted(found, key=attrgetter("offset", "index"))
 
 
 def _anomalies(

@@ -62,7 +62,7 @@ AGAIN = np.dtype([("message", np.int64), ("requirement", np.int64)])
 """One correction of a window that was over: number of its message in the batch, and the class."""
 
 
-class _Layouts(NamedTuple):
+class JudgedLayouts(NamedTuple):
     """Of each layout, its machine's row, its kind of readings, and who its messages count for; of each kind, the places."""
 
     machines: npt.NDArray[np.int64]
@@ -196,7 +196,7 @@ class Judgement:
         self._places: list[tuple[tuple[int, ...], bool]] = []
         self._kinds: dict[tuple[str, ...], int] = {}
         self._layouts: list[tuple[int, int, int]] = []
-        self._arrays: _Layouts | None = None
+        self._arrays: JudgedLayouts | None = None
 
     def add_machine(self) -> None:
         """Make room for one more machine."""
@@ -246,7 +246,7 @@ class Judgement:
         self.deltas.used, changes, corrections = _judge(
             messages,
             kept,
-            self._layout_arrays(),
+            self.layout_arrays(),
             self.rules.arrays,
             _Memory(self.machines.rows, self.deltas.entries, self.deltas.places),
             watermark_ms,
@@ -264,11 +264,17 @@ class Judgement:
             self._places = [self.rules.places(names) for names in self._kinds]
             self._arrays = None
 
-    def _layout_arrays(self) -> _Layouts:
+    @property
+    def kinds_of_readings(self) -> list[tuple[str, ...]]:
+        """The names of readings that layouts have, by the number of their kind."""
+        return list(self._kinds)
+
+    def layout_arrays(self) -> JudgedLayouts:
+        """Return the layouts as kernels take them."""
         if self._arrays is None:
             columns = np.array(self._layouts, np.int64).reshape(-1, 3)
             places = np.array([where for where, _ in self._places], np.int64)
-            self._arrays = _Layouts(
+            self._arrays = JudgedLayouts(
                 columns[:, 0].copy(),
                 columns[:, 1].copy(),
                 columns[:, 2].copy(),

@@ -210,7 +210,15 @@ def _fold_readings(
 def _pass_time(memory: Any, rules: Any, watermark_ms: int, i: int, counted: bool) -> None:
     """Close cycles and find silent machines up to the watermark, which message ``i`` has moved."""
     if rules.cycle_gap_ms > 0:
-        sweep(memory.cycles, memory.machines_used, watermark_ms, rules.cycle_gap_ms, counted)
+        sweep(
+            memory.cycles,
+            memory.machines,
+            memory.machines_used,
+            watermark_ms,
+            rules.cycle_gap_ms,
+            counted,
+            i,
+        )
     look(memory, watermark_ms, rules.silence_ms, i, counted)
 
 
@@ -276,7 +284,8 @@ def fold_messages(
         if counted:
             _count(counts, late, very_late, unverified, missing)
         hear(memory.silence.heard[row], time_ms, messages.ingest_ms[i], watermark_ms)
-        is_open = rules.cycle_gap_ms > 0 and take_message(memory.cycles, row, time_ms, rules.cycle_gap_ms, counted)
+        gap_ms = rules.cycle_gap_ms
+        is_open = gap_ms > 0 and take_message(memory.cycles, memory.machines, row, time_ms, gap_ms, counted, i)
         used, flagged = _fold_readings(
             messages, layouts, memory, rules, i, begin, counted, late, very_late, is_open, used, flagged, found
         )

@@ -7,7 +7,7 @@ hold. Class 0 is a machine that needs nothing.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,10 +155,10 @@ class CompiledRules:
         found = tuple(names.index(each) if each in names else -1 for each in self.sensors)
         return found, any({each.sensor for each in rule.conditions} <= {*names} for rule in self.rules)
 
-    def led_to(self, names: Sequence[str], values: Sequence[float]) -> dict[str, Any]:
-        """Return the readings of a message that rules look at, by sensor."""
+    def led_to(self, readings: Mapping[str, float]) -> dict[str, float]:
+        """Return those of a message's readings that rules look at, by sensor."""
         wanted = {*self.sensors}
-        return {name: value for name, value in zip(names, values, strict=True) if name in wanted}
+        return {name: value for name, value in readings.items() if name in wanted}
 
 
 @uncounted

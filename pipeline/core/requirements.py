@@ -122,7 +122,6 @@ def changes(
     compiled, made = judgement.rules, []
     for message, rule, before, after in found.tolist():
         said = compiled.rules[rule] if rule >= 0 else None
-        begin, end = (int(columns.ends[message - 1]) if message else 0), int(columns.ends[message])
         made.append(
             RequirementChange(
                 **_place(columns, message),
@@ -132,7 +131,7 @@ def changes(
                 rule_id=said.id if said else "",
                 rule_version=said.version if said else 0,
                 name=said.name if said else "",
-                readings=compiled.led_to(columns.sensors[message], columns.values[begin:end].tolist()),
+                readings=compiled.led_to(columns.readings_of(message)),
             )
         )
     return made

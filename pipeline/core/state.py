@@ -15,6 +15,7 @@ from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.model_bank import ModelBank
 from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
+from pipeline.core.prognosis.bank import PrognosisBank
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
 from pipeline.core.sequences import SEQUENCE
@@ -58,8 +59,9 @@ class PartitionState:
         self.judgement = Judgement()
         self.detectors = DetectorBank()
         self.models = ModelBank()
+        self.prognosis = PrognosisBank()
         self._machine_rows: dict[str, int] = {}
-        self._slots: dict[tuple[int, str], int] = {}
+        self.slots: dict[tuple[int, str], int] = {}
         self._factory_numbers: dict[str, int] = {}
         self._lines_seen = 0
         self._line_due: dict[int, str] = {}
@@ -133,6 +135,10 @@ class PartitionState:
         """Return whether something of a machine was accepted before."""
         return machine_id in self._machine_rows
 
+    def row_of(self, machine_id: str) -> int | None:
+        """Return a machine's row; ``None``: nothing of it was accepted before."""
+        return self._machine_rows.get(machine_id)
+
     def adopt_lines(self, layouts: npt.NDArray[np.int32], kept: npt.NDArray[np.bool_]) -> None:
         """Note the line that machines belong to now, of those that sent something.
 
@@ -150,7 +156,7 @@ class PartitionState:
                 self.line_ids[row] = self._line_due.pop(row)
 
     def _slot(self, row: int, name: str) -> int:
-        slot = self._slots.get((row, name))
+        slot = self.slots.get((row, name))
         if slot is None:
             slot = self.sensors.append()
             self.sensors.rows[slot]["machine"] = row
@@ -159,7 +165,7 @@ class PartitionState:
             self.merged_ms.append()
             self.merged_ms.rows[slot] = BEGINNING_MS
             self.cycles.add_slot(row)
-            self._slots[row, name] = slot
+            self.slots[row, name] = slot
             self.sensor_names.append(name)
         return slot
 
@@ -188,8 +194,14 @@ class PartitionState:
         """Return who there is, for the detectors: they go by the type that a machine had when it was seen first."""
         return Census(self.first_types, self.sensor_names, self.sensors.rows["machine"][: self.sensors.used])
 
-    def memory(self, messages: int, readings: int) -> Memory:
-        """Return the banks as the kernel takes them, with room for a batch; valid until the next registration."""
+    def memory(self, messages: int, readings: int, *, tells: bool = False) -> Memory:
+        """Return the banks as the kernel takes them, with room for a batch; valid until the next registration.
+
+        Parameters
+        ----------
+        tells
+            Whether the operating cycles that end are to be told.
+        """
         return Memory(
             self.machines.rows,
             self.counts.rows,
@@ -200,7 +212,7 @@ class PartitionState:
             self.merged_ms.rows,
             self.deltas.entries,
             self.deltas.places,
-            self.cycles.memory(messages, readings),
+            self.cycles.memory(messages, readings, tells=tells),
             self.silence.memory(messages),
             self.machines.used,
         )
@@ -237,6 +249,7 @@ class PartitionState:
             **self.judgement.to_arrays(),
             **self.detectors.to_arrays(),
             "river_models": self.models.to_plain(),
+            **self.prognosis.to_arrays(),
             "controls": self.registry.applied,
             "registry": self.registry.to_plain(),
         }
@@ -271,11 +284,12 @@ class PartitionState:
         state.judgement.load(arrays)
         state.detectors.load(arrays)
         state.models.load(arrays.get("river_models", ()))
+        state.prognosis.load(arrays)
         state.counts.load(np.zeros(state.machines.used, banks.MACHINE_COUNTS))
         state.slot_entries.load(np.full(state.sensors.used, -1, np.int32))
         # A snapshot is taken when all that it holds is merged
         state.merged_ms.load(state.sensors.rows["last_time_ms"][: state.sensors.used])
         state._machine_rows = {machine_id: row for row, machine_id in enumerate(state.machine_ids)}
         owners = state.sensors.rows["machine"][: state.sensors.used].tolist()
-        state._slots = {key: slot for slot, key in enumerate(zip(owners, state.sensor_names, strict=True))}
+        state.slots = {key: slot for slot, key in enumerate(zip(owners, state.sensor_names, strict=True))}
         return state

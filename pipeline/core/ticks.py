@@ -6,11 +6,15 @@ watermark, closes operating cycles and finds silent machines. What it brings to 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pipeline.core import cycles, silence
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import FIRST_INDEX, TICK, Control, PlacedControl
 from pipeline.core.fold import FoldRules
+from pipeline.core.forecasts import forecasts, learn
 from pipeline.core.kernel import pass_time
+from pipeline.core.predictions import Prediction
 from pipeline.core.silent_machines import Moment, silent_machines
 from pipeline.core.state import PartitionState
 
@@ -57,7 +61,17 @@ def _next(least_ms: int, step_ms: int, watermark_ms: int) -> int:
     return max(-(-least_ms // step_ms), watermark_ms // step_ms + 1) * step_ms
 
 
-def apply(state: PartitionState, placed: PlacedControl, rules: FoldRules, *, counted: bool) -> list[Anomaly]:
+class Found(NamedTuple):
+    """What a control record brought to light."""
+
+    anomalies: list[Anomaly]
+    predictions: list[Prediction]
+
+
+NOTHING = Found([], [])
+
+
+def apply(state: PartitionState, placed: PlacedControl, rules: FoldRules, *, counted: bool) -> Found:
     """Let a state know a control record where it is placed, and return what that brings to light.
 
     Parameters
@@ -65,10 +79,12 @@ def apply(state: PartitionState, placed: PlacedControl, rules: FoldRules, *, cou
     counted
         Whether the sink lacks what this changes about cycles and machines.
     """
-    state.registry.apply(placed.control)
+    learn(state, placed.control)
     if placed.control.kind != TICK:
-        return []
+        return NOTHING
     at_ms = int(placed.control.body["at_ms"])
-    state.watermark_ms = pass_time(state.memory(0, 0), rules.numbers(), state.watermark_ms, at_ms, counted)
+    memory = state.memory(0, 0, tells=rules.predicts)
+    state.watermark_ms = pass_time(memory, rules.numbers(), state.watermark_ms, at_ms, counted)
     found = Moment(placed.offset - 1, FIRST_INDEX + placed.ordinal, at_ms, at_ms)
-    return silent_machines(state, state.silence.take(), lambda _: found, rules.silence_ms)
+    silent = silent_machines(state, state.silence.take(), lambda _: found, rules.silence_ms)
+    return Found(silent, forecasts(state, lambda _: found) if rules.predicts else [])

@@ -31,6 +31,7 @@ _MISSING = frozenset({"", "nan", "null", "none", "na"})
 _UNIT = re.compile(r"unit|engine|machine|id|(unit|engine|machine)[ _]?(id|no|nr|number)")
 _CYCLE = re.compile(r"cycles?|time|time[ _](in[ _])?cycles?|cycle[ _]?(no|nr|number)")
 _SETTING = re.compile(r"(op|os|setting|operational|operating)([ _]?setting)?s?[ _]?\d*")
+_SENSOR = re.compile(r"s(ensor)?([ _]?measurement)?[ _]?\d+")
 _TELL_EVERY = 1000
 
 
@@ -138,8 +139,12 @@ def _columns(path: Path, cells: list[str]) -> tuple[_Columns, bool]:
     lower = [name.lower() for name in names]
     unit = next((i for i, name in enumerate(lower) if _UNIT.fullmatch(name)), 0)
     cycle = next((i for i, name in enumerate(lower) if _CYCLE.fullmatch(name) and i != unit), 1)
+    if cycle == unit:
+        raise SettingsError(f"{path} has no column of cycles; call it cycle")
     others = [i for i in range(len(names)) if i not in (unit, cycle)]
-    settings = [i for i in others if _SETTING.fullmatch(lower[i])] or others[:3]
+    settings = [i for i in others if _SETTING.fullmatch(lower[i])]
+    if not settings:
+        settings = [i for i in others[:3] if not (is_header and _SENSOR.fullmatch(lower[i]))]
     sensors = {names[i]: i for i in others if i not in settings}
     if not sensors:
         raise SettingsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -137,11 +138,15 @@ def learned(
 def chosen(fleet: RunFile, horizon: float, seed: int, tell: Callable[[int, int], None] = lambda _, __: None) -> Learned:
     """Return the learner among the candidates that told the fleet's lives best before it learned them."""
     lives = len(fleet.lives)
-    candidates = [
-        learned(fleet, horizon, each, seed, lambda done, before=k * lives: tell(before + done, lives * len(CANDIDATES)))
-        for k, each in enumerate(CANDIDATES)
-    ]
+    candidates: list[Learned] = []
+    for each in CANDIDATES:
+        before, total = lives * len(candidates), lives * len(CANDIDATES)
+        candidates.append(learned(fleet, horizon, each, seed, partial(_tell_more, tell, before, total)))
     return min(candidates, key=lambda each: on_the_way(each.judged, horizon).rmse_capped)
+
+
+def _tell_more(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    tell(before + done, total)
 
 
 def last_estimates(model: Learned, lives: Sequence[Life], sensors: Sequence[str]) -> Estimates:

@@ -147,6 +147,16 @@ TABLES = (
          "message_id"),
         "r.event_time",
     ),
+    Compared(
+        "maintenance_prediction",
+        ("machine_id", "cluster", "source_topic", "source_partition", "source_offset", "source_index", "kind", "model_id"),
+        ("factory_id", "event_time", "stage", "model_version", "feature_version", "label", "by_rules", "event_id",
+         "message_id"),
+        tuple(Close(each, f"r.{each}", f"abs(r.{each})") for each in ("value", "lower", "upper", "hours_per_day")),
+        _BY_SOURCE,
+        _OF_CLUSTER,
+        "r.event_time",
+    ),
     _windows("maintenance_aggregate", ("machine_id", "window_start", "class", "factory_id", "source_id"),
              ("messages", "late_count", "first_time", "last_time"), (), "interval '1 hour'"),
     _told_by_message(

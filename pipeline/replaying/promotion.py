@@ -91,7 +91,7 @@ _WINDOWS = (_BY_NAME["reading_window"], _BY_NAME["factory_window"], _BY_NAME["ma
 # Of cycles that grew together rows are gone, which nothing tells: these tables are compared while workers stand still
 _OTHERS = (_BY_NAME["operating_cycle"], _BY_NAME["cycle_reading"], _BY_NAME["machine_state"])
 _MOVING = (*_WINDOWS, *_OTHERS)
-_DERIVED_TABLES = (_BY_NAME["anomaly"], _BY_NAME["maintenance_requirement"])
+_DERIVED_TABLES = tuple(_BY_NAME[each] for each in ("anomaly", "maintenance_requirement", "maintenance_prediction"))
 _LETTER = _BY_NAME["dead_letter"]
 _FACTS = (_BY_NAME["quality_report"], _BY_NAME["maintenance_record"], _BY_NAME["metadata_command"])
 _PLANS = {

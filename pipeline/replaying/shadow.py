@@ -28,6 +28,7 @@ TABLES = (
     "maintenance_record",
     "metadata_command",
     "maintenance_requirement",
+    "maintenance_prediction",
     "maintenance_aggregate",
     "machine_state",
     "dead_letter",
@@ -178,7 +179,8 @@ def _grant(connection: Connection, names: Mapping[str, sql.Composable]) -> None:
         "GRANT SELECT, INSERT ON {shadow}.event, {shadow}.source_gap, {shadow}.control_record, {shadow}.control_effect"
         " TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE ON {shadow}.reading_window, {shadow}.factory_window, {shadow}.machine_state,"
-        " {shadow}.anomaly, {shadow}.maintenance_requirement, {shadow}.maintenance_aggregate,"
+        " {shadow}.anomaly, {shadow}.maintenance_requirement, {shadow}.maintenance_prediction,"
+        " {shadow}.maintenance_aggregate,"
         " {shadow}.quality_report, {shadow}.maintenance_record, {shadow}.metadata_command, {shadow}.dead_letter,"
         " {shadow}.source_progress, {shadow}.partition_snapshot TO pipeline_worker",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON {shadow}.operating_cycle, {shadow}.cycle_reading TO pipeline_worker",

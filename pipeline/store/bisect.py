@@ -40,6 +40,7 @@ def _offsets(effects: Sequence[Effects]) -> list[int]:
         offsets.update(part.events.offsets.tolist())
         offsets.update(fact.offset for fact in part.facts)
         offsets.update(anomaly.offset for anomaly in part.anomalies)
+        offsets.update(prediction.offset for prediction in part.predictions)
         offsets.update(letter.offset for letter in part.dead_letters)
     return sorted(offsets)
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline.core.controls import TICK, Control, PlacedControl, Polled
+from pipeline.core.controls import MODEL, TICK, Control, PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.prognosis.model_controls import OUT
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached
+from pipeline.store.connect import SCHEMA
 from pipeline.store.progress import KEY, Progress
 
 _SKIP = f"""
@@ -25,21 +27,30 @@ FOR SHARE
 # What a transaction that was not over when somebody looked brings later is not before this
 _HORIZON = "(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin) AS horizon"
 
+# Artefacts are where they always are, also for whoever looks into a shadow
+_ARTEFACT = f"""
+LEFT JOIN {SCHEMA}.model_version AS m
+  ON m.model_id = CASE WHEN c.kind = '{MODEL}' AND c.body ->> 'action' <> '{OUT}' THEN (c.body ->> 'model_id')::bigint END
+"""
+
 _SINCE = f"""
-SELECT xmin, id, kind, body FROM {_HORIZON}
-LEFT JOIN control_record ON cluster = %(cluster)s AND consumer_group = %(group)s AND topic IS NULL
-  AND xid >= %(since)s::text::xid8
-ORDER BY id
+SELECT xmin, c.id, c.kind, c.body, m.artefact FROM {_HORIZON}
+LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
+  AND c.xid >= %(since)s::text::xid8
+{_ARTEFACT}
+ORDER BY c.id
 """
 
 # Places in a log that was lost are none in the present one
 _OF_PARTITION = f"""
-SELECT xmin, p.controls_next, p.windows_controls, c.id, c.kind, c.body, e."offset", e.ordinal FROM {_HORIZON}
+SELECT xmin, p.controls_next, p.windows_controls, c.id, c.kind, c.body, m.artefact, e."offset", e.ordinal
+FROM {_HORIZON}
 CROSS JOIN (SELECT controls_next, windows_controls, log_since FROM source_progress WHERE {KEY}) AS p
 LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s
   AND (c.topic IS NULL OR c.kind = '{TICK}' AND c.topic = %(topic)s AND c.partition = %(partition)s)
 LEFT JOIN control_effect AS e ON e.control_id = c.id AND e.topic = %(topic)s AND e.partition = %(partition)s
   AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+{_ARTEFACT}
 ORDER BY e.ordinal, c.id
 """
 
@@ -87,10 +98,10 @@ def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartitio
     rows = cursor.execute(_OF_PARTITION, key).fetchall()
     horizon, mark, windows_mark = rows[0][:3]
     placed, waiting = [], []
-    for _, _, _, number, kind, body, offset, ordinal in rows:
+    for _, _, _, number, kind, body, artefact, offset, ordinal in rows:
         if number is None:
             continue
-        control = Control(number, kind, body)
+        control = _control(number, kind, body, artefact)
         if ordinal is None and kind != TICK:
             waiting.append(control)
         elif ordinal is not None:
@@ -101,7 +112,11 @@ def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartitio
 def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int) -> Polled:
     """Return the group's control records of transactions that were not over at a horizon, or began later."""
     rows = connection.execute(_SINCE, progress.of_all() | {"since": horizon}).fetchall()
-    return Polled([Control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+    return Polled([_control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+
+
+def _control(number: int, kind: str, body: dict[str, Any], artefact: bytes | None) -> Control:
+    return Control(number, kind, body if artefact is None else body | {"artefact": artefact})
 
 
 def clock_ms(connection: psycopg.Connection[Any]) -> int:

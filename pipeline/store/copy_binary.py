@@ -78,6 +78,28 @@ def texts(values: Sequence[str]) -> Varying:
     return Varying(np.frombuffer(joined.encode(), np.uint8), np.cumsum(lengths) - lengths, lengths)
 
 
+def float_arrays(values: Sequence[Sequence[float]]) -> Varying:
+    """Return a float8[] column.
+
+    Examples
+    --------
+    >>> float_arrays([[1.0], []]).block.tobytes().hex(" ", 4)
+    '00000001 00000000 000002bd 00000001 00000001 00000008 3ff00000 00000000 00000000 00000000 000002bd'
+    """
+    return raw([_float_array(each) for each in values])
+
+
+_FLOAT8 = 701
+"""What the server calls the type of an array's elements."""
+
+
+def _float_array(values: Sequence[float]) -> bytes:
+    head = [1, 0, _FLOAT8, len(values), 1] if values else [0, 0, _FLOAT8]
+    elements = np.empty(len(values), [("length", ">i4"), ("value", ">f8")])
+    elements["length"], elements["value"] = 8, values
+    return np.array(head, ">i4").tobytes() + elements.tobytes()
+
+
 def constant(value: bytes, n: int) -> Fixed:
     """Return a column that has the same bytes in all n rows."""
     return Fixed(np.broadcast_to(np.frombuffer(value, np.uint8), (n, len(value))))

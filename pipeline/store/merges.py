@@ -10,7 +10,7 @@ import psycopg
 from pipeline.core.effects import Effects
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.crash_points import CrashPoint, reached
-from pipeline.store import aggregate_rows, copy_binary, fact_rows, requirement_rows, rows
+from pipeline.store import aggregate_rows, copy_binary, fact_rows, prediction_rows, requirement_rows, rows
 
 Cursor = psycopg.Cursor[Any]
 
@@ -157,6 +157,17 @@ MAINTENANCE_REQUIREMENT = Merge(
     ),
 )
 
+MAINTENANCE_PREDICTION = Merge(
+    "maintenance_prediction",
+    prediction_rows.MAINTENANCE_PREDICTION,
+    f"{_BY_SOURCE}, kind, model_id",
+    _replace_by(
+        "true",
+        "factory_id, event_time, stage, model_version, feature_version, label, value, lower, upper, hours_per_day,"
+        " by_rules, inputs, worker, event_id, message_id",
+    ),
+)
+
 MAINTENANCE_AGGREGATE = Merge(
     "maintenance_aggregate",
     requirement_rows.AGGREGATE,
@@ -167,7 +178,8 @@ MAINTENANCE_AGGREGATE = Merge(
 )
 
 _WINDOWS = (READING_WINDOW, FACTORY_WINDOW, MAINTENANCE_AGGREGATE)
-_ALL = (*_WINDOWS, MACHINE_STATE, ANOMALY, MAINTENANCE_REQUIREMENT, DEAD_LETTER, *FACTS.values())
+_DERIVED = (ANOMALY, MAINTENANCE_REQUIREMENT, MAINTENANCE_PREDICTION)
+_ALL = (*_WINDOWS, MACHINE_STATE, *_DERIVED, DEAD_LETTER, *FACTS.values())
 
 
 def prepare(connection: psycopg.Connection[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Commands on metadata as rows: what became of each, and the control record of one that changed something."""
+"""Commands on metadata as rows: what became of each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline.core.controls import METADATA
 from pipeline.core.metadata import MetadataChange, MetadataCommand
 from pipeline.core.records import SourcePartition
 from pipeline.core.times import iso
-from pipeline.store.identity import control_id, event_ids, seed
+from pipeline.store.identity import event_ids, seed
 from pipeline.store.progress import Progress
 
 Cursor = psycopg.Cursor[Any]
@@ -35,30 +34,11 @@ ON CONFLICT (cluster, consumer_group, source_topic, source_partition, source_off
     event_id = excluded.event_id
 """
 
-# After the database was restored to an older point the same command is read again, and makes the same control record
-_CONTROL = """
-INSERT INTO control_record (id, kind, cluster, consumer_group, reason, detail, created_by, body) OVERRIDING SYSTEM VALUE
-VALUES (%(id)s, %(kind)s, %(cluster)s, %(group)s, 'command', %(command_id)s, %(worker)s, %(said)s)
-ON CONFLICT (id) DO NOTHING
-"""
 
-
-def store(
-    cursor: Cursor, progress: Progress, source: SourcePartition, commands: Sequence[MetadataCommand], *, announce: bool
-) -> None:
-    """Store commands of one partition, in the transaction of their effects.
-
-    Parameters
-    ----------
-    announce
-        Whether what they change is told to every partition of the group.
-    """
-    if not commands:
-        return
-    cursor.executemany(_COMMAND, [_row(progress, source, each) for each in commands])
-    changes = [each for each in commands if isinstance(each, MetadataChange)]
-    if announce and changes:
-        cursor.executemany(_CONTROL, [_control(progress, source, each) for each in changes])
+def store(cursor: Cursor, progress: Progress, source: SourcePartition, commands: Sequence[MetadataCommand]) -> None:
+    """Store commands of one partition, in the transaction of their effects."""
+    if commands:
+        cursor.executemany(_COMMAND, [_row(progress, source, each) for each in commands])
 
 
 def _row(progress: Progress, source: SourcePartition, command: MetadataCommand) -> dict[str, Any]:
@@ -81,14 +61,3 @@ def _event_id(progress: Progress, source: SourcePartition, command: MetadataComm
     place = (np.array([command.offset], np.int64), np.array([command.index], np.int32))
     ids = event_ids(seeds, np.array([command.time_ms], np.int64), *place)
     return uuid.UUID(int=int(ids.high[0]) << 64 | int(ids.low[0]))
-
-
-def _control(progress: Progress, source: SourcePartition, change: MetadataChange) -> dict[str, Any]:
-    whence = f"{source.topic}\0{source.partition}\0{change.offset}\0{change.index}"
-    return progress.of_all() | {
-        "id": control_id(f"{progress.subscriber.cluster}\0{progress.subscriber.group}\0{whence}\0{change.command_id}"),
-        "kind": METADATA,
-        "command_id": change.command_id,
-        "worker": progress.subscriber.worker,
-        "said": Jsonb(change.control()),
-    }

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from pipeline.core.effects import UnitOfWork
 from pipeline.core.records import SourcePartition
 
 Cursor = psycopg.Cursor[Any]
@@ -95,21 +96,50 @@ class Progress:
 
 
 def compare_and_set(
-    cursor: Cursor, progress: Progress, backend: Backend, moves: Sequence[tuple[SourcePartition, dict[str, Any]]]
+    cursor: Cursor, progress: Progress, backend: Backend, units: Sequence[UnitOfWork]
 ) -> set[SourcePartition]:
     """Move marks, in (topic, partition) order so that workers cannot deadlock; return the partitions that were hit.
 
     Parameters
     ----------
-    moves
-        Partition and parameters of the statement, one per partition.
+    units
+        What moves them, one per partition.
     """
     hit = set()
-    for source, move in sorted(moves, key=lambda pair: pair[0]):
-        parameters = progress.key(source) | move | {"pid": backend.pid, "started": backend.started}
+    for unit in sorted(units, key=lambda unit: unit.source):
+        parameters = progress.key(unit.source) | _move(unit) | {"pid": backend.pid, "started": backend.started}
         if cursor.execute(_COMPARE_AND_SET, parameters).rowcount == 1:
-            hit.add(source)
+            hit.add(unit.source)
     return hit
+
+
+def _move(unit: UnitOfWork) -> dict[str, Any]:
+    projections, checksum = unit.projections, unit.checksum
+    latest = max((at_ms for e in unit.effects if (at_ms := e.latest_ms) is not None), default=None)
+    return {
+        "owner": unit.owner,
+        "expected": unit.expected,
+        "next": unit.next,
+        "checksum": checksum[0] if checksum else None,
+        "checksum_offset": checksum[1] if checksum else None,
+        "effects_time": _timestamp(latest),
+        "events_watermark": _timestamp(unit.effects[-1].watermark_ms if unit.effects else None),
+        "windows_expected": projections.expected if projections else None,
+        "windows_next": projections.next if projections else None,
+        "windows_controls_expected": projections.controls_expected if projections else None,
+        "windows_controls": projections.controls if projections else None,
+        "watermark": _timestamp(projections.watermark_ms) if projections else None,
+        "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,
+        "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
+        "controls": unit.controls,
+        "controls_next": unit.controls_next,
+    }
+
+
+def _timestamp(at_ms: int | None) -> dt.datetime | None:
+    if at_ms is None or at_ms < 0:
+        return None
+    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)
 
 
 def pass_by(

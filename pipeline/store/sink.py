@@ -12,7 +12,6 @@ Offsets are committed to the broker afterwards and decide nothing.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,8 +36,10 @@ from pipeline.store import (
     requirement_rows,
     rows,
 )
+from pipeline.store.announcing import announce
 from pipeline.store.bisect import find_unstorable
 from pipeline.store.failures import failure, line
+from pipeline.store.prediction_rows import PredictionRows
 from pipeline.store.progress import Backend, Progress, compare_and_set
 
 Connection = psycopg.Connection[Any]
@@ -62,7 +63,7 @@ class Sink:
     alerts
         Where anomalies are to be published; ``None``: nowhere.
     announce
-        Whether what commands change is told to every partition of the group.
+        Whether what commands change, and what maintenance was done, is told to every partition of the group.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Sink:
     def write(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> set[SourcePartition]:
         """Do all of :meth:`store` but the COMMIT, with a cursor of the caller's transaction."""
         assert self._backend is not None  # noqa: S101  # set together with the connection
-        hit = compare_and_set(cursor, self._progress, self._backend, [(unit.source, _move(unit)) for unit in units])
+        hit = compare_and_set(cursor, self._progress, self._backend, units)
         reached(CrashPoint.MARKS_MOVED)
         mine = [unit for unit in units if unit.source in hit]
         self.write_effects(cursor, mine)
@@ -191,7 +192,7 @@ class Sink:
         """Write what the effects mark stands for."""
         subscriber = self._progress.subscriber
         anomalies, alerts, letters = [], [], []
-        events = self._write_requirements(cursor, units)
+        events = self._write_requirements(cursor, units) + self._write_predictions(cursor, units)
         facts: dict[type[Fact], list[bytes]] = {kind: [] for kind in merges.FACTS}
         for unit in units:
             for effects in unit.effects:
@@ -236,13 +237,26 @@ class Sink:
         merges.merge(cursor, merges.MAINTENANCE_REQUIREMENT, [b"".join(changed)])
         return events
 
+    def _write_predictions(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> list[bytes]:
+        """Write what models say; return the events that tell of it."""
+        found = [
+            PredictionRows(self._progress.subscriber, unit.source, effects.predictions)
+            for unit in units
+            for effects in unit.effects
+            if effects.predictions
+        ]
+        merges.merge(cursor, merges.MAINTENANCE_PREDICTION, [b"".join(each.rows() for each in found)])
+        return [each.events() for each in found]
+
     def _write_controls(self, cursor: Cursor, units: Sequence[UnitOfWork]) -> None:
         for unit in units:
             for effects in unit.effects:
                 if any(letter.reason in _BY_CONTROL for letter in effects.dead_letters):
                     merges.note_skips(cursor, self._progress.key(unit.source), effects)
                 commands = [fact for fact in effects.facts if isinstance(fact, MetadataCommand)]
-                metadata.store(cursor, self._progress, unit.source, commands, announce=self._announce)
+                metadata.store(cursor, self._progress, unit.source, commands)
+                if self._announce:
+                    announce(cursor, self._progress, unit.source, effects.facts)
                 if effects.controls:
                     controls.note(cursor, self._progress, unit.source, effects.controls)
 
@@ -262,32 +276,3 @@ class Sink:
 
 
 _BY_CONTROL = frozenset({DeadLetterReason.FOLD_FAILED, DeadLetterReason.UNSTORABLE})
-
-
-def _move(unit: UnitOfWork) -> dict[str, Any]:
-    projections, checksum = unit.projections, unit.checksum
-    latest = max((at_ms for e in unit.effects if (at_ms := e.latest_ms) is not None), default=None)
-    return {
-        "owner": unit.owner,
-        "expected": unit.expected,
-        "next": unit.next,
-        "checksum": checksum[0] if checksum else None,
-        "checksum_offset": checksum[1] if checksum else None,
-        "effects_time": _timestamp(latest),
-        "events_watermark": _timestamp(unit.effects[-1].watermark_ms if unit.effects else None),
-        "windows_expected": projections.expected if projections else None,
-        "windows_next": projections.next if projections else None,
-        "windows_controls_expected": projections.controls_expected if projections else None,
-        "windows_controls": projections.controls if projections else None,
-        "watermark": _timestamp(projections.watermark_ms) if projections else None,
-        "cycles_to": _timestamp(projections.cycles_to_ms) if projections else None,
-        "duplicates": sum(m.duplicates for m in projections.machines) if projections else 0,
-        "controls": unit.controls,
-        "controls_next": unit.controls_next,
-    }
-
-
-def _timestamp(at_ms: int | None) -> dt.datetime | None:
-    if at_ms is None or at_ms < 0:
-        return None
-    return dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC)

@@ -1,1 +1,1 @@
-"""What a machine's operating cycles say about its future: remaining life, kind of failure, maintenance due."""
+"""Models that say what will become of machines: remaining life, type of failure, class of maintenance."""

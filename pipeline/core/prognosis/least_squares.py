@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.compiling import uncounted
 from pipeline.core.prognosis import checked
 
 _LARGEST = 2**53
+
+
+@uncounted
+def _add(products: Any, sums: Any, rows: Any, targets: Any) -> None:
+    """Add rows to the upper half of the products, and to their sums with the targets."""
+    width = len(sums)
+    for n in range(len(rows)):
+        row = rows[n]
+        for i in range(width):
+            sums[i] += row[i] * targets[n]
+            factor = row[i]
+            for j in range(i, width):
+                products[i, j] += factor * row[j]
+
+
+@uncounted
+def _solve(matrix: Any, solution: Any, ridge: float) -> None:
+    """Replace sums by the solution of the normal equations (Cholesky); of the matrix only the upper half counts, and goes.
+
+    A loop of its own: threads of a linear algebra library take turns badly where others compute, and its sums depend on them.
+    """
+    width = len(solution)
+    for k in range(width):
+        # Exactly computed, none but the first, which is the number of rows, could be less than the ridge
+        pivot = math.sqrt(max(matrix[k, k], ridge) if k > 0 else matrix[k, k])
+        for j in range(k, width):
+            matrix[k, j] /= pivot
+        matrix[k, k] = pivot
+        for i in range(k + 1, width):
+            factor = matrix[k, i]
+            for j in range(i, width):
+                matrix[i, j] -= factor * matrix[k, j]
+        solution[k] /= pivot
+        for j in range(k + 1, width):
+            solution[j] -= matrix[k, j] * solution[k]
+    for k in range(width - 1, -1, -1):
+        for j in range(k + 1, width):
+            solution[k] -= matrix[k, j] * solution[j]
+        solution[k] /= matrix[k, k]
 
 
 class LeastSquares:
@@ -40,25 +81,26 @@ class LeastSquares:
         self.ridge = ridge
         self.rows = 0
         self._products = np.zeros((width, width))
-        self._targets = np.zeros(width)
+        self._sums = np.zeros(width)
 
     def learn(self, rows: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> None:
         """Learn rows, shape (n, width), of which the targets, shape (n,), are known; all finite."""
         self.rows += len(rows)
-        self._products += rows.T @ rows
-        self._targets += rows.T @ targets
+        _add(self._products, self._sums, rows, targets)
 
     def weights(self) -> npt.NDArray[np.float64]:
         """Return what a row is to be multiplied with, shape (width,); zeros as long as nothing was learned."""
+        solution = self._sums.copy()
         if self.rows == 0:
-            return np.zeros_like(self._targets)
-        costs = np.full(len(self._targets), self.ridge)
-        costs[0] = 0.0
-        return np.asarray(np.linalg.solve(self._products + np.diag(costs), self._targets), np.float64)
+            return solution
+        matrix = self._products.copy()
+        matrix[np.diag_indices(len(solution), 2)] += np.append(0.0, np.full(len(solution) - 1, self.ridge))
+        _solve(matrix, solution, self.ridge)
+        return solution
 
     def to_arrays(self) -> dict[str, Any]:
         """Return what was learned as plain arrays and numbers."""
-        return {"products": self._products, "targets": self._targets, "rows": self.rows, "ridge": self.ridge}
+        return {"products": self._products, "sums": self._sums, "rows": self.rows, "ridge": self.ridge}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], width: int) -> Self:
@@ -66,5 +108,5 @@ class LeastSquares:
         made = cls(width, checked.number(arrays, "ridge", 1e-300, 1e300))
         made.rows = int(checked.number(arrays, "rows", 0, _LARGEST))
         made._products = checked.array(arrays, "products", (width, width))
-        made._targets = checked.array(arrays, "targets", (width,))
+        made._sums = checked.array(arrays, "sums", (width,))
         return made

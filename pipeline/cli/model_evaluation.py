@@ -1,0 +1,61 @@
+"""The commands that let models be judged by files of whole lives."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.bars import bars
+from pipeline.cli.terminal import Json, print_json
+from pipeline.modelling import remaining_life
+from pipeline.modelling.remaining_life import EvaluateOptions, EvaluateOutcome
+
+app = typer.Typer(help="Learn from one file and tell of another, as an outsider would judge it.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep the command's name, as long as it is the only one."""
+
+
+@app.command()
+def rul(
+    train: Annotated[Path, typer.Option(help="Units until they failed; in the shape of C-MAPSS.")],
+    test: Annotated[Path, typer.Option(help="Units that go on, in the same shape.")],
+    out: Annotated[Path, typer.Option(help="Where to: unit, rul, lower, upper of each unit of --test, as CSV.")],
+    horizon: Annotated[
+        float, typer.Option(min=1, max=1e9, help="Longest remaining life that is told, cycles.")
+    ] = remaining_life.HORIZON,
+    json: Json = False,
+) -> None:
+    """Tell how many cycles each unit of a file has left, with an interval that holds nine in ten."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    with bars() as show:
+        outcome = remaining_life.evaluate(EvaluateOptions(train, test, out, horizon), show)
+    if json:
+        print_json(asdict(outcome))
+    else:
+        sys.stdout.write(f"{_said(outcome)}\n")
+
+
+def _said(outcome: EvaluateOutcome) -> str:
+    """Return an outcome as one line.
+
+    Examples
+    --------
+    >>> print(_said(EvaluateOutcome(100, 50, 1, ("fast", "fast-slow"), 9.087, 0.8943)))
+    50 units told, 1 of them without an answer, by 100 lives (fast, fast-slow of each sensor); of these, each told before it \
+was learned: RMSE 9.09, 89.4 % within the interval
+    """
+    without = f", {outcome.unanswered} of them without an answer" if outcome.unanswered else ""
+    return (
+        f"{outcome.units:,} units told{without}, by {outcome.lives:,} lives ({', '.join(outcome.features)} of each sensor);"
+        f" of these, each told before it was learned: RMSE {outcome.rmse_capped:.2f},"
+        f" {100.0 * outcome.coverage:.1f} % within the interval"
+    )

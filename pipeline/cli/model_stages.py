@@ -1,0 +1,110 @@
+"""``pipeline models promote``, ``shadow``, ``retire`` and ``rollback``: which versions of models predict."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.terminal import Factory, Json, print_json
+from pipeline.core.prognosis.artefacts import KnownModels
+from pipeline.settings import Settings, load
+from pipeline.store import model_stages as stages
+from pipeline.store.connect import Connection, connect
+from pipeline.store.migrate import require_schema
+from pipeline.store.model_stages import StageChange
+from pipeline.store.models import Group
+
+ModelId = Annotated[
+    int, typer.Argument(metavar="MODEL", min=1, help="Number of the model, from `pipeline models list`.")
+]
+Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="Kind of model, such as remaining_life.")]
+MachineType = Annotated[str, typer.Argument(metavar="MACHINE_TYPE", help="Type of the machines it is for.")]
+
+_WAIT_S = 30.0  # for whoever changes models of the same kind and type
+
+
+def group_of(settings: Settings) -> Group:
+    """Return whose models the settings speak of."""
+    return Group(settings.site.cluster, settings.group)
+
+
+def changing(settings: Settings) -> Connection:
+    """Open a connection of whoever may change models; the caller closes it."""
+    connection = connect(
+        settings.admin_dsn,
+        autocommit=True,
+        application_name="pipeline models",
+        connect_timeout_s=settings.postgres.connect_timeout_s,
+        lock_timeout_s=_WAIT_S,
+    )
+    try:
+        require_schema(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def promote(
+    context: typer.Context, model_id: ModelId, reason: Reason = "", factory: Factory = None, json: Json = False
+) -> None:
+    """Let a version predict for all machines of its type; the one before it is retired. `rollback` turns it back."""
+    settings, known = load(factory), _known(context)
+    with changing(settings) as connection:
+        _tell(stages.promote(connection, group_of(settings), model_id, known, reason), json=json)
+
+
+def shadow(
+    context: typer.Context, model_id: ModelId, reason: Reason = "", factory: Factory = None, json: Json = False
+) -> None:
+    """Let a version predict beside the live one, for comparison only."""
+    settings, known = load(factory), _known(context)
+    with changing(settings) as connection:
+        _tell(stages.shadow(connection, group_of(settings), model_id, known, reason), json=json)
+
+
+def retire(model_id: ModelId, reason: Reason = "", factory: Factory = None, json: Json = False) -> None:
+    """Let a version predict no more; if it is the live one, no other takes its place."""
+    settings = load(factory)
+    with changing(settings) as connection:
+        _tell(stages.retire(connection, group_of(settings), model_id, reason), json=json)
+
+
+def rollback(
+    context: typer.Context,
+    kind: Kind,
+    machine_type: MachineType,
+    reason: Reason = "",
+    factory: Factory = None,
+    json: Json = False,
+) -> None:
+    """Let the version predict again that was live before the present one."""
+    settings, known = load(factory), _known(context)
+    with changing(settings) as connection:
+        _tell(stages.rollback(connection, group_of(settings), kind, machine_type, known, reason), json=json)
+
+
+def _known(context: typer.Context) -> KnownModels:
+    known: KnownModels = context.obj
+    return known
+
+
+def _tell(change: StageChange, *, json: bool) -> None:
+    if json:
+        print_json(asdict(change) | {"is_change": change.is_change})
+        return
+    name = f"model {change.model_id}, {change.kind} of {change.machine_type}, version {change.version}"
+    if not change.is_change:
+        sys.stdout.write(f"{name} is {change.stage} already: nothing was changed\n")
+        return
+    sys.stdout.write(f"{name} is {change.stage} now, it was {change.previous_stage}\n")
+    if change.replaced_version is not None:
+        sys.stdout.write(
+            f"version {change.replaced_version} is retired; `pipeline models rollback` makes it live again\n"
+        )
+    if change.control_id is not None:
+        sys.stdout.write(f"from where on it holds in each partition: `pipeline models show {change.model_id}`\n")

@@ -1,0 +1,93 @@
+"""What models say of operating cycles that ended, as predictions; and which models that are, as control records told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.codec import Columns
+from pipeline.core.controls import MAINTAINED, MODEL, Control
+from pipeline.core.kernel import Messages
+from pipeline.core.predictions import Prediction
+from pipeline.core.silent_machines import Moment
+from pipeline.core.state import PartitionState
+
+
+def learn(state: PartitionState, control: Control) -> None:
+    """Let a state know what a control record says."""
+    state.registry.apply(control)
+    if control.kind == MODEL:
+        state.prognosis.apply(control.body)
+    elif control.kind == MAINTAINED:
+        row = state.row_of(str(control.body["machine_id"]))
+        if row is not None:
+            state.prognosis.lives.renew(row, state.census(), int(control.body["time_ms"]))
+
+
+def forecasts(state: PartitionState, moment: Callable[[int], Moment]) -> list[Prediction]:
+    """Take the operating cycles that were closed since the state's memory was asked for; return what models say of them.
+
+    Parameters
+    ----------
+    moment
+        Says where and when a message was, by its number in the batch.
+    """
+    ended, readings = state.cycles.ended()
+    predictions = []
+    for each in state.prognosis.take(ended, readings, state.census(), state.slots):
+        cycle = ended[each.cycle]
+        row, at = int(cycle["machine"]), moment(int(cycle["message"]))
+        predictions.append(
+            Prediction(
+                offset=at.offset,
+                index=at.index,
+                machine_id=state.machine_ids[row],
+                factory_id=state.factory_of(row, int(cycle["layout"])),
+                time_ms=int(cycle["ended_ms"]),
+                ingest_ms=at.ingest_ms,
+                message_ms=at.time_ms,
+                model=each.model,
+                label=each.label,
+                value=each.value,
+                lower=each.lower,
+                upper=each.upper,
+                inputs=each.inputs,
+                hours_per_day=each.hours_per_day,
+            )
+        )
+    return predictions
+
+
+def classes_of(
+    state: PartitionState, columns: Columns, messages: Messages, kept: npt.NDArray[np.bool_]
+) -> list[Prediction]:
+    """Return what models newly say of the maintenance that machines want, after a batch was judged by the rules."""
+    classes, predictions = state.prognosis.classes, []
+    if not classes.models:
+        return []
+    for message, number, requirement, by_rules, chance in classes.ask(
+        messages, kept, state.judgement, state.first_types
+    ).tolist():
+        each = classes.models[number]
+        readings = columns.readings_of(message)
+        predictions.append(
+            Prediction(
+                offset=int(columns.offsets[message]),
+                index=int(columns.indexes[message]),
+                machine_id=columns.machine_ids[message],
+                factory_id=columns.factory_ids[message],
+                time_ms=int(columns.times_ms[message]),
+                ingest_ms=int(columns.ingest_ms[message]),
+                message_ms=int(columns.times_ms[message]),
+                model=each.reference,
+                label=str(requirement),
+                value=chance,
+                lower=chance,
+                upper=chance,
+                inputs=tuple(readings[name] for name in each.model.features),
+                by_rules=str(by_rules) if by_rules >= 0 else "",
+            )
+        )
+    return predictions

@@ -1,0 +1,246 @@
+"""Lives of all machines of a partition as arrays, and what is gathered of each operating cycle that ends.
+
+Cycles are taken in the order in which they ended, and each one's features before the next cycle's change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.banks import Bank
+from pipeline.core.compiling import uncounted
+from pipeline.core.detectors.census import Census
+from pipeline.core.prognosis.features import LIFE, WEAR, begin_life, gather, plan, take_cycle, take_sensor
+
+MOST_RENEWALS = 16
+"""Maintenance of one machine that may lie ahead of what its partition has folded; the oldest gives way."""
+
+
+class Gathered(NamedTuple):
+    """Features of the machines whose cycles ended, one after the other.
+
+    Parameters
+    ----------
+    cycles
+        Which of the ended cycles each row is of, rising; shape (n,).
+    wants
+        Which list of features it is; shape (n,).
+    ends
+        Where its features end among ``values``; shape (n,).
+    hours_per_day
+        Hours of operation per calendar day in the machine's life, in [0, 24]; shape (n,).
+    """
+
+    cycles: npt.NDArray[np.int64]
+    wants: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    hours_per_day: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
+
+
+class _Plans(NamedTuple):
+    """Of each machine row, its lists of features: those of places ``[firsts[row], firsts[row + 1])``.
+
+    Place ``p`` stands for the list ``wants[p]`` of features, which are at ``[ends[p - 1], ends[p])`` of ``slots`` and
+    ``kinds``.
+    """
+
+    firsts: npt.NDArray[np.int64]
+    wants: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int32]
+    kinds: npt.NDArray[np.int32]
+
+
+@uncounted
+def _hours_per_day(life: Any) -> float:
+    calendar_ms = life.ended_ms - life.began_ms
+    return min(24.0, 24.0 * life.operating_ms / calendar_ms) if calendar_ms > 0 else 0.0
+
+
+@uncounted
+def _take(
+    ended: Any,
+    readings: Any,
+    begin: int,
+    end: int,
+    lives: Any,
+    wears: Any,
+    plans: Any,
+    out: Any,
+    used: int,
+    filled: int,
+) -> tuple[int, int]:
+    """Take the ended cycles ``[begin, end)``; return (rows used, values filled) of what was gathered."""
+    for k in range(begin, end):
+        cycle = ended[k]
+        row = cycle.machine
+        first = ended[k - 1].end if k > 0 else 0
+        if not take_cycle(lives[row], cycle.started_ms, cycle.ended_ms):
+            continue
+        for r in range(first, cycle.end):
+            take_sensor(wears[readings[r].slot], readings[r].mean, readings[r].max)
+        for place in range(plans.firsts[row], plans.firsts[row + 1]):
+            start = plans.ends[place - 1] if place > 0 else 0
+            width = plans.ends[place] - start
+            gather(
+                lives[row],
+                wears,
+                plans.slots[start : start + width],
+                plans.kinds[start : start + width],
+                out.values[filled : filled + width],
+            )
+            filled += width
+            out.cycles[used], out.wants[used], out.ends[used] = k, plans.wants[place], filled
+            out.hours_per_day[used] = _hours_per_day(lives[row])
+            used += 1
+    return used, filled
+
+
+class Lives:
+    """The present life of every machine of a partition."""
+
+    def __init__(self) -> None:
+        self.lives = Bank(LIFE)
+        self.wears = Bank(WEAR)
+        self.renewals: dict[int, list[int]] = {}
+        """By machine row, when it was maintained, ms since the epoch, UTC: of what its cycles have not come to."""
+        self._wanted: list[tuple[str, tuple[str, ...]]] = []
+        self._plans: _Plans | None = None
+        self._most = 0
+
+    def grow(self, census: Census) -> None:
+        """Make room for everybody that there is."""
+        machines, sensors = len(census.machine_types), len(census.owners)
+        if machines > self.lives.used or sensors > self.wears.used:
+            self.lives.extend(machines - self.lives.used)
+            self.wears.extend(sensors - self.wears.used)
+            self._plans = None
+
+    def want(self, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+        """Say which features are gathered of machines of which type; the place in this list is the number of a list."""
+        self._wanted = list(wanted)
+        self._plans = None
+
+    def renew(self, row: int, census: Census, at_ms: int) -> None:
+        """Begin a machine's life anew with its maintenance, or note that it is to begin when its cycles have come to that.
+
+        Parameters
+        ----------
+        at_ms
+            Event time of the maintenance, ms since the epoch, UTC. One before the present life changes nothing.
+        """
+        self.grow(census)
+        if at_ms > self.lives.rows["ended_ms"][row]:
+            waiting = sorted({*self.renewals.get(row, ()), at_ms})
+            self.renewals[row] = waiting[-MOST_RENEWALS:]
+        elif at_ms > self.lives.rows["began_ms"][row]:
+            self._begin(row, census, at_ms)
+
+    def _begin(self, row: int, census: Census, at_ms: int) -> None:
+        sensors = np.flatnonzero(census.owners == row)
+        worn = self.wears.rows[sensors]
+        begin_life(self.lives.rows[row : row + 1], worn, at_ms)
+        self.wears.rows[sensors] = worn
+
+    def take(
+        self,
+        ended: npt.NDArray[np.void],
+        readings: npt.NDArray[np.void],
+        census: Census,
+        slots: Mapping[tuple[int, str], int],
+    ) -> Gathered:
+        """Take the cycles that a batch closed, and return the features that are wanted of them.
+
+        Parameters
+        ----------
+        ended, readings
+            Of :data:`pipeline.core.cycles.ENDED` and :data:`pipeline.core.cycles.ENDED_READINGS`.
+        slots
+            By machine row and name of a sensor.
+        """
+        plans = self._plans or self._make_plans(census.machine_types, slots)
+        places = np.diff(plans.firsts)[ended["machine"]]
+        most = int(places.sum())
+        out = Gathered(
+            np.empty(most, np.int64),
+            np.empty(most, np.int64),
+            np.empty(most, np.int64),
+            np.empty(most),
+            np.empty(most * self._most),
+        )
+        used = filled = begin = 0
+        for end, row, at_ms in [*self._due(ended), (len(ended), -1, 0)]:
+            used, filled = _take(
+                ended, readings, begin, end, self.lives.rows, self.wears.rows, plans, out, used, filled
+            )
+            begin = end
+            if row >= 0:
+                self._begin(row, census, at_ms)
+        return Gathered(
+            out.cycles[:used], out.wants[:used], out.ends[:used], out.hours_per_day[:used], out.values[:filled]
+        )
+
+    def _due(self, ended: npt.NDArray[np.void]) -> list[tuple[int, int, int]]:
+        """Return the renewals that fall before some of the ended cycles: (before which one, machine row, time in ms)."""
+        if not self.renewals:
+            return []
+        due = []
+        for k, row, ended_ms in zip(
+            range(len(ended)), ended["machine"].tolist(), ended["ended_ms"].tolist(), strict=True
+        ):
+            waiting = self.renewals.get(row)
+            while waiting and waiting[0] < ended_ms:
+                due.append((k, row, waiting.pop(0)))
+            if waiting is not None and not waiting:
+                del self.renewals[row]
+        return due
+
+    def _make_plans(self, machine_types: Sequence[str], slots: Mapping[tuple[int, str], int]) -> _Plans:
+        wanted: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        for number, (machine_type, features) in enumerate(self._wanted):
+            wanted.setdefault(machine_type, []).append((number, features))
+        firsts, wants, ends, rows, kinds = [0], list[int](), list[int](), list[Any](), list[Any]()
+        mine: dict[int, dict[str, int]] = {}
+        if wanted:
+            for (row, name), slot in slots.items():
+                mine.setdefault(row, {})[name] = slot
+        for row in range(self.lives.used):
+            for number, features in wanted.get(machine_types[row], ()):
+                found = plan(features, mine.get(row, {}))
+                wants.append(number)
+                rows.append(found.slots)
+                kinds.append(found.kinds)
+                ends.append((ends[-1] if ends else 0) + len(features))
+            firsts.append(len(wants))
+        self._most = max((len(features) for _, features in self._wanted), default=0)
+        self._plans = _Plans(
+            np.array(firsts, np.int64),
+            np.array(wants, np.int64),
+            np.array(ends, np.int64),
+            np.concatenate(rows) if rows else np.empty(0, np.int32),
+            np.concatenate(kinds) if kinds else np.empty(0, np.int32),
+        )
+        return self._plans
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return a copy of the lives, as plain lists and arrays."""
+        return {
+            "lives": self.lives.copy(),
+            "wears": self.wears.copy(),
+            "renewals": sorted([row, *times] for row, times in self.renewals.items()),
+        }
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Take over what :meth:`to_arrays` described; what another version described begins anew."""
+        lives, wears = arrays.get("lives"), arrays.get("wears")
+        if lives is None or wears is None or lives.dtype != LIFE or wears.dtype != WEAR:
+            return
+        self.lives.load(lives)
+        self.wears.load(wears)
+        self.renewals = {row: times for row, *times in arrays["renewals"]}
+        self._plans = None
