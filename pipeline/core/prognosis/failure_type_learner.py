@@ -32,10 +32,11 @@ RIDGE = 0.1
 ROOM_FOR_NONE, ROOM_FOR_MODE, ROOM_FOR_JUDGED = 8_192, 1_024, 16_384
 """Newest rows that are kept: of class none, of each mode, and of judged ones with their probabilities."""
 
-UNTRIED = 0.5
-"""Threshold of a mode of which fewer than :data:`LEAST_JUDGED` rows were judged."""
+UNTRIED = 1.0
+"""Threshold of a mode of which fewer than :data:`LEAST_JUDGED` rows were judged: only what is certain is told."""
 
 LEAST_JUDGED = 21
+"""Rows of three failures at the default horizon. Thresholds from fewer told many failures that were none."""
 
 OUTLYING = 0.005
 """Share of rows on either side that scales are not made from."""
@@ -52,7 +53,7 @@ class FailureTypeLearner:
     The newest rows of each class are kept, and count as often as rows of their class were seen; with every row of a mode the
     model is fitted to them anew. However seldom machines fail, classes are not balanced: a threshold for each mode does what
     weights would do, and leaves probabilities true. It is the one with the best F1 on rows that were judged before they were
-    learned, so by models that did not know them.
+    learned, so by models that did not know them; before three failures of a mode were judged, that mode is not told.
 
     Parameters
     ----------

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pipeline.core.prognosis import failure_type_learner
+from pipeline.core.prognosis import artefacts, failure_type_learner, kinds
 from pipeline.core.prognosis.failure_type import HORIZON, NONE, UNKNOWN, FailureType, Parameters, labels
 from pipeline.core.prognosis.failure_type_learner import LEAST_JUDGED, UNTRIED, FailureTypeLearner, best_threshold
+from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.logistic import fit
 from pipeline.core.prognosis.newest_rows import NewestRows
 
@@ -119,10 +120,22 @@ def test_rows_of_another_width_are_refused() -> None:
         model().predict(np.zeros((3, 5)))
 
 
-def test_a_model_comes_back_from_its_arrays(taught: FailureTypeLearner) -> None:
+def test_a_model_comes_back_from_its_arrays_and_from_its_artefact(taught: FailureTypeLearner) -> None:
     first = taught.model()
+    stored = artefacts.encode(first, FEATURE_VERSION)
+    read = kinds.read(stored, artefacts.digest(stored))
 
     assert same(FailureType.from_arrays(first.to_arrays()), first)
+    assert isinstance(read, FailureType)
+    assert same(read, first)
+
+
+def test_the_answer_is_the_told_class_and_its_probability() -> None:
+    rows = np.array([[50.0, 1_000.0], [60.0, 1_000.0], [50.0, np.nan], [50.0, 1_500.0]])
+    answers, found = kinds.answer(model(), rows), model().predict(rows)
+
+    assert answers.labels == ["none", "seal", "", "governor"]
+    np.testing.assert_array_equal(answers.values, [found[0, 0], found[1, 1], np.nan, found[3, 2]])
 
 
 @pytest.mark.parametrize(
@@ -210,6 +223,19 @@ def test_a_mode_that_has_not_been_seen_is_not_told() -> None:
     assert found[1, 2] > 0.5
 
 
+def test_a_mode_is_not_told_before_three_of_its_failures_were_judged() -> None:
+    learner, random = FailureTypeLearner(FEATURES, MODES), np.random.default_rng(0)
+    worn = np.array([[60.0, 1_000.0]])
+    told = []
+    for _ in range(5):
+        learner.learn(*life(random, 1))
+        found = learner.model()
+        told.append(int(found.choose(found.predict(worn))[0]))
+
+    # The first failure is judged by no model
+    assert told == [0, 0, 0, 1, 1]
+
+
 def test_rows_that_are_not_known_or_not_finite_are_not_learned(taught: FailureTypeLearner) -> None:
     learner = FailureTypeLearner.from_arrays(taught.to_arrays())
     rows, classes = life(np.random.default_rng(5), 1)
@@ -249,7 +275,8 @@ def test_a_sensor_that_never_changes_says_nothing() -> None:
 def test_classes_that_can_be_told_without_error_do_not_make_coefficients_endless() -> None:
     learner = FailureTypeLearner(FEATURES, MODES)
     rows = np.array([[0.0, 0.0]] * 50 + [[100.0, 0.0]] * 50 + [[0.0, 100.0]] * 50)
-    learner.learn(rows, np.repeat([0, 1, 2], 50))
+    for _ in range(2):
+        learner.learn(rows, np.repeat([0, 1, 2], 50))
 
     assert np.abs(learner.model().parameters.coefficients).max() < 100
     assert learner.model().choose(learner.model().predict(rows)).tolist() == np.repeat([0, 1, 2], 50).tolist()
