@@ -64,7 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--postgres-dsn", default="", help="a superuser's connection string; default: an embedded server")
     group.addoption("--database-template", default="", help="a migrated database there to copy; default: a new one")
     group = parser.getgroup("simulation")
-    group.addoption("--seeds", type=int, default=1000, help="how many seeds of the protocol are simulated")
+    group.addoption("--seeds", type=int, default=400, help="how many seeds of the protocol are simulated")
     group.addoption("--seed", type=int, help="simulate this seed alone")
 
 
