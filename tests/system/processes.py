@@ -25,6 +25,7 @@ PIPELINE = ("-m", "pipeline")
 """What Python is to run for the command ``pipeline``."""
 
 _IN_A_FORK = "tests.system.commands:pipeline"
+_SCRIPT_IN_A_FORK = "tests.system.commands:script"
 
 
 class Site:
@@ -35,7 +36,7 @@ class Site:
     settings
         More settings, by the names of their variables without the prefix, for example ``FLUSH__MAX_RECORDS``.
     commands
-        Forks processes that are to run ``pipeline``, which spares each of them the imports; ``None``: they are started.
+        Forks the processes, which spares each of them the imports; ``None``: they are started.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class Site:
 
     def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
         log, environment = self.folder / f"{name}.log", self.environment | more
-        if self._commands is not None and program == PIPELINE:
-            # The fork makes it when it comes to that, and may be asked before
-            log.touch()
+        if self._commands is None:
+            process = Process.spawned(log, [*program, *command], environment)
+        elif program == PIPELINE:
             process = Process(log, self._commands.start(_IN_A_FORK, log, environment, words=command))
         else:
-            process = Process.spawned(log, [*program, *command], environment)
+            words = [*program, *command]
+            process = Process(log, self._commands.start(_SCRIPT_IN_A_FORK, log, environment, words=words))
         self._started.append(process)
         return process
 
