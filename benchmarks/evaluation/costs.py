@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.compiling import uncounted
-from pipeline.core.detectors import changes, mixture, policy, stuck
+from pipeline.core.compiling import record, uncounted
+from pipeline.core.detectors import changes, mixture, policy, pool, stuck
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.catalogue import DETECTORS
 from pipeline.core.detectors.census import Census
@@ -26,6 +26,8 @@ SENSORS = 5
 
 MESSAGES = 4_000
 """Of a batch, about."""
+
+_ALONE = record([("score", policy.STATE), ("pool", pool.STATE)])
 
 
 @uncounted
@@ -64,7 +66,7 @@ def decide_all(rows: Array, rules: Any, values: Array) -> float:
     total = 0.0
     for n in range(values.shape[0]):
         for s in range(values.shape[1]):
-            total += policy.decide(rows[s], rules, n * 5_000, values[n, s])
+            total += policy.decide(rows[s].score, rows[s].pool, rules, n * 5_000, values[n, s])
     return total
 
 
@@ -72,8 +74,8 @@ DRIVERS: dict[str, tuple[Callable[..., float], np.dtype[Any], Any]] = {
     "changes": (observe_changes, changes.STATE, changes.ChangeRules()),
     "stuck": (observe_stuck, stuck.STATE, stuck.StuckRules()),
     "mixture": (observe_mixture, mixture.STATE, mixture.MixtureRules()),
-    "policy, power 1": (decide_all, policy.STATE, policy.AlarmRules()),
-    "policy, power 2": (decide_all, policy.STATE, policy.AlarmRules(power=2.0)),
+    "policy, power 1": (decide_all, _ALONE, policy.AlarmRules()),
+    "policy, power 2": (decide_all, _ALONE, policy.AlarmRules(power=2.0)),
 }
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.core.banks import Bank
 from pipeline.core.compiling import record
-from pipeline.core.detectors import policy
+from pipeline.core.detectors import policy, pool
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
 from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.configuration import DetectorRules, Variant
@@ -79,8 +79,8 @@ class _Rows:
             self._numeric = None
         return number
 
-    def take_over(self, old: _Rows) -> None:
-        """Take what another one knows of the same sensors by the same variants."""
+    def take_over(self, old: _Rows) -> npt.NDArray[np.int64]:
+        """Take what another one knows of the same sensors by the same variants; return the places with others."""
         places = min(self.rows.used, old.rows.used)
         mine, theirs = self.rows.rows[:places], old.rows.rows[:places]
         both = (mine != _NOBODY) & (theirs != _NOBODY)
@@ -89,6 +89,9 @@ class _Rows:
         same = numbers[old.variants.rows[theirs]] == self.variants.rows[mine]
         for name, bank in self._learned.items():
             bank.rows[mine[same]] = old._learned[name].rows[theirs[same]]
+        otherwise = self.rows.rows[:places] != old.rows.rows[:places]
+        otherwise[both] = ~same
+        return np.flatnonzero(otherwise)
 
     def part(self) -> Part:
         """Return the rows as the kernel takes them."""
@@ -134,11 +137,11 @@ class DetectorBank:
 
     def __init__(self) -> None:
         self._rules: DetectorRules | None = DetectorRules()
+        self._pools = Bank(pool.STATE)
         self._begin()
 
     def _begin(self) -> None:
         self._rows = {each.name: _Rows(each) for each in DETECTORS}
-        self._moving = Bank(_INDEX)
         self._widths = Bank(_INDEX)
         self._columns = Bank(_INDEX)
         self._placed = Bank(_INDEX, width=WIDTH)
@@ -154,16 +157,17 @@ class DetectorBank:
         self._begin()
         self._grow(rules, census)
         for name, rows in self._rows.items():
-            rows.take_over(before[name])
-        self._count_moving(census)
+            places = rows.take_over(before[name])
+            machines = places if rows.detector.of_machine else census.owners[places]
+            pool.doubt(self._pools.rows, machines)
 
     def _grow(self, rules: DetectorRules, census: Census) -> None:
-        machines = census.machine_types[self._moving.used :]
+        machines = census.machine_types[self._widths.used :]
         first = self._columns.used
         owners = census.owners[first : len(census.sensor_names)]
         if not machines and not len(owners):
             return
-        self._moving.extend(len(machines))
+        self._pools.extend(max(0, len(census.machine_types) - self._pools.used))
         self._widths.extend(len(machines))
         self._placed.extend(len(machines))[:] = _NOBODY
         self._place(owners)
@@ -187,16 +191,6 @@ class DetectorBank:
         fits = np.flatnonzero(columns < WIDTH)
         self._placed.rows[owners[fits], columns[fits]] = self._columns.used + fits
         self._columns.extend(len(owners))[:] = columns
-
-    def _count_moving(self, census: Census) -> None:
-        """Count the scores of each machine that move."""
-        for rows in self._rows.values():
-            if rows.detector.of_readings:
-                continue
-            places = np.flatnonzero(rows.rows.rows[: rows.rows.used] != _NOBODY)
-            owners = places if rows.detector.of_machine else census.owners[places]
-            moving = rows.policies.rows["moving"][rows.rows.rows[places]] > policy.MOST
-            np.add.at(self._moving.rows, owners[moving], 1)
 
     def inspect(
         self, messages: Any, kept: npt.NDArray[np.bool_], layouts: Any, rules: DetectorRules, census: Census
@@ -227,7 +221,7 @@ class DetectorBank:
         """Return everything as the kernels take it, until the next one is adopted."""
         return Parts(
             **{name: rows.part() for name, rows in self._rows.items()},
-            moving=self._moving.rows,
+            pools=self._pools.rows,
             columns=self._columns.rows,
             sensors=self._placed.rows,
             values=np.zeros(WIDTH),
@@ -238,7 +232,7 @@ class DetectorBank:
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what is known, as plain lists and arrays."""
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"pools": self._pools.copy()}
         for rows in self._rows.values():
             arrays |= rows.to_arrays()
         return arrays
@@ -246,6 +240,9 @@ class DetectorBank:
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_arrays` described; a detector whose records were others begins anew."""
         self._rules = None
+        known = arrays.get("pools")
+        if known is not None and known.dtype == pool.STATE:
+            self._pools.load(known)
         for detector in DETECTORS:
             self._rows[detector.name] = _Rows.from_arrays(detector, arrays) or _Rows(detector)
 

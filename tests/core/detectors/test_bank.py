@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from pipeline.core.anomalies import Anomaly
-from pipeline.core.detectors import policy
+from pipeline.core.detectors import policy, pool
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.catalogue import CHANGE, DETECTORS, Detector
 from pipeline.core.detectors.census import Census
@@ -67,12 +67,13 @@ def test_a_sensor_in_the_bank_is_scored_as_by_the_estimator() -> None:
     """The estimator and the policy alone, over one sensor, raise the same alarms with the same scores."""
     variant = RULES.variant(CHANGE, "press", "temperature")
     detector, state = ChangeDetector(variant.rules), np.zeros(1, policy.STATE)
+    alone = np.zeros(1, pool.STATE)
     expected = []
     for record in RECORDS[::3]:
         time_ms, text = record.timestamp, record.value.decode()
         value = float(text.partition('"temperature":')[2].partition(",")[0].rstrip("}"))
         score = detector.score_one({"temperature": value, "time_ms": time_ms})
-        if policy.decide(state[0], variant.alarms, time_ms, score):
+        if policy.decide(state[0], alone[0], variant.alarms, time_ms, score):
             expected.append((record.offset, score))
         detector.learn_one({"temperature": value, "time_ms": time_ms})
 
@@ -208,6 +209,7 @@ def test_another_budget_forgets_nothing() -> None:
     state.detectors.adopt(other, state.census())
 
     after = state.detectors.to_arrays()
+    assert (after["pools"] == before["pools"]).all()
     for name in ("change", "stuck", "multivariate"):
         assert (after[f"{name}_states"] == before[f"{name}_states"]).all()
         assert (after[f"{name}_policies"] == before[f"{name}_policies"]).all()
@@ -224,3 +226,31 @@ def test_a_machine_that_says_another_type_later_is_looked_at_as_before(restart: 
         for each in RECORDS
     ]
     assert folded(rules, [100, 200, 300], restart=restart, records=renamed)[0] == WHOLE
+
+
+BY_BUDGET = DetectorRules(
+    ("change", "multivariate"),
+    choices=tuple(Choice(name, parameters={"block": 10, "enough": 10, **QUICK}) for name in ("change", "stuck")),
+)
+
+
+def test_what_a_machines_scores_know_of_one_another_is_kept_over_a_restart() -> None:
+    records = stream(1200)
+    once, again = (folded(BY_BUDGET, [500, 900], restart=restart, records=records) for restart in (False, True))
+
+    pools = once[1].detectors.to_arrays()["pools"]
+    assert (pools["blocks"] > pool.FEW).all()
+    assert (pools == again[1].detectors.to_arrays()["pools"]).all()
+    assert once[0] == again[0] != []
+
+
+def test_machines_learn_anew_what_their_scores_have_in_common_where_others_look_at_them() -> None:
+    _, state = folded(BY_BUDGET, records=stream(1200))
+    before = state.detectors.to_arrays()["pools"]
+    fewer = DetectorRules((), choices=(Choice("change", sensors=("humidity",), is_on=False), *BY_BUDGET.choices))
+
+    state.detectors.adopt(fewer, state.census())
+
+    after = state.detectors.to_arrays()["pools"]
+    assert (after["blocks"] == pool.FEW).all()
+    assert (after["level"] == before["level"]).all()
