@@ -93,7 +93,7 @@ def _fit(state: Any, rules: Any) -> None:
 def _depth(state: Any, maximum: float) -> float:
     """Return how deep in the law's tail a maximum lies: minus the logarithm of how often there is a larger one, nearly."""
     beyond = min((maximum - state.location) / state.scale, _LARGE)
-    return -math.log(max(1.0 - state.shape * beyond, _SMALL)) / state.shape
+    return float(-math.log(max(1.0 - state.shape * beyond, _SMALL)) / state.shape)
 
 
 @njit(cache=True, nogil=True)
