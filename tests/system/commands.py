@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 import sys
 
 from agents.starting import warm_up
@@ -20,3 +21,9 @@ def pipeline(words: list[str]) -> None:
     """Be ``pipeline`` with these words."""
     sys.argv = ["pipeline", *words]
     importlib.import_module("pipeline.cli").main()
+
+
+def script(words: list[str]) -> None:
+    """Be ``python`` with these words, the first of which is a script."""
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")

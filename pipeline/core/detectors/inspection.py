@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.mixture import mixture_observe
@@ -22,7 +22,7 @@ from pipeline.core.detectors.stuck import stuck_observe
 
 Array = npt.NDArray[Any]
 
-FOUND = np.dtype(
+FOUND = record(
     [
         ("message", np.int64),
         ("slot", np.int32),

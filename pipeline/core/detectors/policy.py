@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
 from pipeline.core.detectors.calibration import FIELDS, count, threshold
 
-STATE = np.dtype([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int16), ("alarmed", np.int16)])
+STATE = record([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int16), ("alarmed", np.int16)])
 """What the policy knows of one score (one detector of one sensor); zeros: nothing yet.
 
 ``raised``: an episode is going on; ``calm`` readings in a row were below the release. ``alarm_ms`` is the time of the last

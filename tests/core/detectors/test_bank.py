@@ -16,8 +16,10 @@ from pipeline.core.anomalies import Anomaly
 from pipeline.core.detectors import policy
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.catalogue import CHANGE, DETECTORS, Detector
+from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.changes import ChangeDetector
 from pipeline.core.detectors.configuration import Choice, DetectorRules, all_on
+from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.errors import SettingsError
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import Record, RecordBatch, SourcePartition
@@ -123,6 +125,44 @@ def test_records_of_another_version_are_not_taken_for_this_ones() -> None:
     after = bank.to_arrays()
     assert (after["change_states"]["seen"] == 0).all()
     assert (after["stuck_states"] == arrays["stuck_states"]).all()
+
+
+def test_a_snapshot_of_a_version_that_kept_more_is_taken_over() -> None:
+    _, state = folded(RULES)
+    arrays = state.detectors.to_arrays()
+    more = arrays | {"mixture_policies": np.zeros(len(arrays["mixture_states"]), policy.STATE)}
+    bank = DetectorBank()
+
+    bank.load(more)
+    bank.adopt(RULES, state.census())
+
+    after = bank.to_arrays()
+    assert after.keys() == arrays.keys()
+    assert all((after[f"{each.name}_states"] == arrays[f"{each.name}_states"]).all() for each in DETECTORS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcdefghijkl")), unique=True), st.integers(1, 40))
+def test_rows_and_columns_of_sensors_go_by_first_sight_however_many_come_at_once(
+    sensors: list[tuple[int, str]], at_once: int
+) -> None:
+    rules = DetectorRules(
+        ("change",), choices=(Choice("stuck", ("press",), ("a", "b")), Choice("multivariate", ("mill",)))
+    )
+    bank, types = DetectorBank(), ["press", "mill", "press"]
+    for end in range(at_once, len(sensors) + at_once, at_once):
+        owners = np.array([machine for machine, _ in sensors[:end]], np.int32)
+        bank.adopt(rules, Census(types, [name for _, name in sensors[:end]], owners))
+
+    parts = bank.parts()
+    stuck = [slot for slot, (machine, name) in enumerate(sensors) if types[machine] == "press" and name in "ab"]
+    assert parts.change.rows[: len(sensors)].tolist() == list(range(len(sensors)))
+    assert np.flatnonzero(parts.stuck.rows[: len(sensors)] >= 0).tolist() == stuck
+    assert parts.stuck.rows[stuck].tolist() == list(range(len(stuck)))
+    for machine in {machine for machine, _ in sensors}:
+        slots = [slot for slot, (owner, _) in enumerate(sensors) if owner == machine]
+        assert parts.columns[slots].tolist() == list(range(len(slots)))
+        assert bank.sensors_of(machine) == slots[:WIDTH]
+        assert parts.multivariate.rows[machine] == (0 if types[machine] == "mill" else -1)
 
 
 def test_the_defaults_have_the_versions_of_the_detectors_themselves() -> None:
