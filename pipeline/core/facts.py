@@ -103,6 +103,8 @@ class MaintenanceRecord(Fact):
         Which part of the machine.
     note
         In somebody's words; may be empty.
+    requirement
+        The class of maintenance that it was, from 0 (nothing was to be done) to 5; -1: nobody has said.
     """
 
     event_type: ClassVar[str] = MAINTENANCE_PERFORMED
@@ -110,3 +112,4 @@ class MaintenanceRecord(Fact):
     kind: str
     component: str
     note: str = ""
+    requirement: int = -1
