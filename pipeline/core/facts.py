@@ -14,6 +14,9 @@ MAINTENANCE_PERFORMED = "Maintenance performed"
 METADATA_CHANGED = "Metadata changed"
 METADATA_UNCHANGED = "Metadata unchanged"
 
+FAILURE = "failure"
+"""Kind of maintenance records that tell of a failure; all others tell of maintenance that came before one."""
+
 INGESTED = (TELEMETRY_INGEST, QUALITY_REPORTED, MAINTENANCE_PERFORMED, METADATA_CHANGED, METADATA_UNCHANGED)
 """Event types of what came in; all others are derived from these."""
 
@@ -89,6 +92,17 @@ class QualityReport(Fact):
     run_s: float
     ideal_cycle_s: float
     line_id: str = ""
+
+
+def ends_life(kind: str, requirement: int) -> bool:
+    """Return whether a machine is as new after a maintenance record: not if somebody only looked, class 0.
+
+    Examples
+    --------
+    >>> [ends_life("planned", -1), ends_life("planned", 3), ends_life("planned", 0), ends_life("failure", 0)]
+    [True, True, False, True]
+    """
+    return kind == FAILURE or requirement != 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
