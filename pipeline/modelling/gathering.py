@@ -29,7 +29,10 @@ AGE = "age"
 """Feature of the machine that is gathered in any case: operating time is told by it."""
 
 _EVENTS_AT_ONCE = 1000
-"""Of one batch. Maintenance is made known to a machine before the batch, and only so much of it may lie ahead."""
+"""Of one batch: a machine that is maintained more often than :data:`_AHEAD` times within it hears of the rest late."""
+
+_AHEAD = MOST_RENEWALS // 2
+"""Maintenance of a machine that is made known before its cycles come to it; the rest is room for control records."""
 
 _NEVER = 2**62
 
@@ -89,16 +92,15 @@ class Gathering:
         """Fold what is stored of a partition before an offset into a fresh state, and keep what cycles gave models.
 
         Control records apply where the partition applied them. Maintenance that none of them tells of, as in imported
-        history, is told when the machine's cycles come to it. (What lies within the first :data:`_EVENTS_AT_ONCE` messages
-        in which a machine is met comes late: those cycles are of the old life.)
+        history, is made known before the machine's cycles come to it.
         """
         state = PartitionState()
         state.prognosis.watch(self.machine_type, (*self.features, AGE))
         marks = Marks(windows=_NEVER, windows_controls=_NEVER)
         owned = OwnedPartition(source, "", state, 0, marks, 0, 0, recorded=deque(controls))
-        untold = _Untold(self.records, controls)
+        untold = _Untold(state, self.records, controls)
         for records in batches(events, _EVENTS_AT_ONCE):
-            untold.tell(state)
+            untold.tell()
             owned.fold(RecordBatch(source, "", owned.position, records[-1].offset + 1, records), self.rules)
             self._take_all(owned)
             self.messages += len(records)
@@ -137,9 +139,14 @@ class Gathering:
 
 
 class _Untold:
-    """Maintenance of which no control record told a partition, by machine, oldest first."""
+    """Maintenance of which no control record told a partition, by machine, oldest first; made known as cycles come to it."""
 
-    def __init__(self, records: Mapping[str, Sequence[Maintenance]], controls: Sequence[PlacedControl]) -> None:
+    def __init__(
+        self,
+        state: PartitionState,
+        records: Mapping[str, Sequence[Maintenance]],
+        controls: Sequence[PlacedControl],
+    ) -> None:
         bodies = [placed.control.body for placed in controls if placed.control.kind == MAINTAINED]
         told = {(body["machine_id"], body["time_ms"]) for body in bodies}
         self._waiting = {
@@ -147,14 +154,23 @@ class _Untold:
             for machine_id, some in records.items()
             if (times := [each.time_ms for each in some if each.ends_life and (machine_id, each.time_ms) not in told])
         }
+        self._state = state
+        state.prognosis.lives.foretold = lambda row: self._next(state.machine_ids[row], _AHEAD)
 
-    def tell(self, state: PartitionState) -> None:
-        """Make known what comes next of every machine that the state knows, as much as may lie ahead."""
-        lives, census = state.prognosis.lives, None
-        for machine_id, times in list(self._waiting.items()):
-            row = state.row_of(machine_id)
-            while row is not None and times and len(lives.renewals.get(row, ())) < MOST_RENEWALS:
-                census = census or state.census()
-                lives.renew(row, census, times.popleft())
-            if not times:
-                del self._waiting[machine_id]
+    def tell(self) -> None:
+        """Make known what comes next of every machine that the state knows."""
+        lives, census = self._state.prognosis.lives, None
+        for machine_id in list(self._waiting):
+            row = self._state.row_of(machine_id)
+            if row is None or row >= lives.lives.used:
+                continue
+            for at_ms in self._next(machine_id, _AHEAD - len(lives.renewals.get(row, ()))):
+                census = census or self._state.census()
+                lives.renew(row, census, at_ms)
+
+    def _next(self, machine_id: str, most: int) -> list[int]:
+        times = self._waiting.get(machine_id, deque[int]())
+        found = [times.popleft() for _ in range(min(most, len(times)))]
+        if not times:
+            self._waiting.pop(machine_id, None)
+        return found
