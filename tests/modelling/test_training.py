@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pipeline.cli import main
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
 from pipeline.core.prognosis.kinds import KNOWN
@@ -25,14 +29,15 @@ from pipeline.store.models import Group
 from simulator.options import PlantOptions
 from tests.conftest import Database
 from tests.core.sinks import SOURCE
-from tests.modelling.wearing import wearing
+from tests.modelling.wearing import compressors, in_order, presses
 from tests.store.database_sink import DatabaseSink
 from tests.store.owners import fold_as_owner
 
 PLANT = PlantOptions(seed=5, wear_machines=24, wear_pace=10.0, wear_unplanned_ms=4 * 3_600_000)
-RECORDS = wearing(PLANT, hours=3)
+RECORDS = in_order([*compressors(PLANT, hours=3), *presses(PLANT.start_ms, count=20, looks=12)])
 LIVES = TrainOptions("remaining_life", "compressor")
 MODES = TrainOptions("failure_type", "compressor")
+CLASSES = TrainOptions("maintenance_class", "press")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,7 @@ def test_remaining_life_is_learned_better_than_a_constant_tells_it(settings, adm
     assert version.training["machines"] + test["machines"] == 24
     assert version.training["failures"] + version.training["censored"] == version.training["lives"]
     assert "2025-01-01T00:0" in version.training["from_time"]
+    assert stored_evaluation.evaluate(settings, admin, version.model_id).metrics == test
 
 
 def test_failure_types_are_learned_better_than_never_telling_one(settings, admin) -> None:
@@ -92,8 +98,19 @@ def test_failure_types_are_learned_better_than_never_telling_one(settings, admin
     assert test["modes"]["seal"]["f1"] > 0.6
 
 
-def test_the_same_events_give_the_same_bytes_and_no_second_version(settings, admin) -> None:
-    (first, is_new), (second, is_new_again) = (train(settings, admin, LIVES) for _ in range(2))
+def test_classes_of_maintenance_are_learned_from_the_messages_that_records_name(settings, admin) -> None:
+    version, _ = train(settings, admin, CLASSES)
+
+    test = version.metrics["test"]
+    assert version.parameters["features"] == ["heat", "noise"]
+    assert version.training["classed_messages"] + test["classed_messages"] == 20 * 12
+    assert test["accuracy"] == 1.0 > test["accuracy_of_commonest"]
+    assert stored_evaluation.evaluate(settings, admin, version.model_id).metrics == test
+
+
+@pytest.mark.parametrize("options", [replace(LIVES, until_ms=PLANT.start_ms + 3_600_000), MODES, CLASSES])
+def test_the_same_events_give_the_same_bytes_and_no_second_version(settings, admin, options: TrainOptions) -> None:
+    (first, is_new), (second, is_new_again) = (train(settings, admin, options) for _ in range(2))
 
     assert (is_new, is_new_again) == (True, False)
     assert (first.model_id, first.sha256) == (second.model_id, second.sha256)
@@ -129,7 +146,7 @@ def test_ages_begin_anew_with_maintenance_that_no_control_record_told_of(setting
 
 
 def test_a_registered_model_is_asked_about_machines_that_it_was_not_taught(settings, admin) -> None:
-    version, _ = train(settings, admin, LIVES)
+    version, _ = train(settings, admin, MODES)
     found = stored_evaluation.evaluate(settings, admin, version.model_id, saves=True)
 
     assert found.of_judges
@@ -139,7 +156,7 @@ def test_a_registered_model_is_asked_about_machines_that_it_was_not_taught(setti
 
 
 def test_a_model_of_which_nobody_knows_what_taught_it_is_asked_about_all_machines(settings, admin) -> None:
-    version, _ = train(settings, admin, LIVES)
+    version, _ = train(settings, admin, MODES)
     artefact = models.artefact(admin, version)
     other = models.Candidate("compressor", artefact)
     admin.execute("TRUNCATE model_version CASCADE")
@@ -157,7 +174,8 @@ def test_a_model_of_which_nobody_knows_what_taught_it_is_asked_about_all_machine
         (replace(LIVES, until_ms=PLANT.start_ms + 240_000), PipelineError, "2 are needed: maintenance records of kind failure"),
         (replace(MODES, until_ms=PLANT.start_ms + 240_000), PipelineError, "2 are needed: maintenance records of kind failure"),
         (replace(LIVES, since_ms=PLANT.start_ms + 10**12), PipelineError, "no operating cycle of a compressor"),
-        (replace(LIVES, machine_type="press"), PipelineError, "no machine of type 'press'"),
+        (replace(LIVES, machine_type="lathe"), PipelineError, "no machine of type 'lathe'"),
+        (replace(CLASSES, until_ms=PLANT.start_ms), PipelineError, "0 messages with all of heat, noise have a class"),
         (TrainOptions("maintenance_class", "compressor"), PipelineError, "0 messages with all of pressure, speed"),
         (TrainOptions("maintenance_class", "compressor", horizon=7), SettingsError, "leave --horizon out"),
         (replace(MODES, horizon=1.5), SettingsError, "a whole number of cycles"),
@@ -186,3 +204,76 @@ def test_nothing_is_registered_when_somebody_interrupts(settings, admin) -> None
         train(settings, admin, LIVES, interrupt)
 
     assert kept(admin) == 0
+
+
+@pytest.fixture
+def run(stored: Database, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Return a function that runs `pipeline models` in this process; it returns exit code, output and errors."""
+    for name in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIPELINE_POSTGRES__DSN", stored.dsn)
+    monkeypatch.setenv("PIPELINE_POSTGRES__ADMIN_DSN", stored.admin_dsn)
+    monkeypatch.setenv("PIPELINE_BROKER__GROUP", "laws")
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pipeline", "models", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (int(end.value.code or 0), *capfd.readouterr())
+
+    return command
+
+
+def test_the_command_says_what_was_learned_and_what_to_do_next(run, admin) -> None:
+    words = ("train", "maintenance_class", "--machine-type=press", "--sensors=heat", "--note=by hand")
+    code, out, err = run(*words)
+    (version,) = models.all_of(admin, Group("local", "laws"))
+
+    assert (code, err) == (0, "")
+    assert out.startswith(f"model {version.model_id}, maintenance_class of press, version 1, is a candidate now\n")
+    assert f"`pipeline models shadow {version.model_id}`" in out
+    assert [line.split() for line in out.splitlines() if line.startswith("accuracy ")] == [
+        ["accuracy", "1.000"],
+        ["accuracy", "0.994"],
+    ]
+    assert (version.note, version.parameters["sensors"]) == ("by hand", ["heat"])
+
+    again = run(*words)[1]
+    assert again.endswith("version 1, was learned from the same before: nothing was added\n")
+    assert json.loads(run(*words, "--json")[1])["is_new"] is False
+
+
+def test_the_command_that_evaluates_keeps_figures_only_if_asked(run, admin) -> None:
+    version = json.loads(run("train", "maintenance_class", "--machine-type=press", "--json")[1])
+    number = str(version["model_id"])
+    code, out, err = run("evaluate", "stored", number, "--from=2025-01-01T00:05:00Z")
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        f"model {number}, maintenance_class of press, version 1, on machines that taught it nothing\n"
+    )
+    assert models.find(admin, Group("local", "laws"), int(number)).metrics == version["metrics"]
+
+    said = json.loads(run("evaluate", "stored", number, "--from=2025-01-01T00:05:00Z", "--json", "--save")[1])
+    kept_now = models.find(admin, Group("local", "laws"), int(number)).metrics
+    assert (said["is_saved"], said["of_judges"]) == (True, True)
+    assert kept_now == version["metrics"] | {said["name"]: said["metrics"]}
+    assert 0 < said["metrics"]["classed_messages"] < version["metrics"]["test"]["classed_messages"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("train", "remaining_life", "--machine-type=lathe"), 1, "no machine of type 'lathe' is known"),
+        (("train", "oracle", "--machine-type=press"), 78, "there is no kind of model 'oracle'"),
+        (("train", "remaining_life"), 2, "--machine-type"),
+        (("train", "remaining_life", "--machine-type=press", "--until=yesterday"), 2, "--until"),
+        (("train", "remaining_life", "--machine-type=press", "--source=archive"), 78, "archive.address"),
+        (("evaluate", "stored", "999"), 1, "there is no model 999"),
+    ],
+)
+def test_wrong_use_of_the_commands_ends_with_one_line(run, words, code, said) -> None:
+    ended, out, err = run(*words)
+
+    assert (ended, out) == (code, "")
+    assert said in err
+    assert err.count("\n") == 1

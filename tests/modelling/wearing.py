@@ -1,8 +1,8 @@
-"""Compressors that wear out, as records of one partition: the simulator's machines, of which every 20th message is sent."""
+"""Machines that wear out, or are looked at now and then, as records of one partition."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,36 @@ EVERY_S = 20
 """Less than the gap that ends a cycle."""
 
 
-def wearing(options: PlantOptions, hours: float) -> list[Record]:
-    """Return what the compressors of a plant send in its first hours, in order of time: messages and maintenance records."""
+Sent = tuple[int, dict[str, Any]]
+"""Event time, ms since the epoch, UTC, and what is sent then."""
+
+
+def in_order(sent: Iterable[Sent]) -> list[Record]:
+    """Return records by time."""
+    ordered = sorted(sent, key=lambda each: each[0])
+    return [Record(offset, at_ms, orjson.dumps(said)) for offset, (at_ms, said) in enumerate(ordered)]
+
+
+def compressors(options: PlantOptions, hours: float) -> Iterator[Sent]:
+    """Yield every 20th message of the simulator's compressors in a plant's first hours, and their maintenance records."""
     end_ms = options.start_ms + int(3_600_000 * hours)
-    sent = [each for number in range(options.wear_machines) for each in _sent(options, number, end_ms)]
-    sent.sort(key=lambda each: each[0])
-    return [Record(offset, at_ms, orjson.dumps(said)) for offset, (at_ms, said) in enumerate(sent)]
+    for number in range(options.wear_machines):
+        yield from _sent(options, number, end_ms)
 
 
-def _sent(options: PlantOptions, number: int, end_ms: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def presses(start_ms: int, count: int, looks: int) -> Iterator[Sent]:
+    """Yield presses that somebody looks at again and again, right behind a message; above 100 they want class 4, else 0."""
+    for number in range(count):
+        who = {"factory_id": "aurora", "machine_id": f"press-{number}"}
+        for look in range(looks):
+            at_ms, heat = start_ms + 60_000 * look + number, 80.0 + (7 * number + 11 * look) % 40
+            readings = {"heat": heat, "noise": float((13 * number + look) % 17)}
+            yield at_ms, who | {"machine_type": "press", "time": _time(at_ms), "readings": readings}
+            said = {"type": "maintenance", "kind": "planned", "component": "die", "class": 4 if heat >= 100.0 else 0}
+            yield at_ms + 1_000, who | said | {"time": _time(at_ms + 1_000)}
+
+
+def _sent(options: PlantOptions, number: int, end_ms: int) -> Iterator[Sent]:
     machine = compressor(options, number)
     who = {"factory_id": machine.factory_id, "machine_id": machine.machine_id}
     for cycle in cycles(options, number):
