@@ -11,6 +11,7 @@ import pytest
 
 MODULES = (
     "tests/crash/test_crash_points.py",
+    "tests/modelling/test_training.py",
     "tests/sabotage/test_sabotage.py",
     "tests/system/test_replay.py",
     "tests/system/test_replay_sources.py",

@@ -1,4 +1,4 @@
-"""The commands that let models be judged by files of whole lives."""
+"""``pipeline models evaluate``: models judged by files of whole lives, or by what is stored."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import model_training
 from pipeline.cli.bars import bars
 from pipeline.cli.terminal import Json, print_json
 from pipeline.modelling import remaining_life
 from pipeline.modelling.remaining_life import EvaluateOptions, EvaluateOutcome
 
-app = typer.Typer(help="Learn from one file and tell of another, as an outsider would judge it.", no_args_is_help=True)
+app = typer.Typer(help="Judge models by what machines came to.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keep the command's name, as long as it is the only one."""
+app.command("stored")(model_training.stored)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.elements import Refusal
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.core.fields import kind_of, present, text
+from pipeline.core.maintenance_rules import CLASSES
 from pipeline.core.records import SourceRecord
 from pipeline.core.source_properties import SourceProperties
 from pipeline.core.times import parse_times
@@ -154,9 +155,22 @@ def read_maintenance(message: Mapping[str, Any]) -> FactMessage:
     note = message.get("note", "")
     if not isinstance(note, str):
         raise Refused(Reason.WRONG_SHAPE, f"note is {kind_of(note)}; send text, or leave it out")
-    rest = {"kind": kind, "component": ids["component"], "note": note}
+    rest = {"kind": kind, "component": ids["component"], "note": note, "requirement": _requirement(message)}
     times = {"time": text(message, "time")}
     return FactMessage(MaintenanceRecord, ids["machine_id"], ids["factory_id"], times, ids, rest)
+
+
+def _requirement(message: Mapping[str, Any]) -> int:
+    """Return the class of maintenance that a record names, -1 if it names none."""
+    if "class" not in message:
+        return -1
+    found = message["class"]
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < CLASSES:
+        raise Refused(
+            Reason.WRONG_SHAPE,
+            f"class is {shown(found)}; send a whole number from 0 to {CLASSES - 1}, or leave it out",
+        )
+    return found
 
 
 def _count(message: Mapping[str, Any], key: str) -> int:

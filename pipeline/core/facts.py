@@ -14,6 +14,9 @@ MAINTENANCE_PERFORMED = "Maintenance performed"
 METADATA_CHANGED = "Metadata changed"
 METADATA_UNCHANGED = "Metadata unchanged"
 
+FAILURE = "failure"
+"""Kind of maintenance records that tell of a failure; all others tell of maintenance that came before one."""
+
 INGESTED = (TELEMETRY_INGEST, QUALITY_REPORTED, MAINTENANCE_PERFORMED, METADATA_CHANGED, METADATA_UNCHANGED)
 """Event types of what came in; all others are derived from these."""
 
@@ -91,6 +94,17 @@ class QualityReport(Fact):
     line_id: str = ""
 
 
+def ends_life(kind: str, requirement: int) -> bool:
+    """Return whether a machine is as new after a maintenance record: not if somebody only looked, class 0.
+
+    Examples
+    --------
+    >>> [ends_life("planned", -1), ends_life("planned", 3), ends_life("planned", 0), ends_life("failure", 0)]
+    [True, True, False, True]
+    """
+    return kind == FAILURE or requirement != 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceRecord(Fact):
     """What was done to a machine, or that it failed.
@@ -103,6 +117,8 @@ class MaintenanceRecord(Fact):
         Which part of the machine.
     note
         In somebody's words; may be empty.
+    requirement
+        The class of maintenance that it was, from 0 (nothing was to be done) to 5; -1: nobody has said.
     """
 
     event_type: ClassVar[str] = MAINTENANCE_PERFORMED
@@ -110,3 +126,4 @@ class MaintenanceRecord(Fact):
     kind: str
     component: str
     note: str = ""
+    requirement: int = -1

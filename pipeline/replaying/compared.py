@@ -167,7 +167,7 @@ TABLES = (
     ),
     _told_by_message(
         "maintenance_record",
-        ("factory_id", "kind", "component", "note", "event_time", "ingest_time", "event_id"),
+        ("factory_id", "kind", "component", "note", "class", "event_time", "ingest_time", "event_id"),
         "r.event_time",
     ),
     Compared(

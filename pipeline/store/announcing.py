@@ -9,7 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from pipeline.core.controls import MAINTAINED, METADATA
-from pipeline.core.facts import Fact, MaintenanceRecord
+from pipeline.core.facts import Fact, MaintenanceRecord, ends_life
 from pipeline.core.metadata import MetadataChange
 from pipeline.core.records import SourcePartition
 from pipeline.store.identity import control_id
@@ -44,7 +44,7 @@ def announce(cursor: Cursor, progress: Progress, source: SourcePartition, facts:
 def _said(fact: Fact) -> _Said | None:
     if isinstance(fact, MetadataChange):
         return _Said(METADATA, "command", fact.command_id, fact.control())
-    if isinstance(fact, MaintenanceRecord):
+    if isinstance(fact, MaintenanceRecord) and ends_life(fact.kind, fact.requirement):
         body = {"machine_id": fact.machine_id, "time_ms": fact.time_ms, "kind": fact.kind, "component": fact.component}
         return _Said(MAINTAINED, "maintenance", fact.machine_id, body)
     return None

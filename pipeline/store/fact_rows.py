@@ -18,7 +18,7 @@ QUALITY_REPORT = (
     f"{_SHARED}, line_id, sku, period_start, good, snag, reject, planned_s, run_s, ideal_cycle_s, period_end, reported_at,"
     " event_id"
 )
-MAINTENANCE_RECORD = f"{_SHARED}, kind, component, note, event_time, ingest_time, event_id"
+MAINTENANCE_RECORD = f"{_SHARED}, kind, component, note, class, event_time, ingest_time, event_id"
 
 IS_INGESTED = "event_type IN ('{}')".format("', '".join(INGESTED))
 """Condition on the rows of ``event`` that came in; all others are derived from these."""
@@ -87,7 +87,7 @@ def _own_columns(facts: Sequence[Fact]) -> list[copy.Column]:
             *(copy.fixed(_numbers(facts, name), ">i8") for name in ("good", "snag", "reject")),
             *(copy.fixed(_numbers(facts, name), ">f8") for name in ("planned_s", "run_s", "ideal_cycle_s")),
         ]
-    return _texts(facts, "kind", "component", "note")
+    return [*_texts(facts, "kind", "component", "note"), copy.fixed(_numbers(facts, "requirement"), ">i4")]
 
 
 def _texts(facts: Sequence[Fact], *names: str) -> list[copy.Column]:

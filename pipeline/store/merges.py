@@ -142,7 +142,7 @@ FACTS: Mapping[type[Fact], Merge] = {
         "maintenance_record",
         fact_rows.MAINTENANCE_RECORD,
         _BY_SOURCE,
-        _replace_by("true", "factory_id, kind, component, note, event_time, ingest_time, event_id"),
+        _replace_by("true", "factory_id, kind, component, note, class, event_time, ingest_time, event_id"),
     ),
 }
 """By the kind of facts."""

@@ -71,6 +71,8 @@ def test_event_types_of_what_comes_in_are_said_once() -> None:
         maintenance(note=""),
         maintenance(kind="failure"),
         maintenance(kind="unplanned", component="süd"),
+        maintenance(**{"class": 0}),
+        maintenance(**{"class": 5}),
     ],
 )
 def test_what_else_is_accepted_as_a_fact(message: dict[str, Any]) -> None:
@@ -118,6 +120,7 @@ def test_what_else_is_accepted_as_a_fact(message: dict[str, Any]) -> None:
         ],
         ("wrong_shape", "planned, unplanned or failure", maintenance(kind="Planned")),
         *[("wrong_shape", "note", maintenance(note=value)) for value in (5, None, [])],
+        *[("wrong_shape", "class is", maintenance(**{"class": value})) for value in (-1, 6, 2.0, "3", None, True, [])],
         ("identifier_too_long", "component has 129", maintenance(component=129 * "x")),
         ("time_in_future", "time is", maintenance(time="2026-11-22T22:00:00Z")),
         *[

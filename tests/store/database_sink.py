@@ -85,7 +85,7 @@ def facts(admin: psycopg.Connection) -> list[Fact]:
         QualityReport(**row)
         for row in cursor.execute(_FACT.format(_QUALITY, "quality_report", "", QualityReport.event_type, same))
     ]
-    of_maintenance = ("kind, component, note", "maintenance_record", ", event_time, ingest_time")
+    of_maintenance = ("kind, component, note, class AS requirement", "maintenance_record", ", event_time, ingest_time")
     found += [
         MaintenanceRecord(**row)
         for row in cursor.execute(_FACT.format(*of_maintenance, MaintenanceRecord.event_type, "true"))

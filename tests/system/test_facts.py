@@ -34,7 +34,7 @@ CONTENTS = {
     "event": "event_type, machine_id, factory_id, event_time, body::jsonb - 'expected' - 'score'",
     "quality_report": "machine_id, factory_id, sku, period_start, period_end, good, snag, reject, planned_s, run_s,"
     " ideal_cycle_s",
-    "maintenance_record": "machine_id, factory_id, kind, component, note, event_time",
+    "maintenance_record": "machine_id, factory_id, kind, component, note, class, event_time",
     "reading_window": "machine_id, sensor, window_start, factory_id, count, min, max, last, round(mean::numeric, 6)",
     "machine_state": "machine_id, factory_id, machine_type, readings, last_seen, messages, duplicates",
     "dead_letter": "reason, detail, key, body",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,11 @@ from pipeline.core.errors import ModelRefused
 from pipeline.core.predictions import ModelReference
 from pipeline.core.prognosis import artefacts, kinds, model_controls
 from pipeline.core.prognosis.class_bank import ClassBank
+from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.lives import Gathered, Lives
 from pipeline.core.prognosis.model import InForce, plain
 from pipeline.core.prognosis.model_controls import LIVE, OUT, SHADOW, ModelControl
+from pipeline.core.prognosis.witness import Witness
 
 MOST_SHADOWS = 4
 """Shadow models of one kind and machine type; of more, the oldest gives way."""
@@ -73,6 +75,14 @@ class PrognosisBank:
         shadows = [each for each in kept if each.reference.stage == SHADOW and _is_alike(each, control)]
         surplus = shadows[: max(0, len(shadows) - MOST_SHADOWS)]
         self._adopt([each for each in kept if each not in surplus])
+
+    def watch(self, machine_type: str, features: Sequence[str]) -> None:
+        """Let what machines of a type give models be told after each cycle, as inputs of predictions of kind ``witness``.
+
+        No control record says so, and the state is not to be kept.
+        """
+        reference = ModelReference(0, Witness.kind, 0, FEATURE_VERSION, SHADOW)
+        self._adopt([*self.in_force, InForce(reference, machine_type, Witness(features), b"")])
 
     def take_refusals(self) -> list[str]:
         """Return which models could not be read, and why, one line each; they are told once."""

@@ -13,6 +13,7 @@ from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import Answers, Rows
 from pipeline.core.prognosis.remaining_life import RemainingLife
+from pipeline.core.prognosis.witness import Witness
 
 MAINTENANCE_CLASS = MaintenanceClassModel.kind
 
@@ -38,6 +39,9 @@ def answer(model: Model, rows: Rows) -> Answers:
         return Answers([""] * len(rows), *model.predict(rows))
     if isinstance(model, FailureType):
         return _likeliest(model, rows)
+    if isinstance(model, Witness):
+        nothing = np.zeros(len(rows))
+        return Answers([""] * len(rows), nothing, nothing, nothing)
     raise TypeError(f"no answer of a {model.kind} model is known")
 
 

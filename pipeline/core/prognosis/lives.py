@@ -5,7 +5,7 @@ Cycles are taken in the order in which they ended, and each one's features befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +109,9 @@ class Lives:
         self.wears = Bank(WEAR)
         self.renewals: dict[int, list[int]] = {}
         """By machine row, when it was maintained, ms since the epoch, UTC: of what its cycles have not come to."""
+        self.foretold: Callable[[int], Sequence[int]] = lambda _: ()
+        """Asked for the maintenance of a machine row when that is met first: times that are not known otherwise, ms since the
+        epoch, UTC, at most :data:`MOST_RENEWALS`. History that is learned from has them; what comes live has none."""
         self._wanted: list[tuple[str, tuple[str, ...]]] = []
         self._plans: _Plans | None = None
         self._most = 0
@@ -117,7 +120,9 @@ class Lives:
         """Make room for everybody that there is."""
         machines, sensors = len(census.machine_types), len(census.owners)
         if machines > self.lives.used or sensors > self.wears.used:
-            self.lives.extend(machines - self.lives.used)
+            met = range(self.lives.used, machines)
+            self.lives.extend(len(met))
+            self.renewals |= {row: sorted(times) for row in met if (times := self.foretold(row))}
             self.wears.extend(sensors - self.wears.used)
             self._plans = None
 

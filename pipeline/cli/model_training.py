@@ -1,0 +1,143 @@
+"""``pipeline models train`` and ``evaluate stored``: models learned from what is stored, and asked about it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pipeline import connections
+from pipeline.cli.bars import bars
+from pipeline.cli.model_stages import Kind, ModelId, changing
+from pipeline.cli.terminal import Factory, Json, instant, print_json, print_table
+from pipeline.modelling import stored_evaluation, training
+from pipeline.modelling.training import TrainOptions
+from pipeline.settings import load
+from pipeline.store.migrate import require_schema
+
+_Source = Annotated[
+    Literal["events", "archive"],
+    typer.Option(help="events: as far back as the table goes. archive: from the archive's beginning, then the table."),
+]
+_From = Annotated[str | None, typer.Option("--from", help="Event time from which on; ISO 8601 with its zone.")]
+_Until = Annotated[str | None, typer.Option(help="Event time before which; ISO 8601 with its zone.")]
+
+
+def train(
+    kind: Kind,
+    machine_type: Annotated[str, typer.Option("--machine-type", help="Type of the machines it is for.")],
+    source: _Source = "events",
+    from_: _From = None,
+    until: _Until = None,
+    sensors: Annotated[
+        str,
+        typer.Option(
+            help="Sensors it looks at, with commas between them; default: those that machines of the type have."
+        ),
+    ] = "",
+    horizon: Annotated[
+        float | None,
+        typer.Option(help="How far ahead: hours of operation (remaining_life) or operating cycles (failure_type)."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    note: Annotated[str, typer.Option(help="In your words, for whoever reads the list.")] = "",
+    factory: Factory = None,
+    json: Json = False,
+) -> None:
+    """Learn a candidate from what is stored; machines that teach it nothing say how good it is."""
+    _end_on_signals()
+    settings = load(factory)
+    options = TrainOptions(
+        kind,
+        machine_type,
+        source,
+        instant("--from", from_),
+        instant("--until", until),
+        tuple(each.strip() for each in sensors.split(",")) if sensors else (),
+        horizon,
+        seed,
+        note,
+    )
+    with bars() as show, changing(settings) as connection:
+        version, is_new = training.train(settings, connection, options, show)
+    if json:
+        print_json(asdict(version) | {"is_new": is_new})
+        return
+    number = version.model_id
+    if not is_new:
+        sys.stdout.write(f"model {number}, {version.name}, was learned from the same before: nothing was added\n")
+        return
+    sys.stdout.write(f"model {number}, {version.name}, is a candidate now\n")
+    _print_metrics(version.metrics | {"training": _counts(version.training)})
+    sys.stdout.write(f"\nnext: `pipeline models shadow {number}` lets it predict beside the live one\n")
+
+
+def stored(
+    model_id: ModelId,
+    source: _Source = "events",
+    from_: _From = None,
+    until: _Until = None,
+    save: Annotated[bool, typer.Option("--save", help="Keep the figures with the model.")] = False,
+    factory: Factory = None,
+    json: Json = False,
+) -> None:
+    """Ask a registered model about stored lives of machines that it was not taught, and compare with what came."""
+    _end_on_signals()
+    settings = load(factory)
+    opened = changing(settings) if save else connections.database(settings, "pipeline models")
+    with bars() as show, opened as connection:
+        require_schema(connection)
+        found = stored_evaluation.evaluate(
+            settings,
+            connection,
+            model_id,
+            source=source,
+            since_ms=instant("--from", from_),
+            until_ms=instant("--until", until),
+            saves=save,
+            tell=show,
+        )
+    if json:
+        about = {"model_id": model_id, "name": found.name, "of_judges": found.of_judges}
+        print_json(about | {"metrics": found.metrics, "is_saved": save})
+        return
+    whose = "machines that taught it nothing" if found.of_judges else "all machines; nobody knows which taught it"
+    sys.stdout.write(f"model {model_id}, {found.version.name}, on {whose}\n")
+    _print_metrics({found.name: found.metrics})
+
+
+def _end_on_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _counts(training_: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training_.items() if isinstance(value, int)}
+
+
+def _print_metrics(metrics: Mapping[str, Any]) -> None:
+    for title, figures in metrics.items():
+        rows = list(_flat(figures))
+        sys.stdout.write(f"\n{title}:{'' if rows else ' nothing'}\n")
+        print_table(["figure", "value"], rows)
+
+
+def _flat(figures: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
+    """Return figures of figures as rows; shares and hours need their decimals.
+
+    Examples
+    --------
+    >>> _flat({"rows": 1200, "modes": {"seal": {"f1": 0.91234}}})
+    [('rows', '1,200'), ('modes.seal.f1', '0.912')]
+    """
+    rows: list[tuple[str, str]] = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{within}{name}.")
+        else:
+            rows.append((f"{within}{name}", f"{value:,}" if isinstance(value, int) else f"{value:.3f}"))
+    return rows
