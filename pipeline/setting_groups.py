@@ -230,15 +230,6 @@ class Detectors(Group):
     )
 
 
-class Prognosis(Group):
-    """What is predicted of machines."""
-
-    enabled: bool = Field(
-        True,
-        description="Whether operating cycles are kept as machines' lives, and models in force are asked about them",
-    )
-
-
 class Silence(Group):
     """Devices from which nothing comes."""
 

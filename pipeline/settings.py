@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.core.errors import SettingsError
+from pipeline.prognosis_settings import Monitoring, Prognosis
 from pipeline.setting_groups import (
     Archive,
     Broker,
@@ -28,7 +29,6 @@ from pipeline.setting_groups import (
     Oee,
     Outbox,
     Postgres,
-    Prognosis,
     Retention,
     Silence,
     Site,
@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     spikes: Spikes = Spikes()
     detectors: Detectors = Detectors()
     prognosis: Prognosis = Prognosis()
+    monitoring: Monitoring = Monitoring()
     silence: Silence = Silence()
     oee: Oee = Oee()
     health: Health = Health()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.failure_type import FailureType
@@ -12,7 +14,7 @@ from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import SENSORS, MaintenanceClassModel
 from pipeline.core.prognosis.remaining_life import RemainingLife
-from pipeline.modelling import learning
+from pipeline.modelling import input_drift, learning
 from pipeline.modelling.learning import Learned
 from pipeline.modelling.machine_split import SPLIT
 from pipeline.modelling.stored_lives import StoredLives, Tell, Wanted, read
@@ -102,7 +104,7 @@ def train(
         options.machine_type,
         artefacts.encode(learned.model, FEATURE_VERSION),
         parameters={"sensors": list(sensors)} | dict(learned.parameters) | _bounds(options),
-        training={"source": options.source, "split": SPLIT} | taught.described(),
+        training={"source": options.source, "split": SPLIT} | taught.described() | _inputs(learned, taught, columns),
         metrics={"test": measured(learned, found.of(judges=True), columns), "prequential": learned.prequential},
         note=options.note,
     )
@@ -112,6 +114,14 @@ def train(
 def measured(learned: Learned, judges: StoredLives, columns: list[int]) -> dict[str, Any]:
     """Return how a model does on machines that taught it nothing, and how many these are."""
     return judges.counts() | learning.judged(learned.model, judges.lives, columns, judges.messages)
+
+
+def _inputs(learned: Learned, taught: StoredLives, columns: list[int]) -> dict[str, Any]:
+    """Return what monitoring holds the model's inputs against; messages that records name are not those it is asked about."""
+    if not columns:
+        return {}
+    rows = np.concatenate([life.rows[:, columns] for life in taught.lives])
+    return {"inputs": input_drift.described(learned.model.features, rows)}
 
 
 def _learned(options: TrainOptions, taught: StoredLives, sensors: tuple[str, ...]) -> Learned:
