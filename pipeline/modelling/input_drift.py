@@ -106,9 +106,10 @@ def described(features: Sequence[str], rows: Floats) -> dict[str, Any]:
 def stability_index(reference: Sequence[int] | Counts, present: Sequence[int] | Counts) -> float:
     """Return the population stability index of two counts of the same bins: 0 for equal shares, and no upper bound.
 
-    The sum of (p - q) ln(p / q) over the bins' shares (Siddiqi 2006). Half a row more in every bin keeps what is empty
-    in one of them finite. Of n and m independent rows of one distribution it is about (bins - 1)(1/n + 1/m) (Yurdakul and Naranjo 2020,
-    *Statistical properties of the population stability index*); rows of few machines are not independent, and it is larger.
+    The sum of (p - q) ln(p / q) over the bins' shares (Siddiqi 2006). Half a row more in every bin keeps what is empty in
+    one of them finite. Of n and m independent rows of one distribution it is about (bins - 1)(1/n + 1/m) (Yurdakul and
+    Naranjo 2020, *Statistical properties of the population stability index*); rows of few machines are not independent,
+    and it is larger.
 
     Examples
     --------

@@ -42,11 +42,8 @@ def _count(connection: Connection, watched: Watched, day: dt.date, predictions: 
     rows = np.array(found.rows, np.float64).reshape(-1, len(features))
     if not len(rows):
         return False
-    kept = {
-        name: Reference.read({"edges": e, "counts": c})
-        for name, (e, c) in model_drift.reference(connection, model_id).items()
-    }
-    held = {name: each for name, each in kept.items() if each is not None}
+    kept = model_drift.reference(connection, model_id)
+    held = {name: Reference(np.array(edges), np.array(counts)) for name, (edges, counts) in kept.items()}
     origin = ""
     if not held:
         held, origin = _first_reference(watched, rows, day)
