@@ -48,7 +48,8 @@ def join(connection: Connection, model_of: ModelOf) -> int:
     SettingsError
         If it may not.
     """
-    found = model_quality.unlabelled(connection)
+    with models.changing(connection) as cursor:
+        found = model_quality.unlabelled(cursor)
     for machine_id, since in found:
         with models.changing(connection) as cursor:
             _judge(cursor, machine_id, since, model_of)

@@ -147,12 +147,12 @@ def alone(connection: Connection) -> Iterator[bool]:
             connection.execute(_UNLOCK)
 
 
-def unlabelled(connection: Connection) -> list[tuple[str, dt.datetime]]:
+def unlabelled(cursor: Cursor) -> list[tuple[str, dt.datetime]]:
     """Return machines of which there are records that nothing was held against yet, with the oldest of these's event time.
 
     Records wait until the machine's partition has folded all up to their event time.
     """
-    return [(str(machine_id), since) for machine_id, since in connection.execute(_UNLABELLED).fetchall()]
+    return [(str(machine_id), since) for machine_id, since in cursor.execute(_UNLABELLED).fetchall()]
 
 
 def records(cursor: Cursor, machine_id: str) -> list[Ending]:

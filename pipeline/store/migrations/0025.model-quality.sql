@@ -70,19 +70,19 @@ SELECT q.*, v.kind, v.machine_type, v.version,
        v.kind = 'remaining_life' AND q.truth = 'censored' AS is_censored
 FROM model_quality AS q JOIN model_version AS v USING (model_id);
 
--- Hits and misses by what was true or said; of remaining life there are none
+-- How often a class was said, how often it came, and how often both; of remaining life there are none
 CREATE FUNCTION model_labels_since(since timestamptz)
-RETURNS TABLE (model_id bigint, label text, hits bigint, told bigint, true bigint, "precision" double precision,
+RETURNS TABLE (model_id bigint, label text, hits bigint, told bigint, came bigint, "precision" double precision,
                recall double precision, f1 double precision)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
-    SELECT model_id, label, hits, told, true, hits::float8 / nullif(told, 0), hits::float8 / nullif(true, 0),
-           2.0 * hits / (told + true)
+    SELECT model_id, label, hits, told, came, hits::float8 / nullif(told, 0), hits::float8 / nullif(came, 0),
+           2.0 * hits / (told + came)
     FROM (
         SELECT p.model_id, l.label,
                coalesce(sum(p.predictions) FILTER (WHERE p.truth = p.said AND l.is_truth), 0)::bigint AS hits,
                coalesce(sum(p.predictions) FILTER (WHERE NOT l.is_truth), 0)::bigint AS told,
-               coalesce(sum(p.predictions) FILTER (WHERE l.is_truth), 0)::bigint AS true
+               coalesce(sum(p.predictions) FILTER (WHERE l.is_truth), 0)::bigint AS came
         FROM model_quality_part AS p
         CROSS JOIN LATERAL (VALUES (p.truth, true), (p.said, false)) AS l (label, is_truth)
         WHERE p.ended >= since AND p.kind <> 'remaining_life'
