@@ -54,10 +54,11 @@ def test_types_of_failure_are_those_of_a_plain_count(cycles, times, failed) -> N
         later = sum(end > time for end, _ in cycles)
         if len(cycles) == later:
             continue
-        if failed is None:
-            truth = "none" if later >= 7 else ""
-        else:
-            truth = "" if later == 0 else failed if later <= 7 else "none"
+        truth = "none"
+        if later <= 7 and failed is not None:
+            truth = failed if later else ""
+        elif later < 7:
+            truth = ""
         if truth:
             expected[truth] = expected.get(truth, 0) + 1
 
