@@ -77,7 +77,7 @@ def test_a_migration_that_takes_something_away_is_noticed(statement: str) -> Non
 def test_the_compose_file_brings_every_service_up_in_order() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
-    assert set(services) == {"broker", "database", "migrate", "topics", "worker", "simulator"}
+    assert set(services) == {"broker", "database", "migrate", "topics", "worker", "monitor", "simulator"}
     assert all("healthcheck" in services[name] for name in ("broker", "database", "worker"))
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
