@@ -8,11 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from pipeline.archive.archiving import archive
+from pipeline.archive.place import Place
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
@@ -20,7 +25,7 @@ from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.modelling import stored_evaluation, stored_lives
 from pipeline.modelling.learning import wanted_features
 from pipeline.modelling.stored_lives import StoredLives, Wanted
-from pipeline.modelling.stored_logs import sensors_of
+from pipeline.modelling.stored_logs import StoredLogs, sensors_of
 from pipeline.modelling.training import TrainOptions, train
 from pipeline.settings import Settings
 from pipeline.store import models
@@ -143,6 +148,36 @@ def test_ages_begin_anew_with_maintenance_that_no_control_record_told_of(setting
     # The longest cycle takes five minutes
     assert max(ages) <= 5 / 60
     assert all((life.remaining_h >= 0.0).all() for life in found.lives)
+
+
+def test_the_archive_teaches_the_same_as_the_table(stored, settings, admin, tmp_path: Path) -> None:
+    first, _ = train(settings, admin, CLASSES)
+    place = Place(str(tmp_path))
+    with connect(stored.admin_dsn, autocommit=True) as reading:
+        archive(admin, reading, place, due_days=None)
+    archived = settings.model_copy(update={"archive": settings.archive.model_copy(update={"address": str(tmp_path)})})
+    second, is_new = train(archived, admin, replace(CLASSES, source="archive"))
+
+    assert (second.sha256, is_new) == (first.sha256, False)
+
+
+def test_control_records_apply_where_the_partition_applied_them(database, settings) -> None:
+    records, middle = RECORDS[:2_000], 1_000
+    sink = DatabaseSink(database.dsn)
+    # It hears of what is stored by then: of the first 500
+    fold_as_owner(sink, records, [500, middle], FoldRules(), told_at=middle)
+    sink.close()
+    own = settings.model_copy(
+        update={"postgres": settings.postgres.model_copy(update={"dsn": SecretStr(database.dsn)})}
+    )
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        placed = StoredLogs(own).controls(connection, SOURCE)
+        found = read(own, connection)
+
+    repaired = [each for each in map(orjson.loads, (record.value for record in records[:500])) if "kind" in each]
+    assert {(each.control.kind, each.offset) for each in placed} == {("maintained", middle)}
+    assert len(placed) == sum(each.get("class") != 0 for each in repaired)
+    assert (found.folded, len(found.of(judges=True).lives) > 0) == (2_000, True)
 
 
 def test_a_registered_model_is_asked_about_machines_that_it_was_not_taught(settings, admin) -> None:
