@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    additions,
     archive,
     detectors,
     importing,
@@ -15,6 +16,7 @@ from benchmarks import (
     latency,
     machines,
     memory,
+    prognosis,
     queries,
     recovery,
     replays,
@@ -23,6 +25,7 @@ from benchmarks import (
     verify,
     windows,
 )
+from benchmarks.contestants import Contestant
 from benchmarks.services import Services, services
 
 PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
@@ -32,9 +35,8 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "windows": lambda site, o: windows.run(
         site, messages=o.messages, machines=o.machines, rounds=max(2, o.rounds), only=o.only, counts=o.processes
     ),
-    "detectors": lambda site, o: detectors.run(
-        site, messages=o.messages, machines=o.machines, rounds=o.rounds, counts=o.processes
-    ),
+    "detectors": lambda site, o: _added(site, o, detectors.ALL, detectors.LEAST),
+    "prognosis": lambda site, o: _added(site, o, prognosis.REMAINING_LIFE, prognosis.LEAST),
     "latency": lambda site, o: latency.run(site, machines=o.machines, seconds=o.seconds),
     "recovery": lambda site, o: recovery.run(site, machines=o.machines, seconds=o.seconds),
     "memory": lambda site, o: memory.run(site, machines=o.machines, seconds=o.seconds),
@@ -46,6 +48,12 @@ PARTS: dict[str, Callable[[Services, argparse.Namespace], dict[str, Any]]] = {
     "queries": lambda site, o: queries.run(site, machines=o.machines, events=o.events),
     "archive": lambda site, o: archive.run(site, messages=o.messages, machines=o.machines),
 }
+
+
+def _added(site: Services, o: argparse.Namespace, added: Contestant, least: float) -> dict[str, Any]:
+    return additions.run(
+        site, added, least, messages=o.messages, machines=o.machines, rounds=o.rounds, counts=o.processes
+    )
 
 
 def main() -> None:

@@ -50,6 +50,8 @@ class Contestant:
         Whether it keeps windows.
     marks
         Whether it keeps the project's marks, which say how far it has come.
+    prepare
+        What is done before its processes start, if anything.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Contestant:
     share: float = 1.0
     windows: bool = True
     marks: bool = False
+    prepare: Callable[[Task], None] | None = None
 
     @property
     def missing(self) -> str:

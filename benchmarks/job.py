@@ -25,6 +25,7 @@ MEASURED = {
     "windows after s": "windows_after_s",
     "state bytes": "state_bytes",
     "anomalies": "anomalies",
+    "predictions": "predictions",
 }
 """Columns of the table, and what of a run they show."""
 

@@ -42,8 +42,8 @@ class Run:
         From the last event's commit to that of the last window, s.
     state_bytes
         The kept states of all partitions before compression, bytes; 0 for who keeps none.
-    anomalies
-        Rows of ``anomaly``.
+    anomalies, predictions
+        Rows of ``anomaly`` and of ``maintenance_prediction``.
     problem
         Why the run does not count; empty if everything is stored, once, and all readings are in the windows.
     """
@@ -64,6 +64,7 @@ class Run:
     windows_after_s: float
     state_bytes: int
     anomalies: int
+    predictions: int
     problem: str
 
 
@@ -132,6 +133,8 @@ def processes(
     folder = services.folder / "state" / group
     folder.mkdir(parents=True)
     tasks = [Task(services.address, topic, group, dsn, number, count, folder) for number in range(count)]
+    if contestant.prepare is not None:
+        contestant.prepare(tasks[0])
     started = Processes(contestant, tasks, variables)
     try:
         yield started
@@ -192,6 +195,7 @@ def _left(
         max(0.0, last_window_s - found.last_s),
         outcome.state_bytes(connection) if contestant.marks else 0,
         outcome.anomalies(connection),
+        outcome.predictions(connection) if contestant.marks else 0,
         problem,
     )
 

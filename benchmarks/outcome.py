@@ -133,6 +133,11 @@ def anomalies(connection: psycopg.Connection) -> int:
     return int(_number(connection, "SELECT count(*) FROM anomaly WHERE sensor <> ''"))
 
 
+def predictions(connection: psycopg.Connection) -> int:
+    """Return how often a model said something."""
+    return int(_number(connection, "SELECT count(*) FROM maintenance_prediction"))
+
+
 def sizes(connection: psycopg.Connection) -> tuple[int, int, int]:
     """Return bytes of the events, of their indexes, and of the windows with theirs."""
     tables: LiteralString = "SELECT relid FROM pg_partition_tree('event') UNION SELECT 'event'::regclass"

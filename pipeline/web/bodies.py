@@ -6,11 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
+from pipeline.core.fields import MAX_VALUE
+
 MOST_ROWS = 10_000
 """Rows of one request."""
 
-# Strict: a text that looks like a number is a mistake of whoever sent it
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# Strict: a text that looks like a number is a mistake of whoever sent it. Bounded as readings are that workers accept
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-MAX_VALUE, le=MAX_VALUE)]
 Row = dict[str, Number]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from benchmarks import detectors, job, latency, outcome, soak, verify, windows
+from benchmarks import additions, detectors, job, latency, outcome, prognosis, soak, verify, windows
 from benchmarks.contestants import BARE, CONTESTANTS, PIPELINE, Contestant
 from benchmarks.load import SENSORS, Job
 from benchmarks.measure import Run, measure
@@ -128,12 +128,20 @@ def test_a_soak_watches_two_workers_and_finds_that_all_was_counted_once(services
 
 
 def test_all_detectors_are_compared_with_job_j_as_it_is(services: Services) -> None:
-    figures = detectors.run(services, messages=JOB.messages, machines=JOB.machines, rounds=1, counts=(1,))
+    size = {"messages": JOB.messages, "machines": JOB.machines, "rounds": 1, "counts": (1,)}
+    figures = additions.run(services, detectors.ALL, detectors.LEAST, **size)
 
     plain, everything = figures["runs"]
     assert (plain["what"], everything["what"]) == ("pipeline", "all detectors")
     assert (plain["problem"], everything["problem"]) == ("", "")
     assert everything["state_bytes"] > plain["state_bytes"] > 0
+
+
+def test_predictions_are_made_of_every_machine_whose_cycle_ended(services: Services, filled: str) -> None:
+    run = measure(prognosis.REMAINING_LIFE, 1, services, filled, JOB)
+
+    # A minute of messages each, then one an hour later: one operating cycle
+    assert (run.problem, run.predictions) == ("", JOB.machines)
 
 
 def test_windows_are_compared_with_one_minute_windows_alone(services: Services) -> None:

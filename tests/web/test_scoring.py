@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from functools import cache
 from typing import Any
 
@@ -103,7 +102,7 @@ def refused(answer: httpx.Response) -> tuple[int, str | None]:
 
 
 def test_the_answers_are_those_of_the_model_with_its_identity() -> None:
-    rows = [GOOD, {"temperature": -3, "pressure": 59.4}, {"pressure": 1e300, "temperature": 40}]
+    rows = [GOOD, {"temperature": -3, "pressure": 59.4}, {"pressure": 1e100, "temperature": 40}]
     answer = ask(rows)
 
     by_model = CLASSES.predict(np.array([[row["pressure"], row["temperature"]] for row in rows]))
@@ -137,7 +136,7 @@ def test_a_row_that_a_model_has_no_answer_to_is_null(monkeypatch: pytest.MonkeyP
     assert answer.json()["predictions"] == [None, {"label": "2", "value": 0.5, "lower": 0.5, "upper": 0.5}]
 
 
-@pytest.mark.parametrize("size", [1e140, -1e308, 1.7e308, 5e-324])
+@pytest.mark.parametrize("size", [1e140, -1e140, 5e-324])
 def test_the_largest_numbers_are_answered_by_finite_ones_or_not_at_all(size: float) -> None:
     for kind, row in (("remaining_life", {"wear.fast": size}), ("maintenance_class", dict.fromkeys(GOOD, size))):
         answer = ask([row], kind=kind)
@@ -154,9 +153,10 @@ def test_as_many_rows_as_are_allowed_are_answered_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400, '"70"', "null", "true", "[]", "{}"]
+    "number",
+    ["NaN", "Infinity", "-Infinity", "1e141", "-1e141", "1e999", "9" * 400, '"70"', "null", "true", "[]", "{}"],
 )
-def test_what_is_no_finite_number_is_refused_with_its_place(number: str) -> None:
+def test_what_is_no_number_within_bounds_is_refused_with_its_place(number: str) -> None:
     good = '{"pressure": 1, "temperature": 2}'
     body = f'{{"machine_type": "press", "rows": [{good}, {good}, {good}, {{"pressure": {number}, "temperature": 2}}]}}'
 
@@ -245,7 +245,7 @@ def test_whatever_rows_are_sent_is_answered_or_refused(rows: Any) -> None:
 
     if answer.status_code == 200:
         assert len(answer.json()["predictions"]) == len(rows)
-        assert all(math.isfinite(value) for row in rows for value in row.values())
+        assert all(abs(value) <= 1e140 for row in rows for value in row.values())
     else:
         assert refused(answer)[0] == 422
 

@@ -13,9 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.prognosis import artefacts
+from pipeline.core.prognosis.features import FEATURE_VERSION
+from pipeline.core.prognosis.kinds import KNOWN
+from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
+from pipeline.core.prognosis.trees import tree_of
+from pipeline.store import model_stages, models
+from pipeline.store.connect import connect
+from pipeline.store.models import Candidate, Group
 from pipeline.web import serving
 
 TOKEN = "sixteen-and-more-signs"
@@ -44,17 +53,31 @@ def web(folder: Path, dsn: str, **settings: str) -> Iterator[tuple[subprocess.Po
         process.communicate()
 
 
+def promote(dsn: str, answer: int) -> None:
+    """Let a model be live for presses that says one class of everything."""
+    shares = np.full((1, 6), 0.1)
+    shares[0, answer] = 0.5
+    tree = tree_of(np.array([-1]), np.zeros(1), np.zeros(1, np.int64), shares)
+    artefact = artefacts.encode(MaintenanceClassModel(["pressure"], tree), FEATURE_VERSION)
+    group = Group("local", "pipeline")
+    with connect(dsn, autocommit=True) as connection:
+        version, _ = models.add(connection, group, Candidate("press", artefact), KNOWN)
+        model_stages.promote(connection, group, version.model_id, KNOWN)
+
+
 def test_the_command_answers_over_http_until_it_is_told_to_stop(database, tmp_path: Path) -> None:
+    promote(database.admin_dsn, 4)
     with web(tmp_path, database.dsn, WEB__TOKEN=TOKEN) as (process, address):
         with httpx.Client(base_url=f"http://{address}") as client:
             assert client.get("/livez").json() == {"ok": True}
             assert client.get("/v1/models").status_code == 401
             client.headers["Authorization"] = f"Bearer {TOKEN}"
-            assert client.get("/v1/models").json() == {"models": []}
-            asked = client.post(
-                "/v1/predictions/maintenance_class", json={"machine_type": "press", "rows": [{"pressure": 1}]}
-            )
-            assert (asked.status_code, asked.json()["where"]) == (404, "machine_type")
+            (model,) = client.get("/v1/models").json()["models"]
+            assert (model["kind"], model["machine_type"], model["version"]) == ("maintenance_class", "press", 1)
+            body = {"machine_type": "press", "rows": [{"pressure": 1}]}
+            asked = client.post("/v1/predictions/maintenance_class", json=body)
+            assert (asked.status_code, asked.json()["model"]["sha256"]) == (200, model["sha256"])
+            assert asked.json()["predictions"] == [{"label": "4", "value": 0.5, "lower": 0.5, "upper": 0.5}]
             assert "server" not in asked.headers
         process.send_signal(signal.SIGTERM)
 
