@@ -161,6 +161,17 @@ def test_the_archive_teaches_the_same_as_the_table(stored, settings, admin, tmp_
     assert (second.sha256, is_new) == (first.sha256, False)
 
 
+def test_who_may_only_decide_about_models_may_train_them(settings, admin, stored) -> None:
+    with connect(stored.dsn, autocommit=True) as worker, pytest.raises(SettingsError, match="pipeline_engineer"):
+        train(settings, worker, CLASSES)
+    assert kept(admin) == 0
+
+    with connect(stored.admin_dsn, autocommit=True) as engineer:
+        engineer.execute("SET ROLE pipeline_engineer")
+        version, _ = train(settings, engineer, CLASSES)
+        assert stored_evaluation.evaluate(settings, engineer, version.model_id, saves=True).of_judges
+
+
 def test_control_records_apply_where_the_partition_applied_them(database, settings) -> None:
     records, middle = RECORDS[:2_000], 1_000
     sink = DatabaseSink(database.dsn)
