@@ -43,11 +43,13 @@ class Compared(NamedTuple):
     @property
     def is_same(self) -> bool:
         """Whether both are the same; two that are no numbers are."""
+        if self.stored == self.again:
+            return True
         if not isinstance(self.stored, float) or not isinstance(self.again, float):
-            return bool(self.stored == self.again)
-        if math.isnan(self.stored) or math.isnan(self.again):
-            return math.isnan(self.stored) and math.isnan(self.again)
-        return abs(self.stored - self.again) <= TOLERANCE * max(1.0, abs(self.stored))
+            return False
+        if math.isnan(self.stored):
+            return math.isnan(self.again)
+        return math.isfinite(self.stored) and abs(self.stored - self.again) <= TOLERANCE * max(1.0, abs(self.stored))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cli import main
 from pipeline.core.controls import FIRST_INDEX
 from pipeline.core.errors import ModelRefused, PipelineError
 from pipeline.modelling.lineage import Compared, Explanation, explain
@@ -52,6 +58,13 @@ class World:
         found = explain(self.settings, event_id, **more)
         assert isinstance(found, Explanation)
         return found
+
+    @contextmanager
+    def changed(self, table: str, event_id: uuid.UUID, to: str, back: str) -> Iterator[None]:
+        for number, change in enumerate((to, back)):
+            self.admin.execute(f"UPDATE {table} SET {change} WHERE event_id = %s", [event_id])
+            if number == 0:
+                yield
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +200,7 @@ def test_messages_that_were_dropped_are_told_unless_a_state_was_kept_after_them(
     )
     found = world.explain(early, refolds=True)
     assert (found.is_same, found.again[1].values) == (False, ())
-    assert "no state of telemetry.machine:0 from before" in found.obstacle
+    assert "no state of telemetry.machine[0] from before offset" in found.obstacle
     assert "--cold" not in found.obstacle
     found = world.explain(late, refolds=True)
     assert (found.is_same, found.again[1].from_offset) == (True, 109)
@@ -240,6 +253,8 @@ def test_an_id_that_nothing_has_is_one_line(shared: World, number: int) -> None:
         (float("nan"), float("nan"), True),
         (float("nan"), 1.0, False),
         (float("inf"), float("inf"), True),
+        (float("inf"), 1.0, False),
+        (1.0, float("inf"), False),
         (1.0, None, False),
         ("2", "2", True),
         ("2", "3", False),
@@ -298,6 +313,73 @@ def test_a_model_is_out_from_the_record_on_at_which_another_one_is_live(world: W
     # As if the last word on models had come behind the tick, and not before it
     world.admin.execute(of_live.format(-1))
     world.admin.execute(
-        "UPDATE control_effect SET ordinal = ordinal + 9 WHERE control_id = (SELECT max(id) FROM control_record WHERE kind = 'model')"
+        "UPDATE control_effect SET ordinal = ordinal + 9"
+        " WHERE control_id = (SELECT max(id) FROM control_record WHERE kind = 'model')"
     )
     assert set(of_tick) <= set(world.ids("dashboard.prediction_misplaced"))
+
+
+@pytest.fixture
+def run_explain(
+    shared: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs the command as people do; it returns the exit code, and what went to both outputs."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIPELINE_POSTGRES__DSN", shared.dsn)
+    for group, rules in RULES.items():
+        for name, value in rules.items():
+            monkeypatch.setenv(f"PIPELINE_{group}__{name}".upper(), json.dumps(value))
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pipeline", "models", "explain", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return (int(end.value.code or 0), *capfd.readouterr())
+
+    return command
+
+
+def test_the_command_shows_both_values_side_by_side(shared: World, run_explain) -> None:
+    event_id = shared.ids("maintenance_prediction", "kind = 'remaining_life' AND stage = 'shadow'")[-1]
+    code, out, err = run_explain(event_id, "--refold")
+    stored = shared.explain(event_id).stored
+    assert (code, err) == (0, "")
+    assert "answered again from the stored inputs:" in out
+    assert "folded again from offset 0: " in out
+    rows = [line.split() for line in out.splitlines()]
+    assert rows.count(["value", repr(stored.value), repr(stored.value), "yes"]) == 2
+    assert ["input", "temperature.fast", repr(stored.inputs[0]), repr(stored.inputs[0]), "yes"] in rows
+    assert out.endswith("it comes out the same\n")
+
+    code, out, err = run_explain(event_id, "--refold", "--json")
+    said = json.loads(out)
+    assert (code, err, said["is_same"], said["what"]) == (0, "", True, "prediction")
+    assert (said["model"]["version"], said["stage"], said["in_force_from"]) == (2, "shadow", 60)
+    assert said["inputs"] == dict(zip(FEATURES, stored.inputs, strict=True))
+    assert [(each["by"], each["is_same"]) for each in said["again"]] == [("inputs", True), ("fold", True)]
+
+
+def test_the_command_says_by_its_exit_code_what_came_of_it(
+    shared: World, run_explain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, other = (shared.ids("anomaly", f"detector = '{each}'")[0] for each in ("ew-gaussian", "silence"))
+    assert run_explain(odd)[0] == 0
+    (message_id,) = shared.admin.execute("SELECT message_id FROM anomaly WHERE event_id = %s", [odd]).fetchone()
+    code, out, _ = run_explain(message_id, "--json")
+    assert (code, str(odd) in out, json.loads(out)["what"]) == (0, True, "message")
+    assert "anomalies:" in run_explain(message_id)[1]
+
+    with shared.changed("anomaly", other, "score = score + 1", "score = score - 1"):
+        code, out, err = run_explain(other)
+        assert (code, err) == (1, "")
+        assert out.endswith("it does NOT come out the same\n")
+
+    code, out, err = run_explain(uuid.UUID(int=5))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert run_explain("press-00042")[0] == 2
+    monkeypatch.setenv("PIPELINE_SPIKES__THRESHOLD", "900")
+    code, out, err = run_explain(odd, "--json")
+    assert (code, json.loads(out)["is_same"], err.count("\n")) == (66, False, 1)
+    assert "it was found by the rules" in err
