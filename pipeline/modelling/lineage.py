@@ -188,7 +188,7 @@ def _refolded(
     """Return what is stored as the fold finds it again."""
     try:
         _require_present(settings, connection, stored)
-        folded = refold(settings, connection, stored.source, stored.source_offset, told)
+        folded = refold(settings, connection, stored, told)
     except NotReproducible as error:
         return Again("fold", note=str(error)), None
     if isinstance(stored, StoredPrediction):

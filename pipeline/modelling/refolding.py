@@ -22,7 +22,7 @@ from pipeline.store import controls, lineage
 from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
 from pipeline.store.history import stored_events
-from pipeline.store.lineage import KeptState
+from pipeline.store.lineage import Derived, KeptState, OfReplay, Versions
 from pipeline.store.progress import Progress
 from pipeline.store.takeover import Acquired
 from tables.loading import Stored, batches, lenient, load
@@ -57,15 +57,12 @@ class Refolded:
 
 
 class _Origin(NamedTuple):
-    kept: KeptState | None
     stored: Stored
     notes: list[str]
 
 
-def refold(
-    settings: Settings, connection: Connection, source: SourcePartition, offset: int, told: Told = lambda *_: None
-) -> Refolded:
-    """Fold a partition in memory up to the message at an offset, by the present rules and the control records of then.
+def refold(settings: Settings, connection: Connection, found: Derived, told: Told = lambda *_: None) -> Refolded:
+    """Fold a partition in memory up to the message in which something was found, by the present rules.
 
     It is what a worker does that takes over a partition whose log is gone: state, stored events and recorded places of control
     records are read as :func:`tables.loading.load` reads them, and no lease is taken.
@@ -74,22 +71,36 @@ def refold(
     ----------
     connection
         In autocommit mode.
-    offset
-        Of the message; -1: what control records brought to light before the first one.
 
     Raises
     ------
     NotReproducible
         If what it takes is not there any more.
     """
-    progress = rules.progress(settings, "lineage")
+    source, offset, progress = found.source, found.source_offset, rules.progress(settings, "lineage")
+    replay = lineage.replay_of(connection, found.worker)
     versions = lineage.versions_at(connection, progress, source, offset)
     if versions is None:
         raise NotReproducible(
-            f"the group {progress.subscriber.group} has not read {source}: name the --factory that has"
+            f"the group {progress.subscriber.group} has not read {source}: name the --factory whose workers have"
         )
-    origin = _origin(settings, connection, progress, source, offset)
-    notes = list(origin.notes)
+    notes = _differences(progress, versions) if replay is None else _of_replay(progress, replay)
+    # What workers kept is no state of a replay that began at the beginning
+    kept = (
+        None if replay is not None and replay.is_whole else lineage.state_before(connection, progress, source, offset)
+    )
+    origin = _origin(settings, connection, progress, found, kept)
+    begin = 0 if kept is None else kept.offset
+    counted = _Counted(origin.stored, begin, offset + 1, told)
+    with connection.transaction(), connection.cursor() as cursor:
+        placed = controls.of_partition(cursor, progress.key(source)).placed
+    effects, state = _folded(source, offset, rules.fold_rules(settings), kept, placed, counted)
+    return Refolded(begin, counted.events, effects, state, "; ".join([*notes, *origin.notes]))
+
+
+def _differences(progress: Progress, versions: Versions) -> list[str]:
+    """Return in which ways the fold is not that of then."""
+    notes = []
     if versions.fold != progress.fold_version:
         notes.append(
             f"it was found by version {versions.fold} of the fold, and this is version {progress.fold_version}"
@@ -98,12 +109,14 @@ def refold(
         notes.append(
             f"it was found by the rules {versions.rules}, and those of the settings are {progress.config_version}"
         )
-    begin = 0 if origin.kept is None else origin.kept.offset
-    counted = _Counted(origin.stored, begin, offset + 1, told)
-    with connection.transaction(), connection.cursor() as cursor:
-        placed = controls.of_partition(cursor, progress.key(source)).placed
-    effects, state = _folded(source, offset, rules.fold_rules(settings), origin.kept, placed, counted)
-    return Refolded(begin, counted.events, effects, state, "; ".join(notes))
+    return notes
+
+
+def _of_replay(progress: Progress, replay: OfReplay) -> list[str]:
+    if replay.versions is None:
+        return [f"it was found by the replay {replay.name}, which was dropped: nobody knows by which rules"]
+    begun = [] if replay.is_whole else [f"it was found by the replay {replay.name}, which began elsewhere"]
+    return begun + _differences(progress, replay.versions)
 
 
 def _folded(
@@ -152,23 +165,21 @@ class _Counted:
 
 
 def _origin(
-    settings: Settings, connection: Connection, progress: Progress, source: SourcePartition, offset: int
+    settings: Settings, connection: Connection, progress: Progress, found: Derived, kept: KeptState | None
 ) -> _Origin:
     """Return where to begin, and where to read from there on."""
-    kept, history = lineage.state_before(connection, progress, source, offset), StoredHistory(settings)
+    history = StoredHistory(settings)
     try:
-        history.require_whole(connection, [source])
+        history.require_whole(connection, [found.source])
     except SettingsError as error:
         missing = str(error).partition(": ")[0]
         if kept is None:
             raise NotReproducible(
-                f"no state of {source} from before offset {offset} was kept, and it cannot be folded from its beginning:"
-                f" {missing}"
+                f"no state of {found.source} from before offset {found.source_offset} was kept that would do, and it cannot be"
+                f" folded from its beginning: {missing}"
             ) from error
-        return _Origin(
-            kept, _of_table(settings, progress), [f"{missing}; folded is what the table has since {_at(kept)}"]
-        )
-    return _Origin(kept, history.events, [])
+        return _Origin(_of_table(settings, progress), [f"{missing}; folded is what the table has since {_at(kept)}"])
+    return _Origin(history.events, [])
 
 
 def _at(kept: KeptState) -> str:

@@ -119,6 +119,22 @@ class Versions(NamedTuple):
     rules: str
 
 
+class OfReplay(NamedTuple):
+    """A replay that found something, which was promoted.
+
+    Parameters
+    ----------
+    versions
+        ``None``: the replay was dropped since.
+    is_whole
+        Whether it read its partitions from their beginning.
+    """
+
+    name: str
+    versions: Versions | None
+    is_whole: bool
+
+
 class KeptState(NamedTuple):
     """A partition's state as it was kept: it holds what is before an offset."""
 
@@ -166,6 +182,12 @@ SELECT coalesce(p.fold_version, 0), coalesce(p.config_version, ''), (
 )
 FROM source_progress AS p WHERE {KEY}
 """
+_REPLAY = """
+SELECT fold_version, config_version,
+       options ->> 'from_offset' IS NULL AND options ->> 'since_ms' IS NULL AND options ->> 'cold' IS DISTINCT FROM 'true'
+FROM replay WHERE name = %s
+"""
+_OF_REPLAY = "replay-"
 _CHANGE = re.compile(r"fold (\d+) -> \d+, configuration (\w*) -> ")
 
 _NEAREST = f"""
@@ -214,6 +236,15 @@ def versions_at(connection: Connection, progress: Progress, source: SourcePartit
         return None
     change = _CHANGE.match(row[2] or "")
     return Versions(int(change[1]), change[2]) if change is not None else Versions(*row[:2])
+
+
+def replay_of(connection: Connection, worker: str) -> OfReplay | None:
+    """Return the replay that a worker was of; ``None``: it was a worker of the group."""
+    if not worker.startswith(_OF_REPLAY):
+        return None
+    name = worker.removeprefix(_OF_REPLAY)
+    row = connection.execute(_REPLAY, [name]).fetchone()
+    return OfReplay(name, None, True) if row is None else OfReplay(name, Versions(*row[:2]), row[2])
 
 
 def state_before(connection: Connection, progress: Progress, source: SourcePartition, offset: int) -> KeptState | None:

@@ -192,6 +192,43 @@ def test_other_rules_than_those_of_then_are_told_and_no_fault_of_the_row(shared:
     assert "rules" in found.again[0].note
 
 
+def test_what_a_promoted_replay_found_is_folded_again_by_its_rules_from_the_beginning(world: World) -> None:
+    (odd,) = world.ids("anomaly", "detector = 'ew-gaussian' AND source_offset > 109")[:1]
+    assert world.explain(odd).again[0].from_offset == 109
+    world.admin.execute("UPDATE anomaly SET worker = 'replay-again'")
+    found = world.explain(odd)
+    assert (found.is_same, found.again[0].from_offset, "was dropped" in found.again[0].note) == (True, 0, True)
+
+    fold = world.admin.execute("SELECT fold_version, config_version FROM source_progress").fetchone()
+    world.admin.execute(
+        "INSERT INTO replay (name, schema, cluster, consumer_group, state, wanted, options, config_version, fold_version,"
+        " created_by) VALUES ('again', 's', 'local', 'g', 'promoted', 'run', '{\"from_offset\": null}', %s, %s, '')",
+        [fold[1], fold[0]],
+    )
+    found = world.explain(odd)
+    assert (found.is_same, found.again[0].from_offset, found.again[0].note) == (True, 0, "")
+    world.admin.execute("UPDATE replay SET config_version = 'others', options = '{\"since_ms\": 5}'")
+    found = world.explain(odd)
+    assert (found.is_same, found.again[0].from_offset) == (True, 109)
+    assert "began elsewhere; it was found by the rules others" in found.again[0].note
+
+
+def test_after_a_change_of_rules_what_came_before_was_found_by_the_old_ones(world: World) -> None:
+    early, *_, late = world.ids("anomaly", "detector = 'ew-gaussian'")
+    (offset,) = world.admin.execute("SELECT source_offset FROM anomaly WHERE event_id = %s", [late]).fetchone()
+    world.settings = world.of(spikes={"threshold": 4.25})
+    plant = StoredPlant(world.settings, world.admin_dsn)
+    plant.close()
+    world.admin.execute(
+        'UPDATE control_effect SET "offset" = %s FROM control_record AS c WHERE c.id = control_id'
+        " AND c.kind = 'version'",
+        [offset],
+    )
+    world.admin.execute("UPDATE control_record SET \"offset\" = %s WHERE kind = 'version'", [offset])
+    assert "it was found by the rules" in world.explain(early).again[0].note
+    assert world.explain(late).again[0].note == ""
+
+
 def test_messages_that_were_dropped_are_told_unless_a_state_was_kept_after_them(world: World) -> None:
     early, *_, late = world.ids("maintenance_prediction", "kind = 'remaining_life' AND source_index < 1000")
     world.admin.execute("DELETE FROM event WHERE source_offset < 109 AND event_type = 'Telemetry Ingest'")
