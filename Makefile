@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 PEERS := .venv-peers
 FOR ?= 0
 # Test processes, each with a broker and a database of its own: most tests wait for services most of the time
-PROCESSES ?= 3
+PROCESSES ?= 4
 
 .PHONY: setup demo test check bench soak evaluate chaos peers clean
 

@@ -12,7 +12,7 @@ import numpy as np
 from simulator.options import PlantOptions
 from simulator.wear import COMPONENTS, CYCLE_MINUTES, IDLE_S, LIVES_S
 
-_STARTS_WITHIN_S = 300
+_STARTS_WITHIN_S = 60
 _LEAST_REPAIR_S = 60
 _REPAIR_S = {"failure": (1_800, 7_200), "planned": (600, 1_800), "unplanned": (600, 1_800)}
 

@@ -15,8 +15,6 @@ from numba import njit
 SENSORS = ("speed", "temperature", "pressure", "vibration")
 """min⁻¹, °C, kPa and mm/s (root mean square of the velocity)."""
 
-DECIMALS = (2, 2, 2, 3)
-
 COMPONENTS = ("seal", "governor")
 """What fails in each of the two modes. A worn seal lets pressure off and heats up; a worn governor lets the speed rise."""
 

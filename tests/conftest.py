@@ -7,6 +7,7 @@ fails them.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,12 +31,16 @@ from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.absent import absent
 from tests.forks import Forks
+from tests.memory import room
 from tests.system.processes import Site, sites
 from tests.together import MODULES
 
 # Property tests are judged by what they find, not by how long a shared machine takes
 settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pipeline")
+
+# A broker lives for minutes here: what the thorough compiler spends on it never comes back
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 LOGINS = {"worker_test": "pipeline_worker", "dashboard_test": "pipeline_dashboard"}
 
@@ -59,7 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--postgres-dsn", default="", help="a superuser's connection string; default: an embedded server")
     group.addoption("--database-template", default="", help="a migrated database there to copy; default: a new one")
     group = parser.getgroup("simulation")
-    group.addoption("--seeds", type=int, default=1000, help="how many seeds of the protocol are simulated")
+    group.addoption("--seeds", type=int, default=400, help="how many seeds of the protocol are simulated")
     group.addoption("--seed", type=int, help="simulate this seed alone")
 
 
@@ -97,13 +102,14 @@ def broker_address(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
             absent(error)
         yield given
         return
-    broker = EmbeddedBroker(tmp_path_factory.mktemp("kafka"))
-    try:
-        broker.start()
-    except PipelineError as error:
-        absent(error)
-    yield broker.address
-    broker.remove()
+    with room(tmp_path_factory.mktemp("kafka")) as folder:
+        broker = EmbeddedBroker(folder / "kafka")
+        try:
+            broker.start()
+        except PipelineError as error:
+            absent(error)
+        yield broker.address
+        broker.remove()
 
 
 @pytest.fixture(scope="session")
@@ -117,13 +123,14 @@ def postgres_dsn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             absent(error)
         yield given
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    try:
-        server.start()
-    except PipelineError as error:
-        absent(error)
-    yield server.dsn
-    server.remove()
+    with room(tmp_path_factory.mktemp("postgres")) as folder:
+        server = EmbeddedPostgres(folder / "postgres", settings={"fsync": "off"})
+        try:
+            server.start()
+        except PipelineError as error:
+            absent(error)
+        yield server.dsn
+        server.remove()
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +171,8 @@ def new_database(postgres_dsn: str, template: str) -> Callable[[], AbstractConte
     def make() -> Iterator[Database]:
         name = f"pipeline_test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(postgres_dsn, autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            # Logged, each of its blocks would be written twice
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         worker, dashboard = (make_conninfo(postgres_dsn, dbname=name, user=login, password=login) for login in LOGINS)
         try:
             yield Database(name, worker, make_conninfo(postgres_dsn, dbname=name), dashboard)
@@ -198,15 +206,16 @@ def own_broker(tmp_path: Path) -> Iterator[Callable[..., EmbeddedBroker]]:
 
     def start(sasl_ssl: SaslSsl | None = None, **properties: str) -> EmbeddedBroker:
         named = {name.replace("_", "."): value for name, value in properties.items()}
-        made.append(EmbeddedBroker(tmp_path / f"kafka-{len(made)}", sasl_ssl=sasl_ssl, settings=named))
+        made.append(EmbeddedBroker(folder / f"kafka-{len(made)}", sasl_ssl=sasl_ssl, settings=named))
         try:
             return made[-1].start()
         except PipelineError as error:
             absent(error)
 
-    yield start
-    for each in made:
-        each.remove()
+    with room(tmp_path) as folder:
+        yield start
+        for each in made:
+            each.remove()
 
 
 @pytest.fixture
@@ -215,15 +224,16 @@ def own_postgres(tmp_path: Path) -> Iterator[Callable[..., EmbeddedPostgres]]:
     made: list[EmbeddedPostgres] = []
 
     def start(**parameters: str) -> EmbeddedPostgres:
-        made.append(EmbeddedPostgres(tmp_path / f"postgres-{len(made)}", settings=parameters))
+        made.append(EmbeddedPostgres(folder / f"postgres-{len(made)}", settings=parameters))
         try:
             return made[-1].start()
         except PipelineError as error:
             absent(error)
 
-    yield start
-    for each in made:
-        each.remove()
+    with room(tmp_path) as folder:
+        yield start
+        for each in made:
+            each.remove()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-PARTS = ("nab", "skab", "cmapss", "maintenance", "plant", "changes", "budget", "costs")
+PARTS = ("nab", "skab", "cmapss", "maintenance", "failure_type", "plant", "changes", "budget", "costs")
 
 
 def main(arguments: Sequence[str]) -> None:

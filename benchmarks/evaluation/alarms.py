@@ -9,6 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.detectors.bank import DetectorBank
+from pipeline.core.detectors.census import Census
+from pipeline.core.detectors.configuration import DetectorRules
+from pipeline.core.kernel import Layouts, Messages
 from simulator.series import Series
 
 Floats = npt.NDArray[np.float64]
@@ -24,6 +28,10 @@ QUIET_MS = 600_000
 
 REPAIR_MS = 1_800_000
 """For so long after a repair the way back to normal is no false alarm."""
+
+
+TOGETHER = ("change", "stuck", "novelty", "multivariate")
+"""Names of those that share a machine's budget of alarms."""
 
 
 class Detector(Protocol):
@@ -65,6 +73,28 @@ def per_sensor(make: Callable[[], Estimator], threshold: float) -> Detector:
         return found
 
     return flags
+
+
+def by_bank(rules: DetectorRules, times_ms: Integers, values: Floats) -> npt.NDArray[np.void]:
+    """Return the alarms that a worker raises on a new machine, of :data:`pipeline.core.detectors.inspection.FOUND`.
+
+    Parameters as of :class:`Detector`; the sensors' slots are their columns.
+    """
+    rows, columns = values.shape
+    messages = Messages(
+        layouts=np.zeros(rows, np.int32),
+        offsets=np.arange(rows),
+        indexes=np.zeros(rows, np.int32),
+        times_ms=times_ms,
+        ingest_ms=times_ms,
+        seqs=np.arange(rows),
+        ends=np.arange(1, rows + 1) * columns,
+        values=values.ravel(),
+    )
+    one = np.zeros(1, np.int64)
+    layouts = Layouts(one.astype(np.int32), one, np.array([0, columns]), np.arange(columns, dtype=np.int32))
+    census = Census(["machine"], [f"sensor {n}" for n in range(columns)], np.zeros(columns, np.int32))
+    return DetectorBank().inspect(messages, np.ones(rows, np.bool_), layouts, rules, census)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from benchmarks.evaluation.plants import PER_DAY, PERIOD_MS, PLANTS, Plant, noise, reading
 from pipeline.core.compiling import uncounted
-from pipeline.core.detectors import changes, policy
+from pipeline.core.detectors import changes, policy, pool
 
 THRESHOLDS = np.array([12.0, 13.0, 15.0])
 SOON = 20
@@ -62,7 +62,7 @@ def delays(
 
 @uncounted
 def alarms_in_time(
-    rows: Array, states: Array, rules: Any, alarm_rules: Any, plant: Any, step: float, seed: int
+    rows: Array, states: Array, pools: Array, rules: Any, alarm_rules: Any, plant: Any, step: float, seed: int
 ) -> tuple[int, float]:
     """Return (steps that are an alarm of the policy within :data:`SOON` readings, the sum of thresholds) after a day."""
     np.random.seed(seed)
@@ -74,7 +74,7 @@ def alarms_in_time(
             late = n >= PER_DAY
             value = reading(plant, n, deviation + (sign * step if late else 0.0))
             score = changes.change_observe(rows[r], rules, n * PERIOD_MS, value)[0]
-            raised = policy.decide(states[r], alarm_rules, n * PERIOD_MS, score)
+            raised = policy.decide(states[r], pools[r], alarm_rules, n * PERIOD_MS, score)
             alarm |= raised and late and score * sign > 0.0
         found += alarm
         total += states[r].threshold
@@ -119,8 +119,9 @@ def main(arguments: Sequence[str]) -> None:
     print("Steps that are an alarm within as many readings, after a day, at a budget of 1 per 10 days; mean threshold")
     for name, plant in PLANTS.items():
         rows, states = np.zeros(TRIED, changes.STATE), np.zeros(TRIED, policy.STATE)
+        pools = np.zeros(TRIED, pool.STATE)
         rules = policy.AlarmRules(budget=0.1, initial=15.0)
-        caught, total = alarms_in_time(rows, states, changes.ChangeRules(), rules, plant, 3.0, options.seed)
+        caught, total = alarms_in_time(rows, states, pools, changes.ChangeRules(), rules, plant, 3.0, options.seed)
         print(f"{name:20} {100.0 * caught / TRIED:6.1f} % {total / TRIED:6.1f}")
     print("Median readings until a drift per reading was found, from age 3,000 (0: by most not, within 6,000)")
     for slope in (0.01, 0.003, 0.002, 0.0015, 0.001):

@@ -96,7 +96,7 @@ class Oracle:
 
 
 def online(learned: Sequence[Lived], judged: Sequence[Lived]) -> tuple[Classes, Classes, Classes]:
-    """Return what is told of each cycle of the judged machines: online, by the last model; and how many failures were learned by then.
+    """Return what is told of each judged cycle, online and by the last model, and how many failures were learned by then.
 
     Before the first failure nothing is told.
     """

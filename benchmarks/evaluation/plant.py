@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.evaluation.alarms import (
+    TOGETHER,
     WARM_UP_MS,
     Counts,
     Detector,
@@ -18,43 +19,25 @@ from benchmarks.evaluation.alarms import (
     Floats,
     Integers,
     Tally,
+    by_bank,
     judge,
     median,
     per_sensor,
 )
 from benchmarks.evaluation.oracle import likelihood_ratio
-from pipeline.core.detectors.bank import DetectorBank
-from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.changes import ChangeDetector
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.mixture import MixtureDetector
 from pipeline.core.detectors.stuck import StuckDetector
-from pipeline.core.kernel import Layouts, Messages
 from pipeline.core.spikes import SpikeDetector, SpikeRules
 from simulator.options import PUMP_FAULTS, SENSOR_FAULTS, PlantOptions
 from simulator.sensors import LAB
 from simulator.series import MACHINES, Series, series
 
-_TOGETHER = DetectorRules(("change", "stuck", "novelty", "multivariate"))
-
 
 def together(times_ms: Integers, values: Floats) -> Flags:
     """Return where a worker that has all detectors but the mixture on, by the default budget, raises its alarms."""
-    rows, columns = values.shape
-    messages = Messages(
-        layouts=np.zeros(rows, np.int32),
-        offsets=np.arange(rows),
-        indexes=np.zeros(rows, np.int32),
-        times_ms=times_ms,
-        ingest_ms=times_ms,
-        seqs=np.arange(rows),
-        ends=np.arange(1, rows + 1) * columns,
-        values=values.ravel(),
-    )
-    one = np.zeros(1, np.int64)
-    layouts = Layouts(one.astype(np.int32), one, np.array([0, columns]), np.arange(columns, dtype=np.int32))
-    census = Census(["machine"], [f"sensor {n}" for n in range(columns)], np.zeros(columns, np.int32))
-    alarms = DetectorBank().inspect(messages, np.ones(rows, np.bool_), layouts, _TOGETHER, census)
+    alarms = by_bank(DetectorRules(TOGETHER), times_ms, values)
     flags = np.zeros(values.shape, np.bool_)
     flags[alarms["message"], alarms["slot"]] = True
     return flags

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.compiling import record
+
 MEMORY = 64
 """Messages per machine that duplicates are looked for in."""
 
-MACHINE = np.dtype(
+MACHINE = record(
     [
         ("last_seen_ms", np.int64),
         ("last_offset", np.int64),
@@ -20,7 +22,7 @@ MACHINE = np.dtype(
 )
 """``remembered`` counts the messages that went into the memory of duplicates; ``layout`` is the newest message's."""
 
-MACHINE_COUNTS = np.dtype(
+MACHINE_COUNTS = record(
     [
         ("messages", np.int64),
         ("duplicates", np.int64),
@@ -33,10 +35,10 @@ MACHINE_COUNTS = np.dtype(
 )
 """What a machine did since the last merge into the sink; ``silences``: how often it fell silent."""
 
-SENT = np.dtype([("seq", np.int64), ("time_ms", np.int64)])
+SENT = record([("seq", np.int64), ("time_ms", np.int64)])
 """One remembered message of a device."""
 
-SENSOR = np.dtype(
+SENSOR = record(
     [
         ("machine", np.int32),
         ("streak", np.int32),
@@ -69,19 +71,15 @@ class Bank:
         self.rows = np.zeros((capacity, *self._shape), dtype)
         self.used = 0
 
-    def append(self) -> int:
-        """Add a row of zeros and return its number."""
-        return self.extend(1)
-
-    def extend(self, rows: int) -> int:
-        """Add rows of zeros and return the number of the first; ``rows`` may be replaced."""
+    def extend(self, rows: int) -> npt.NDArray[Any]:
+        """Add rows of zeros and return them, to be filled; the array of all rows may be another one afterwards."""
         first = self.used
         self.used += rows
         if self.used > len(self.rows):
             grown = np.zeros((1 << (self.used - 1).bit_length(), *self._shape), self.rows.dtype)
             grown[:first] = self.rows[:first]
             self.rows = grown
-        return first
+        return self.rows[first : self.used]
 
     def copy(self) -> npt.NDArray[Any]:
         """Return the used rows as an array of their own."""

@@ -1,11 +1,14 @@
-"""How kernels are compiled that make no array."""
+"""How kernels are compiled that make no array, and what they need to run uncompiled, with ``NUMBA_DISABLE_JIT=1``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from numba import njit
+import numpy as np
+from numba import config, njit
+from numba.cpython.unsafe.tuple import tuple_setitem  # fills a tuple in a loop; numba has no other way
+from numba.extending import overload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,4 +23,51 @@ def uncounted(function: F) -> F:
     compiler; views are allowed.
     """
     compiled: F = njit(cache=True, nogil=True, **_UNCOUNTED)(function)
+    return compiled
+
+
+class _Row(np.void):  # type: ignore[misc]  # numpy's own records inherit from it too
+    """A record whose fields are attributes, as in a compiled kernel: numbers as wide as there, records and views of arrays."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__
+        if name not in (found("dtype").fields or ()):
+            return found(name)
+        value = self[name]
+        return value if isinstance(value, np.void | np.ndarray) else value.item()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def record(fields: Sequence[Any]) -> np.dtype[Any]:
+    """Return the type of records of which kernels take fields as attributes; within another record it is one likewise.
+
+    Examples
+    --------
+    >>> record([("seen", np.int32), ("mean", np.float64)]).itemsize
+    12
+    """
+    # Numba knows no class of records but numpy's own, and that has no such attributes
+    kind: Any = (_Row, fields) if config.DISABLE_JIT else fields  # type: ignore[attr-defined]  # numba makes its options
+    made: np.dtype[Any] = np.dtype(kind)
+    return made
+
+
+def with_item(items: Any, place: int, value: float) -> Any:
+    """Return a tuple with another value at a place: what kernels have that make no array.
+
+    Examples
+    --------
+    >>> with_item((1.0, 2.0, 3.0), 1, 5.0)
+    (1.0, 5.0, 3.0)
+    """
+    return (*items[:place], value, *items[place + 1 :])
+
+
+@overload(with_item)
+def _compiled_with_item(items: Any, place: int, value: float) -> Any:
+    def compiled(items: Any, place: int, value: float) -> Any:
+        return tuple_setitem(items, place, value)  # type: ignore[call-arg]  # the compiler gives the first argument itself
+
     return compiled

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core import banks
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
+from pipeline.core.moments import beginnings, endings
 from pipeline.core.watermark import BEGINNING_MS
 
 LONGEST_MS = 300_000
@@ -28,14 +29,14 @@ LONGEST_MS = 300_000
 SWEEP_MS = 60_000
 """Event time from one look for fragments that the watermark has left behind to the next, ms."""
 
-OPEN = np.dtype([("started_ms", np.int64), ("ended_ms", np.int64), ("messages", np.int64), ("first_slot", np.int32)])
+OPEN = record([("started_ms", np.int64), ("ended_ms", np.int64), ("messages", np.int64), ("first_slot", np.int32)])
 """A machine's open fragment, if it has messages; ``first_slot`` begins the list of all its sensors."""
 
-OPEN_READINGS = np.dtype([*STATISTICS, ("next_slot", np.int32)])
+OPEN_READINGS = record([*STATISTICS, ("next_slot", np.int32)])
 """A sensor in its machine's open fragment, if it has readings; ``next_slot`` is the machine's next sensor, -1: none."""
 
 
-ENDED = np.dtype(
+ENDED = record(
     [
         ("message", np.int64),
         ("machine", np.int32),
@@ -50,7 +51,7 @@ ENDED = np.dtype(
 ``layout`` is that of the machine's newest message.
 """
 
-ENDED_READINGS = np.dtype([("slot", np.int32), ("mean", np.float64), ("max", np.float64)])
+ENDED_READINGS = record([("slot", np.int32), ("mean", np.float64), ("max", np.float64)])
 """A sensor in a fragment that a batch closed."""
 
 
@@ -210,16 +211,21 @@ class Cycles:
         """The minute of event time up to which fragments were looked through, ms since the epoch, UTC."""
         return int(self._ends[2])
 
-    def add_machine(self) -> None:
-        """Make room for one more machine."""
-        row = self.open.append()
-        self.open.rows[row]["first_slot"] = -1
+    def add_machines(self, machines: int) -> None:
+        """Make room for so many more machines."""
+        self.open.extend(machines)["first_slot"] = -1
 
-    def add_slot(self, machine: int) -> None:
-        """Make room for one more sensor of a machine, which has a row here."""
-        slot = self.readings.append()
-        self.readings.rows[slot]["next_slot"] = self.open.rows[machine]["first_slot"]
-        self.open.rows[machine]["first_slot"] = slot
+    def add_slots(self, owners: npt.NDArray[np.int32]) -> None:
+        """Make room for more sensors; their machines, shape (n,), have rows here."""
+        order = np.argsort(owners, kind="stable")
+        slots, machines = self.readings.used + order, owners[order]
+        first = beginnings(machines)
+        # Each sensor is put before those that its machine had
+        following = np.append(-1, slots[:-1])
+        following[first] = self.open.rows["first_slot"][machines[first]]
+        self.readings.extend(len(owners))["next_slot"][order] = following
+        last = endings(first, len(owners))
+        self.open.rows["first_slot"][machines[last]] = slots[last]
 
     def memory(self, messages: int, readings: int, *, tells: bool = False) -> CycleMemory:
         """Return the arrays as the kernel takes them, with room for what so many messages and readings can close.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.moments import Moments, beginnings, combine, endings
 
 STATISTICS = [
@@ -21,7 +21,7 @@ STATISTICS = [
 ]
 """Of the readings of one sensor in a fragment."""
 
-FRAGMENT = np.dtype(
+FRAGMENT = record(
     [
         ("machine", np.int32),
         ("goes_on", np.bool_),
@@ -32,7 +32,7 @@ FRAGMENT = np.dtype(
 )
 """A closed fragment; ``goes_on`` if it was cut off, so that the state holds more of its cycle."""
 
-FRAGMENT_READINGS = np.dtype([*STATISTICS, ("slot", np.int32), ("fragment", np.int32)])
+FRAGMENT_READINGS = record([*STATISTICS, ("slot", np.int32), ("fragment", np.int32)])
 """A sensor in a closed fragment."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import banks
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.kernel import Messages
 from pipeline.core.maintenance_rules import CLASSES, CompiledRules, MaintenanceRule, first_match, rules_of
 from pipeline.core.registry import Registry
@@ -30,7 +30,7 @@ AGAIN_MS = 60_000
 NOT_JUDGED = -1
 """Class of a machine of which this partition has judged nothing. Another one may have: the first class is told, 0 too."""
 
-JUDGED = np.dtype(
+JUDGED = record(
     [
         ("last_ms", np.int64),
         ("requirement", np.int64),
@@ -43,7 +43,7 @@ JUDGED = np.dtype(
 """A machine's class, the key of the rule that says so (0: none) and the time of the message; which corrections were told
 last, classes as bits."""
 
-COUNT = np.dtype(
+COUNT = record(
     [
         ("window", np.int64),
         ("slot", np.int32),
@@ -55,10 +55,10 @@ COUNT = np.dtype(
 )
 """Messages of one class in a window since the last merge: a commutative monoid. ``late`` came after the window was over."""
 
-CHANGED = np.dtype([("message", np.int64), ("rule", np.int64), ("before", np.int64), ("after", np.int64)])
+CHANGED = record([("message", np.int64), ("rule", np.int64), ("before", np.int64), ("after", np.int64)])
 """One change of class: number of its message in the batch and of the rule that says so, -1: none; classes before and after."""
 
-AGAIN = np.dtype([("message", np.int64), ("requirement", np.int64)])
+AGAIN = record([("message", np.int64), ("requirement", np.int64)])
 """One correction of a window that was over: number of its message in the batch, and the class."""
 
 
@@ -198,11 +198,10 @@ class Judgement:
         self._layouts: list[tuple[int, int, int]] = []
         self._arrays: JudgedLayouts | None = None
 
-    def add_machine(self) -> None:
-        """Make room for one more machine."""
-        row = self.machines.append()
-        self.machines.rows[row]["last_ms"] = BEGINNING_MS
-        self.machines.rows[row]["requirement"] = NOT_JUDGED
+    def add_machines(self, machines: int) -> None:
+        """Make room for so many more machines."""
+        new = self.machines.extend(machines)
+        new["last_ms"], new["requirement"] = BEGINNING_MS, NOT_JUDGED
 
     def add_layout(self, row: int, factory_id: str, names: tuple[str, ...]) -> None:
         """Note the next layout: a machine's row, its factory, and the names of its readings."""

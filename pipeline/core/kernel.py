@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core.banks import MEMORY
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.sequences import take_number
 from pipeline.core.silence import SilenceMemory, hear, look
@@ -22,7 +22,7 @@ from pipeline.core.windows import add_reading, place
 
 Array = npt.NDArray[Any]
 
-FOUND = np.dtype(
+FOUND = record(
     [("message", np.int64), ("reading", np.int64), ("slot", np.int32), ("expected", np.float64), ("score", np.float64)]
 )
 """One flagged reading: its message and place in the batch, the expectation and the signed score."""

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
+
 LONGEST_GAP = 1_000_000
 """Most messages that a gap can have; after a longer jump the device has begun anew."""
 
-SEQUENCE = np.dtype(
+SEQUENCE = record(
     [
         ("known", np.int64),
         ("first", np.int64),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from pipeline.core import banks
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.watermark import BEGINNING_MS
 
 SILENT = "device_silent"
@@ -23,10 +23,10 @@ SILENT = "device_silent"
 LOOK_MS = 5_000
 """Event time from one look through all machines to the next, ms."""
 
-HEARD = np.dtype([("heard_ms", np.int64), ("is_silent", np.int64)])
+HEARD = record([("heard_ms", np.int64), ("is_silent", np.int64)])
 """When a machine was heard, ms since the epoch, UTC (:data:`BEGINNING_MS`: never), and 1 if it was found silent since."""
 
-FOUND_SILENT = np.dtype([("message", np.int64), ("machine", np.int64), ("layout", np.int64), ("silence_ms", np.int64)])
+FOUND_SILENT = record([("message", np.int64), ("machine", np.int64), ("layout", np.int64), ("silence_ms", np.int64)])
 """A machine that was found silent: at which message of the batch, its own newest message's layout, and for how long, ms."""
 
 
@@ -96,10 +96,9 @@ class Silence:
         self._ends = np.array([0, BEGINNING_MS // LOOK_MS], np.int64)
         self._found = np.empty(0, FOUND_SILENT)
 
-    def add_machine(self) -> None:
-        """Make room for one more machine, which was never heard."""
-        row = self.heard.append()
-        self.heard.rows[row]["heard_ms"] = BEGINNING_MS
+    def add_machines(self, machines: int) -> None:
+        """Make room for so many more machines, which were never heard."""
+        self.heard.extend(machines)["heard_ms"] = BEGINNING_MS
 
     def is_silent(self, row: int) -> bool:
         """Return whether a machine is silent."""

@@ -93,12 +93,15 @@ class PartitionState:
         if len(self.layouts) + len(shapes) > _SHAPES_PER_MACHINE * len(self.machine_ids) + 65_536:
             self.settle_names()
             self._forget_layouts()
+        machines, owners = len(self.machine_ids), list[int]()
         for shape in shapes:
             if shape not in self.layouts:
-                self._register(shape)
+                self._register(shape, owners)
+        self._add_rows(len(self.machine_ids) - machines, np.array(owners, np.int32))
         return np.fromiter(map(self.layouts.__getitem__, shapes), np.int32, len(shapes))
 
-    def _register(self, shape: Shape) -> None:
+    def _register(self, shape: Shape, owners: list[int]) -> None:
+        """Give a shape its layout; of each sensor that is new, put the machine's row to the ``owners``."""
         machine_id, factory_id, machine_type, names = shape
         row = self._machine_rows.get(machine_id)
         if row is None:
@@ -108,28 +111,37 @@ class PartitionState:
         self._layout_machines.append(row)
         number = self._factory_numbers.setdefault(factory_id, len(self._factory_numbers))
         self._layout_factories.append(number * FACTORY_STEP)
-        self._layout_slots.extend(self._slot(row, name) for name in names)
+        for name in names:
+            slot = self.slots.setdefault((row, name), len(self.sensor_names))
+            self._layout_slots.append(slot)
+            if slot == len(self.sensor_names):
+                self.sensor_names.append(name)
+                owners.append(row)
         self._layout_starts.append(len(self._layout_slots))
         self._layout_arrays = None
         self.judgement.add_layout(row, factory_id, names)
 
     def _add_machine(self, machine_id: str, factory_id: str, machine_type: str) -> int:
-        row = self.machines.append()
-        self.counts.append()
-        self.sent.append()
-        self.sequences.append()
-        self.cycles.add_machine()
-        self.silence.add_machine()
-        self.judgement.add_machine()
-        self.machines.rows[row]["last_offset"] = -1
-        self.machines.rows[row]["layout"] = -1
-        self._machine_rows[machine_id] = row
+        row = self._machine_rows[machine_id] = len(self.machine_ids)
         self.machine_ids.append(machine_id)
         self.factory_ids.append(factory_id)
         self.machine_types.append(machine_type)
         self.first_types.append(machine_type)
         self.line_ids.append(self.registry.line_of(machine_id))
         return row
+
+    def _add_rows(self, machines: int, owners: npt.NDArray[np.int32]) -> None:
+        """Make rows for so many new machines, and for the new sensors of machines."""
+        new = self.machines.extend(machines)
+        new["last_offset"] = new["layout"] = -1
+        for bank in (self.counts, self.sent, self.sequences):
+            bank.extend(machines)
+        for each in (self.cycles, self.silence, self.judgement):
+            each.add_machines(machines)
+        self.sensors.extend(len(owners))["machine"] = owners
+        self.slot_entries.extend(len(owners))[:] = -1
+        self.merged_ms.extend(len(owners))[:] = BEGINNING_MS
+        self.cycles.add_slots(owners)
 
     def has_machine(self, machine_id: str) -> bool:
         """Return whether something of a machine was accepted before."""
@@ -154,20 +166,6 @@ class PartitionState:
         if self._line_due:
             for row in set(self.layout_arrays().machines[layouts[kept]].tolist()) & self._line_due.keys():
                 self.line_ids[row] = self._line_due.pop(row)
-
-    def _slot(self, row: int, name: str) -> int:
-        slot = self.slots.get((row, name))
-        if slot is None:
-            slot = self.sensors.append()
-            self.sensors.rows[slot]["machine"] = row
-            self.slot_entries.append()
-            self.slot_entries.rows[slot] = -1
-            self.merged_ms.append()
-            self.merged_ms.rows[slot] = BEGINNING_MS
-            self.cycles.add_slot(row)
-            self.slots[row, name] = slot
-            self.sensor_names.append(name)
-        return slot
 
     def factory_of(self, row: int, layout: int) -> str:
         """Return the factory of a machine whose newest message had a layout; -1: it is not known any more."""

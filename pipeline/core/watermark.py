@@ -30,4 +30,4 @@ def advance(watermark_ms: int, event_ms: int, ingest_ms: int, delay_ms: int) -> 
     >>> advance(0, 99_000, 60_000, 10_000)
     50000
     """
-    return max(watermark_ms, min(event_ms, ingest_ms) - delay_ms)
+    return int(max(watermark_ms, min(event_ms, ingest_ms) - delay_ms))

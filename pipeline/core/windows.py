@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 
 BASE_MS = 30_000
 """Length of the windows that are kept, ms; every longer one is some of them together."""
@@ -20,7 +20,7 @@ FACTORY_MS = 60_000
 FACTORY_STEP = 2**43
 """What the numbers of one factory's windows are apart from the next one's while deltas wait: no window's number is as great."""
 
-DELTA = np.dtype(
+DELTA = record(
     [
         ("window", np.int64),
         ("slot", np.int32),
@@ -38,6 +38,10 @@ DELTA = np.dtype(
     ]
 )
 """One window's aggregate since the last merge: a commutative monoid, so deltas merge in any order."""
+
+
+# As signed numbers, which wrap around where they are compiled; the lower bits are those of whole ones
+_SLOT_FACTOR, _WINDOW_FACTOR = 0x9E3779B97F4A7C15 - 2**64, 0xC2B2AE3D27D4EB4F - 2**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,8 @@ class Tumbling:
 @njit(cache=True, nogil=True, inline="always")
 def home(slot: int, window: int, mask: int) -> int:
     """Return where the search for a key begins in a hash table of ``mask + 1`` places."""
-    mixed = np.uint64(slot) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(window) * np.uint64(0xC2B2AE3D27D4EB4F)
-    at: int = np.int64((mixed >> np.uint64(17)) & np.uint64(mask))  # type: ignore[assignment]  # an int to the compiler
-    return at
+    mixed = int(slot) * _SLOT_FACTOR ^ int(window) * _WINDOW_FACTOR
+    return (mixed >> 17) & mask
 
 
 @uncounted

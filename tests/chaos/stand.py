@@ -20,6 +20,7 @@ from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.chaos.disk import Disk, can_mount
 from tests.chaos.proxy import Proxy
+from tests.forks import Forks
 from tests.system.processes import PIPELINE, Process, Site
 
 MAIN, SIDE = "telemetry.chaos", "telemetry.side"
@@ -57,6 +58,7 @@ class Stand:
         self.postgres = EmbeddedPostgres(
             (self.disk.folder if self.disk else folder) / "postgres", port=free_port(), settings=_SERVER
         )
+        self._commands = Forks("tests.system.commands:prepare")
         self._partitions = partitions
         self._made_database_proxy = False
 
@@ -77,14 +79,15 @@ class Stand:
             self.dsn, user=LOGIN, password=LOGIN, host="127.0.0.1", port=self.database_proxy.port
         )
         broker = f"127.0.0.1:{self.broker_proxy.port}"
-        self.site = Site(self.folder, broker, workers_dsn, [MAIN, SIDE], settings)
-        self.plants = Site(self.folder, self.direct, workers_dsn, [MAIN])
+        self.site = Site(self.folder, broker, workers_dsn, [MAIN, SIDE], settings, self._commands)
+        self.plants = Site(self.folder, self.direct, workers_dsn, [MAIN], commands=self._commands)
 
     def end(self) -> None:
         """End everything."""
         for site in ("site", "plants"):
             if hasattr(self, site):
                 getattr(self, site).end()
+        self._commands.close()
         self.broker_proxy.stop()
         if self._made_database_proxy:
             self.database_proxy.stop()

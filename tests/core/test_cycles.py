@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given
 
+from pipeline.core.cycles import Cycles
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch
 from pipeline.core.state import PartitionState
@@ -200,3 +202,19 @@ def test_many_machines_with_many_sensors_have_their_cycles() -> None:
     feed(sink, PartitionState(), records([*messages, CLOSING]), [300, 450], RULES)
 
     assert_same_cycles(plainly(messages), sink.cycle_rows())
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=20), max_size=5))
+def test_the_sensors_of_a_machine_are_all_in_its_list_however_many_come_at_once(batches: list[list[int]]) -> None:
+    cycles = Cycles()
+    cycles.add_machines(4)
+    for owners in batches:
+        cycles.add_slots(np.array(owners, np.int32))
+
+    owners = [owner for batch in batches for owner in batch]
+    for machine in range(4):
+        slot, found = int(cycles.open.rows["first_slot"][machine]), []
+        while slot >= 0:
+            found.append(slot)
+            slot = int(cycles.readings.rows["next_slot"][slot])
+        assert found == [each for each in reversed(range(len(owners))) if owners[each] == machine]

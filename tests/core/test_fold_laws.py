@@ -142,8 +142,22 @@ MAINTENANCE = [
 ]
 
 
+OUT_OF_ORDER = [
+    {
+        "machine": "m0",
+        "factory": "aurora",
+        "time_ms": BASE_MS + second * 1000,
+        "seq": second,
+        "ingest_ms": BASE_MS + 400_000,
+        "readings": {"temperature": float(second)},
+    }
+    for second in (2, 1)
+]
+
+
 @given(streams)
 @example(STEADY_THEN_ODD)
+@example(OUT_OF_ORDER)
 def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) -> None:
     plain = Plain(threshold=3.0, warm_up=4, silence_ms=45_000)
     for offset, message in enumerate(messages):

@@ -214,7 +214,7 @@ def test_what_a_promoted_replay_found_is_folded_again_by_its_rules_from_the_begi
 
 
 def test_after_a_change_of_rules_what_came_before_was_found_by_the_old_ones(world: World) -> None:
-    early, *_, late = world.ids("anomaly", "detector = 'ew-gaussian'")
+    early, *_, late = world.ids("anomaly", "detector = 'silence'")
     (offset,) = world.admin.execute("SELECT source_offset FROM anomaly WHERE event_id = %s", [late]).fetchone()
     world.settings = world.of(spikes={"threshold": 4.25})
     plant = StoredPlant(world.settings, world.admin_dsn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.machinery
 import json
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import Phase, settings
 
+from agents.starting import warm_up
+
 ROOT = Path(__file__).parents[2]
 
 _HEAVY = (
@@ -26,13 +29,47 @@ _HEAVY = (
     "yoyo",
 )  # fmt: skip
 
+_ROOMS = ("pipeline", "agents", "tables", "simulator")
+_OURS = ("pipeline.cli", "pipeline.broker.embedded", "pipeline.store.embedded", "agents.worker", "simulator")
+_IMPORTED: dict[str, set[str]] = {}
+"""What each of our modules imports of ours."""
+
 
 def prepare() -> None:
-    """Import what is not ours, once for all forks: of ours nothing may be loaded before its source is changed."""
-    for name in _HEAVY:
+    """Import everything once for all forks; each forgets what its change reaches."""
+    for name in (*_HEAVY, *_OURS):
         importlib.import_module(name)
-    # The compiler learns its rules when it is first used
+    warm_up()
+    ours = [name for name in sys.modules if name.partition(".")[0] in _ROOMS]
+    _IMPORTED.update((name, _imported(name).intersection(ours)) for name in ours)
+    # The compiler learns its rules when it is first used, not when compiled kernels are loaded
     numba.njit(lambda row: row.count + 1)(np.zeros(1, [("count", np.int64)])[0])
+
+
+def forget(module: str) -> None:
+    """Unload a module and all of ours that import it, however indirectly: they are imported again when they are asked for."""
+    reached, found = {module}, {module}
+    while found:
+        found = {name for name in _IMPORTED.keys() - reached if _IMPORTED[name] & found}
+        reached |= found
+    for name in reached:
+        package, _, own = name.rpartition(".")
+        del sys.modules[name]
+        # Or ``from package import module`` would find the former one
+        if package in sys.modules:
+            vars(sys.modules[package]).pop(own, None)
+
+
+def _imported(name: str) -> set[str]:
+    """Return what a module's text imports, and the packages of that."""
+    origin = sys.modules[name].__file__
+    names = {name}
+    for node in ast.walk(ast.parse(Path(origin).read_text())) if origin else ():
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+    return {".".join(parts[:end]) for parts in (each.split(".") for each in names) for end in range(1, len(parts) + 1)}
 
 
 class _Changed(importlib.machinery.SourceFileLoader):
@@ -102,7 +139,9 @@ def _is_judgement(error: BaseException) -> bool:
 def examine(module: str, old: str, new: str, test: str, options: list[str], verdict: str) -> None:
     """Run a test with a bug in a module; write what came out as JSON."""
     os.chdir(ROOT)
-    # Numba takes a compiled function for up to date if the file is, whatever was made of its text
+    forget(module)
+    # Numba takes a compiled function for up to date if the file is, whatever was made of its text; what is not forgotten
+    # has its kernels by now
     if _is_compiled(module):
         numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = str(Path(verdict).parent)
     sys.meta_path.insert(0, _Finder(module, old, new))

@@ -47,6 +47,10 @@ ACTIVE = (
 """What is done at some moment."""
 
 
+OFTEN = {Fault.EVENTS_NOT_READ: 6.0}
+"""How many times as likely as others; a state is seldom rebuilt from events, and few seeds would see that fail."""
+
+
 class Odds:
     """The faults of one seed.
 
@@ -74,7 +78,10 @@ class Odds:
             self.active = [kind for kind in self.active if kind not in {Fault.HOLE, Fault.RETENTION}]
         if only:
             self.active, self.lossy = list(only), bool(LOSSY & set(only))
-        self._chances = {kind: rng.random() * 0.12 for kind in rng.sample(PASSIVE, rng.randint(0, len(PASSIVE)))}
+        self._chances = {
+            kind: rng.random() * 0.12 * OFTEN.get(kind, 1.0)
+            for kind in rng.sample(PASSIVE, rng.randint(0, len(PASSIVE)))
+        }
         self.pause_s = rng.uniform(0.1, 0.8)
 
     def strike(self, kind: Fault, who: str) -> bool:

@@ -13,7 +13,7 @@ from tests.simulation.broken import BROKEN
 from tests.simulation.run import Failed, run, run_all
 from tests.simulation.trace import Fault
 
-ENOUGH_FOR_EVERY_FAULT = 1000
+ENOUGH_FOR_EVERY_FAULT = 400
 """Seeds."""
 
 SEEDS_TO_CATCH = 300

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import runpy
 import sys
 
 from agents.starting import warm_up
@@ -12,11 +14,20 @@ def prepare() -> None:
     """Import and compile everything once, before there are any forks."""
     importlib.import_module("pipeline.cli")
     # Faust imports itself bit by bit as its parts are used
-    importlib.import_module("faust.app.base")
+    for part in ("app.base", "assignor.partition_assignor", "stores.memory", "tables.manager", "topics", "windows"):
+        importlib.import_module(f"faust.{part}")
     warm_up()
+    # Whoever decorates an agent is looked for among all modules there are, the files of which are then known
+    inspect.getmodule(sys._getframe())
 
 
 def pipeline(words: list[str]) -> None:
     """Be ``pipeline`` with these words."""
     sys.argv = ["pipeline", *words]
     importlib.import_module("pipeline.cli").main()
+
+
+def script(words: list[str]) -> None:
+    """Be ``python`` with these words, the first of which is a script."""
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")

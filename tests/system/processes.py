@@ -25,6 +25,7 @@ PIPELINE = ("-m", "pipeline")
 """What Python is to run for the command ``pipeline``."""
 
 _IN_A_FORK = "tests.system.commands:pipeline"
+_SCRIPT_IN_A_FORK = "tests.system.commands:script"
 
 
 class Site:
@@ -35,7 +36,7 @@ class Site:
     settings
         More settings, by the names of their variables without the prefix, for example ``FLUSH__MAX_RECORDS``.
     commands
-        Forks processes that are to run ``pipeline``, which spares each of them the imports; ``None``: they are started.
+        Forks the processes, which spares each of them the imports; ``None``: they are started.
     """
 
     def __init__(
@@ -66,16 +67,18 @@ class Site:
             **{f"PIPELINE_{name}": str(value) for name, value in (settings or {}).items()},
         }
         self._started: list[Process] = []
+        self._asking: psycopg.Connection | None = None
         self._numbers = itertools.count()
 
     def start(self, name: str, *command: str, program: Sequence[str] = PIPELINE, **more: str) -> Process:
         log, environment = self.folder / f"{name}.log", self.environment | more
-        if self._commands is not None and program == PIPELINE:
-            # The fork makes it when it comes to that, and may be asked before
-            log.touch()
+        if self._commands is None:
+            process = Process.spawned(log, [*program, *command], environment)
+        elif program == PIPELINE:
             process = Process(log, self._commands.start(_IN_A_FORK, log, environment, words=command))
         else:
-            process = Process.spawned(log, [*program, *command], environment)
+            words = [*program, *command]
+            process = Process(log, self._commands.start(_SCRIPT_IN_A_FORK, log, environment, words=words))
         self._started.append(process)
         return process
 
@@ -98,13 +101,19 @@ class Site:
     def end(self) -> None:
         for process in self._started:
             process.end()
+        self._hang_up()
 
     def one(self, query: str, *parameters: object) -> int:
         """Return the only number of a query."""
-        with psycopg.connect(self.dsn, options="-c search_path=telemetry", autocommit=True) as connection:
-            row = connection.execute(query, parameters).fetchone()
-        assert row is not None
-        return int(row[0] or 0)
+        if self._asking is not None:
+            try:
+                return self._number(self._asking, query, *parameters)
+            except psycopg.OperationalError:
+                # The server may have been another one since
+                self._hang_up()
+        # Kept, for whoever waits asks ten times a second, and a login costs more than an answer
+        self._asking = psycopg.connect(self.dsn, options="-c search_path=telemetry", autocommit=True)
+        return self._number(self._asking, query, *parameters)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of a query."""
@@ -122,10 +131,24 @@ class Site:
     def wait(self, until: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait for a condition; fail with what the processes said last."""
         deadline = time.monotonic() + within_s
-        while not until():
-            if time.monotonic() > deadline:
-                raise AssertionError("not reached; " + " || ".join(process.last_words() for process in self._started))
-            time.sleep(0.1)
+        try:
+            while not until():
+                if time.monotonic() > deadline:
+                    raise AssertionError("not reached; " + " || ".join(each.last_words() for each in self._started))
+                time.sleep(0.1)
+        finally:
+            # A database is copied only while nobody is connected to it
+            self._hang_up()
+
+    def _number(self, connection: psycopg.Connection, query: str, *parameters: object) -> int:
+        row = connection.execute(query, parameters).fetchone()
+        assert row is not None
+        return int(row[0] or 0)
+
+    def _hang_up(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
 
 
 @contextmanager

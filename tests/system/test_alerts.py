@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 
 from pipeline.store.connect import connect
+from tests.forks import Forks
 from tests.system.consuming import order, published
 from tests.system.processes import Site
 from tests.system.producing import message, produce
@@ -37,6 +38,7 @@ def test_a_worker_publishes_every_anomaly_once_and_a_restored_database_none_agai
     database,
     topic: Callable[..., str],
     postgres_dsn: str,
+    commands: Forks,
 ) -> None:
     alerts = topic(partitions=3, prefix="alert")
     settings = {"BROKER__ALERT_TOPIC": alerts, "SPIKES__WARM_UP": 10}
@@ -61,7 +63,9 @@ def test_a_worker_publishes_every_anomaly_once_and_a_restored_database_none_agai
     for places in order(before).values():
         assert places == sorted(places)
 
-    restored = Site(tmp_path, broker_address, database.dsn.replace(database.name, backup), at.topics, settings)
+    restored = Site(
+        tmp_path, broker_address, database.dsn.replace(database.name, backup), at.topics, settings, commands
+    )
     try:
         assert restored.stored() < sent
         third = restored.worker("third")

@@ -17,6 +17,7 @@ from pipeline.broker import retention, topics
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.times import iso
 from tests.cli.test_commands import NOWHERE, one_line
+from tests.forks import Forks
 from tests.system.processes import Process, Site
 from tests.system.producing import recreate
 
@@ -156,11 +157,11 @@ def test_what_is_imported_already_is_not_sent_again_unless_that_is_asked_for(
 
 
 def test_an_import_outlives_a_broker_that_is_killed_and_comes_back(
-    own_broker: Callable[..., Any], history: Path, tmp_path: Path, database
+    own_broker: Callable[..., Any], history: Path, tmp_path: Path, database, commands: Forks
 ) -> None:
     broker = own_broker()
     topics.create_topics(broker.address, OPEN, ["history"], 2)
-    at = Site(tmp_path, broker.address, database.dsn, ["history"])
+    at = Site(tmp_path, broker.address, database.dsn, ["history"], commands=commands)
     process = at.start("import", "import", "history.csv", "--mapping=map.toml", "--rate=20000")
     at.wait(lambda: Path(f"{history}.import.json").exists())
     broker.kill()

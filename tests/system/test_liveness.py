@@ -12,6 +12,7 @@ from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import NoProgress, ProgramFault
 from pipeline.store.migrate import migrate
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
@@ -91,12 +92,12 @@ def test_a_worker_without_records_or_without_partitions_lives(site: Callable[...
 
 @pytest.mark.timeout(240)
 def test_a_worker_lives_while_its_database_or_its_broker_is_away_and_goes_on_afterwards(
-    tmp_path: Path, own_broker, own_postgres
+    tmp_path: Path, own_broker, own_postgres, commands: Forks
 ) -> None:
     broker, postgres = own_broker(), own_postgres()
     migrate(postgres.dsn)
     topics.create_topics(broker.address, BrokerSecurity(), ["t"], 2)
-    at = Site(tmp_path, broker.address, postgres.dsn, ["t"], SETTINGS)
+    at = Site(tmp_path, broker.address, postgres.dsn, ["t"], SETTINGS, commands)
     try:
         worker = at.worker("worker")
         produce(broker.address, "t", [message(seq=n) for n in range(100)])

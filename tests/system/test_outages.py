@@ -18,6 +18,7 @@ from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 from tests.chaos.proxy import Proxy, Trouble
 from tests.chaos.stand import two_doors
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
@@ -34,12 +35,12 @@ def machines(dsn: str) -> dict[str, int]:
 
 @pytest.mark.timeout(200)
 def test_a_worker_goes_on_by_itself_after_database_and_broker_were_cut_off(
-    tmp_path: Path, own_broker, own_postgres
+    tmp_path: Path, own_broker, own_postgres, commands: Forks
 ) -> None:
     broker, postgres = own_broker(), own_postgres()
     migrate(postgres.dsn)
     topics.create_topics(broker.address, BrokerSecurity(), ["t"], 2)
-    at = Site(tmp_path, broker.address, postgres.dsn, ["t"], {"FLUSH__MAX_PENDING_RECORDS": 500})
+    at = Site(tmp_path, broker.address, postgres.dsn, ["t"], {"FLUSH__MAX_PENDING_RECORDS": 500}, commands)
     try:
         worker = at.worker("worker")
         send = lambda phase: [  # noqa: E731  # a word for what each phase does
@@ -67,12 +68,12 @@ def test_a_worker_goes_on_by_itself_after_database_and_broker_were_cut_off(
 
 
 def test_a_worker_that_starts_before_its_database_waits_for_it(
-    tmp_path: Path, broker_address, topic, own_postgres
+    tmp_path: Path, broker_address, topic, own_postgres, commands: Forks
 ) -> None:
     postgres = own_postgres()
     migrate(postgres.dsn)
     postgres.stop()
-    at = Site(tmp_path, broker_address, postgres.dsn, [topic(partitions=1)])
+    at = Site(tmp_path, broker_address, postgres.dsn, [topic(partitions=1)], commands=commands)
     try:
         worker = at.worker("worker")
         produce(broker_address, at.topics[0], [message(seq=n) for n in range(10)])
@@ -89,12 +90,12 @@ def test_a_worker_that_starts_before_its_database_waits_for_it(
 
 @pytest.mark.timeout(200)
 def test_a_worker_whose_broker_goes_while_it_starts_waits_for_it_and_can_be_stopped_meanwhile(
-    tmp_path: Path, own_broker, database
+    tmp_path: Path, own_broker, database, commands: Forks
 ) -> None:
     broker = own_broker()
     topics.create_topics(broker.address, BrokerSecurity(), ["t"], 2)
     broker.kill()
-    at = Site(tmp_path, broker.address, database.dsn, ["t"])
+    at = Site(tmp_path, broker.address, database.dsn, ["t"], commands=commands)
     try:
         names = ("producer", "consumer")
         stopped, waiting = (
@@ -163,14 +164,14 @@ def test_a_frozen_worker_inside_a_transaction_loses_its_connection_and_not_a_row
 
 @pytest.mark.timeout(200)
 def test_a_worker_that_is_told_to_stop_while_the_broker_is_deaf_ends_when_its_connections_do(
-    tmp_path: Path, database
+    tmp_path: Path, database, commands: Forks
 ) -> None:
     client, direct = free_port(), free_port()
     proxy = Proxy(client).start()
     settings = two_doors(client, direct, free_port(), proxy.port)
     with EmbeddedBroker(tmp_path / "kafka", port=client, settings=settings):
         topics.create_topics(f"127.0.0.1:{direct}", BrokerSecurity(), ["t"], 2)
-        at = Site(tmp_path, f"127.0.0.1:{proxy.port}", database.dsn, ["t"])
+        at = Site(tmp_path, f"127.0.0.1:{proxy.port}", database.dsn, ["t"], commands=commands)
         try:
             worker = at.worker("worker")
             at.wait(lambda: worker.said("partition.acquired"))

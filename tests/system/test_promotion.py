@@ -20,14 +20,14 @@ KILLS = 5
 
 @pytest.fixture
 def lively(site: Callable[..., Site], database) -> tuple[Site, Process]:
-    """A site with two workers whose plant sends 10,000 messages a second, late ones among them."""
+    """A site with two workers whose plant sends 4,000 messages a second, late ones among them."""
     at = site(partitions=4, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
     at.worker("first")
     at.worker("second")
     plant = at.start(
-        "plant", "simulate", "--rate=10000", "--machines=500", "--messages=250000", f"--topic={at.topics[0]}", *PLANT
+        "plant", "simulate", "--rate=4000", "--machines=500", "--messages=100000", f"--topic={at.topics[0]}", *PLANT
     )
-    at.wait(lambda: at.stored() > 20_000)
+    at.wait(lambda: at.stored() > 12_000)
     return at, plant
 
 

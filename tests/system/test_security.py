@@ -6,11 +6,14 @@ from pathlib import Path
 
 from pipeline.broker import topics
 from pipeline.broker.embedded import SaslSsl
+from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import message, produce
 
 
-def test_a_worker_reads_over_tls_with_a_login(tmp_path: Path, own_broker, database, tls: SaslSsl) -> None:
+def test_a_worker_reads_over_tls_with_a_login(
+    tmp_path: Path, own_broker, database, tls: SaslSsl, commands: Forks
+) -> None:
     broker = own_broker(sasl_ssl=tls)
     topics.create_topics(broker.address, broker.security, ["t"], 1)
     settings = {
@@ -19,7 +22,7 @@ def test_a_worker_reads_over_tls_with_a_login(tmp_path: Path, own_broker, databa
         "BROKER__SASL_PASSWORD": tls.password,
         "BROKER__CA_FILE": tls.ca_file,
     }
-    at = Site(tmp_path, broker.address, database.dsn, ["t"], settings)
+    at = Site(tmp_path, broker.address, database.dsn, ["t"], settings, commands)
     try:
         worker = at.worker("worker")
         some = [message(seq=n) for n in range(50)]

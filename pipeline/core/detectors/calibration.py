@@ -2,8 +2,8 @@
 
 The largest of many scores follows a generalised extreme value law, whatever the detector (Coles 2001, *An Introduction to
 Statistical Modeling of Extreme Values*, 3.1). Its location, scale and shape are learned from L-moments of the maxima of
-blocks of readings (Hosking 1990, *L-moments*; Hosking, Wallis and Wood 1985 for the law's parameters); budget and pace of
-the readings then say how seldom a block may have an alarm, and so where the threshold lies.
+blocks of readings (Hosking 1990, *L-moments*; Hosking, Wallis and Wood 1985 for the law's parameters). How deep in that law an
+alarm lies is one number for all scores of a machine (:mod:`pipeline.core.detectors.pool`).
 
 It fails where most blocks hold a true anomaly, which is then usual, and where scores stay correlated for longer than a block.
 """
@@ -16,34 +16,34 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from pipeline.core.detectors import pool as pools
+
 FIELDS: list[tuple[str, type[np.generic]]] = [
+    ("readings", np.int32),
     ("peak", np.float64),
+    ("threshold", np.float64),
+    ("span_ms", np.int64),
+    ("last_ms", np.int64),
     ("before", np.float64),
     ("earlier", np.float64),
     ("mean", np.float64),
     ("spread", np.float64),
     ("skew", np.float64),
-    ("moving", np.float64),
-    ("threshold", np.float64),
-    ("release", np.float64),
-    ("pace_ms", np.float64),
-    ("span_ms", np.int64),
-    ("last_ms", np.int64),
-    ("readings", np.int32),
+    ("location", np.float64),
+    ("scale", np.float64),
+    ("shape", np.float64),
     ("blocks", np.int32),
     ("flagged", np.int32),
-    ("sharers", np.int32),
+    ("turn", np.int32),
 ]
-"""What is known of one score's tail; zeros: nothing yet.
+"""What is known of one score's tail; zeros: nothing yet. What every reading touches comes first.
 
-``peak`` is the present block's maximum after ``readings`` readings and ``span_ms`` ms; all that follow are of ``blocks``
-maxima raised to the detector's power: ``before`` and ``earlier`` the last two, ``mean``, ``spread`` and ``skew`` their first
-three L-moments, ``moving`` the share of those above 0. ``pace_ms`` is the usual time between readings, 0 until known.
-``threshold`` and ``release`` are scores. ``flagged`` counts blocks in a row with an alarm. ``sharers`` scores of the machine
-share its budget, which :func:`pipeline.core.detectors.policy.share` writes; 0 is taken for 1.
+``peak`` is the present block's maximum after ``readings`` readings and ``span_ms`` ms, the last at ``last_ms``. ``threshold``
+is a score, 0 until known. All that follow are of ``blocks`` maxima raised to the detector's power: ``before`` and ``earlier``
+the last two, ``mean``, ``spread`` and ``skew`` their first three L-moments, ``location``, ``scale`` and ``shape`` their law.
+``flagged`` counts blocks in a row with an alarm, ``turn`` is the machine's block that the last one was part of, 0 none.
 """
 
-DAY_MS = 86_400_000
 # Heavier tails than this have hardly a variance, and L-skewness tells them badly
 _MOST_SHAPE = 0.4
 # So near to 0 the law is Gumbel's, and its formulas divide by the shape
@@ -61,27 +61,18 @@ def _power(value: float, power: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def chance(state: Any, rules: Any) -> float:
-    """Return the probability with which a block may have an alarm: this score's part of the machine's budget.
-
-    Parameters
-    ----------
-    state
-        A record with :data:`FIELDS`.
-    rules
-        :class:`pipeline.core.detectors.policy.AlarmRules`.
-    """
-    blocks_per_day = DAY_MS / max(state.pace_ms * rules.block, 1.0)
-    return float(min(rules.budget / (max(state.sharers, 1) * blocks_per_day), 0.5))
+def _is_known(state: Any, rules: Any) -> bool:
+    return bool(state.blocks >= rules.enough and state.spread > 0.0)
 
 
 @njit(cache=True, nogil=True)
-def _shape(state: Any, rules: Any, blocks: float) -> float:
+def _shape(state: Any, rules: Any) -> float:
     """Return the shape of the maxima's law, < 0, from their L-skewness, drawn to 0, the Gumbel law, while blocks are few.
 
     The tail may prove heavier than exponential but is never taken for lighter: maxima of scores that are clipped or whole
     numbers look lighter where they are seen than they are further out.
     """
+    blocks = min(float(state.blocks), 2.0 / rules.fading)
     skewness = min(max(state.skew / state.spread, -0.5), 0.9)
     c = 2.0 / (3.0 + skewness) - math.log(2.0) / math.log(3.0)
     shape = (7.859 * c + 2.9554 * c * c) * blocks / (blocks + rules.trust)
@@ -89,32 +80,48 @@ def _shape(state: Any, rules: Any, blocks: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _place(state: Any, rules: Any) -> None:
-    """Place threshold and release by the extreme value law whose L-moments were learned.
-
-    The threshold allows for its own error: alarms become exp(s²/2) times as many, on average, if it errs by a normal
-    deviation of s e-folds. The first three terms of the variance are those of location and scale, the last is the shape's.
-    """
-    blocks = min(float(state.blocks), 2.0 / rules.fading)
-    shape = _shape(state, rules, blocks)
+def _fit(state: Any, rules: Any) -> None:
+    """Find the law that has the L-moments that were learned."""
+    shape = _shape(state, rules)
     gamma = math.gamma(1.0 + shape)
-    scale = state.spread * shape / ((1.0 - 2.0**-shape) * gamma)
-    location = state.mean - scale * (1.0 - gamma) / shape
-    depth = -math.log(-math.log1p(-chance(state, rules)))
-    weight = blocks / (blocks + rules.trust)
-    variance = (1.1 + 0.5 * depth + 0.8 * depth**2 + 0.1 * weight**2 * depth**4) / blocks
-    top = location + scale * (1.0 - math.exp(-shape * (depth + 0.5 * variance))) / shape
+    state.shape = shape
+    state.scale = max(state.spread * shape / ((1.0 - 2.0**-shape) * gamma), _SMALL)
+    state.location = state.mean - state.scale * (1.0 - gamma) / shape
+
+
+@njit(cache=True, nogil=True)
+def _depth(state: Any, maximum: float) -> float:
+    """Return how deep in the law's tail a maximum lies: minus the logarithm of how often there is a larger one, nearly."""
+    beyond = min((maximum - state.location) / state.scale, _LARGE)
+    return float(-math.log(max(1.0 - state.shape * beyond, _SMALL)) / state.shape)
+
+
+@njit(cache=True, nogil=True)
+def _place(state: Any, pool: Any, rules: Any) -> None:
+    """Place the threshold where the law is as deep as the machine's alarms."""
+    if not (_is_known(state, rules) and pools.is_known(pool)):
+        state.threshold = 0.0
+        return
+    depth = pools.depth_of_alarms(pool, rules)
+    top = state.location + state.scale * (1.0 - math.exp(-state.shape * depth)) / state.shape
     state.threshold = _power(max(top, _SMALL), 1.0 / rules.power)
-    state.release = _power(max(0.5 * (top + location), _SMALL), 1.0 / rules.power)
+
+
+@njit(cache=True, nogil=True)
+def release(state: Any, rules: Any) -> float:
+    """Return the score half-way down from the threshold to a block's usual maximum; half the threshold until that is known."""
+    limit = threshold(state, rules)
+    if state.threshold == 0.0:
+        return 0.5 * limit
+    return _power(max(0.5 * (_power(limit, rules.power) + state.location), _SMALL), 1.0 / rules.power)
 
 
 @njit(cache=True, nogil=True)
 def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
-    """Learn the first three L-moments, from the last three maxima."""
+    """Learn the first three L-moments, from the last three maxima, and their law."""
     state.blocks = min(state.blocks + 1, 1 << 30)
     rate = max(rules.fading, 1.0 / state.blocks)
     state.mean += rate * (maximum - state.mean)
-    state.moving += rate * ((1.0 if maximum > _SMALL else 0.0) - state.moving)
     if state.blocks > 1:
         rate = max(rules.fading, 1.0 / (state.blocks - 1))
         state.spread += rate * (0.5 * abs(maximum - state.before) - state.spread)
@@ -126,52 +133,49 @@ def _learn_maximum(state: Any, rules: Any, maximum: float) -> None:
         state.skew += rate * ((high - 2.0 * middle + low) / 3.0 - state.skew)
     state.earlier = state.before
     state.before = maximum
-
-
-@njit(cache=True, nogil=True)
-def _learn_pace(state: Any, rules: Any) -> None:
-    pace_ms = state.span_ms / rules.block
-    if pace_ms > 0.0:
-        state.pace_ms = pace_ms if state.pace_ms == 0.0 else state.pace_ms + 0.1 * (pace_ms - state.pace_ms)
+    if _is_known(state, rules):
+        _fit(state, rules)
 
 
 @njit(cache=True, nogil=True)
 def threshold(state: Any, rules: Any) -> float:
     """Return the score beyond which a reading is an alarm; the rules' own until enough blocks were seen."""
-    if state.blocks < rules.enough or state.pace_ms == 0.0 or state.spread <= 0.0:
-        return float(rules.initial)
-    return float(state.threshold)
+    return float(state.threshold if state.threshold > 0.0 else rules.initial)
 
 
 @njit(cache=True, nogil=True)
-def _close(state: Any, rules: Any) -> None:
+def _close(state: Any, pool: Any, rules: Any) -> None:
     """Learn a block that is full.
 
     The first block with an alarm counts as what is expected beyond the threshold, those that follow count nothing: a fault
     does not raise the threshold for good. After ``patience`` of them the score's new law is learned, and the old one is
     soon forgotten.
     """
-    _learn_pace(state, rules)
     limit = threshold(state, rules)
-    maximum, most = _power(state.peak, rules.power), _power(limit, rules.power)
+    maximum = _power(state.peak, rules.power)
     state.flagged = state.flagged + 1 if state.peak > limit else 0
+    if _is_known(state, rules):
+        depth, is_alarmed = _depth(state, maximum), state.flagged > 0
+        state.turn = pools.contribute(pool, rules, state.turn, depth, is_alarmed, state.span_ms)
     if state.flagged > rules.patience:
         state.blocks = min(state.blocks, rules.enough)
         _learn_maximum(state, rules, maximum)
     elif state.flagged <= 1 and (state.blocks > 0 or maximum > _SMALL):
-        _learn_maximum(state, rules, min(maximum, most + max(state.spread, 0.0) / math.log(2.0)))
-    if state.blocks >= rules.enough and state.spread > 0.0:
-        _place(state, rules)
+        most = _power(limit, rules.power) + max(state.spread, 0.0) / math.log(2.0)
+        _learn_maximum(state, rules, min(maximum, most))
+    _place(state, pool, rules)
 
 
 @njit(cache=True, nogil=True)
-def count(state: Any, rules: Any, time_ms: int, score: float) -> None:
+def count(state: Any, pool: Any, rules: Any, time_ms: int, score: float) -> None:
     """Count a score in its block; close the block when it is full.
 
     Parameters
     ----------
     state
         A record with :data:`FIELDS`; changed in place.
+    pool
+        That of the machine, a record of :data:`pipeline.core.detectors.pool.STATE`; changed in place.
     rules
         :class:`pipeline.core.detectors.policy.AlarmRules`.
     time_ms
@@ -186,7 +190,7 @@ def count(state: Any, rules: Any, time_ms: int, score: float) -> None:
     state.peak = max(state.peak, score)
     state.readings += 1
     if state.readings >= rules.block:
-        _close(state, rules)
+        _close(state, pool, rules)
         state.peak = 0.0
         state.readings = 0
         state.span_ms = 0

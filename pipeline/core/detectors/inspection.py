@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.mixture import mixture_observe
 from pipeline.core.detectors.multivariate import multivariate_inspect
 from pipeline.core.detectors.novelty import quiet_novelty_observe
-from pipeline.core.detectors.policy import decide, goes_on, moves
+from pipeline.core.detectors.policy import decide, goes_on
 from pipeline.core.detectors.stuck import stuck_observe
 
 Array = npt.NDArray[Any]
 
-FOUND = np.dtype(
+FOUND = record(
     [
         ("message", np.int64),
         ("slot", np.int32),
@@ -53,8 +53,9 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """All detectors, and what they share: how many scores of each machine move, and the place of sensors in machines.
+    """All detectors, and what they share: the pool of each machine, and the place of sensors in machines.
 
+    ``pools``, shape (machines,), are records of :data:`pipeline.core.detectors.pool.STATE`.
     ``columns`` has a sensor's place among those of its machine, ``sensors`` the other way round, shape (machines, width);
     ``values`` and ``present``, shape (width,), are room for one message; ``scores`` and ``odd``, shape (detectors,), for the
     newest score of each detector by its number, and whether it belongs to an anomaly.
@@ -65,7 +66,7 @@ class Parts(NamedTuple):
     novelty: Part
     mixture: Part
     multivariate: Part
-    moving: Array
+    pools: Array
     columns: Array
     sensors: Array
     values: Array
@@ -76,12 +77,9 @@ class Parts(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _is_alarm(parts: Any, part: Any, number: int, row: int, machine: int, time_ms: int, score: float) -> bool:
-    """Let the policy of a row see its score; the machine's budget is divided among the scores that move."""
+    """Let the policy of a row see its score, within what its machine may have of alarms."""
     policy, rules = part.policies[row], part.alarms[part.variants[row]]
-    before = moves(policy)
-    policy.sharers = max(parts.moving[machine], 1)
-    begins = decide(policy, rules, time_ms, score)
-    parts.moving[machine] += moves(policy) - before
+    begins = decide(policy, parts.pools[machine], rules, time_ms, score)
     parts.scores[number], parts.odd[number] = abs(score), goes_on(policy, rules, score)
     return bool(begins)
 

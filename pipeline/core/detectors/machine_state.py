@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
+
 WIDTH = 8
 """Sensors of one machine that are watched together: the first eight by order of first sight; others are left out."""
 
@@ -17,7 +19,7 @@ PAIRS = WIDTH * (WIDTH + 1) // 2
 BLOCK = 50
 """Learned messages whose means are compared with one another, to tell drift from noise."""
 
-STATE = np.dtype(
+STATE = record(
     [
         ("last_ms", np.int64),
         ("seen", np.int32),

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
 from pipeline.core.detectors.views import OneSensor
 
 FIRST = 16
 """Readings from whose median and median deviation a sensor, or its new level, begins."""
 
-_SIDE = [("ratio", np.float64), ("share", np.float64), ("known", np.float64)]
+_SIDE = record([("ratio", np.float64), ("share", np.float64), ("known", np.float64)])
 
-STATE = np.dtype(
+STATE = record(
     [
         ("mean", np.float64),
         ("variance", np.float64),

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 from river import base
 
-from pipeline.core.detectors import policy
+from pipeline.core.compiling import record
+from pipeline.core.detectors import policy, pool
 from pipeline.core.detectors.policy import AlarmRules, fixed
 from pipeline.core.errors import SettingsError
 
 PREFIX = "river."
 _SEED = 0
+_ALARMS = record([("score", policy.STATE), ("pool", pool.STATE)])
 _RIVER = metadata.version("river")
 _PLAIN = {
     "builtins": {
@@ -113,10 +115,10 @@ class SensorModel:
         self._alarms = alarms._replace(**of_alarms)
         own = {name: value for name, value in parameters.items() if name not in of_alarms}
         self._model = new_model(path, own)
-        self._policy = np.zeros(1, policy.STATE)
+        self._policy = np.zeros(1, _ALARMS)
         self.path = path
-        # River's pickles do not survive its upgrades
-        self.key = json.dumps([path, own, list(self._alarms), _RIVER], sort_keys=True)
+        # Neither River's pickles nor the policy's records survive an upgrade
+        self.key = json.dumps([path, own, list(self._alarms), _RIVER, _ALARMS.descr], sort_keys=True)
 
     @property
     def kind(self) -> str:
@@ -133,7 +135,9 @@ class SensorModel:
         score = self._score(sensor, value)
         if not math.isfinite(score):
             score = 0.0
-        return score, bool(policy.decide(self._policy[0], self._alarms, time_ms, score))
+        return score, bool(
+            policy.decide(self._policy[0]["score"], self._policy[0]["pool"], self._alarms, time_ms, score)
+        )
 
     def _score(self, sensor: str, value: float) -> float:
         model = self._model
@@ -156,7 +160,7 @@ class SensorModel:
     def load(self, state: bytes) -> None:
         """Take over what :meth:`to_bytes` gave of a model with the same key."""
         self._model, policy_bytes = _Unpickler(io.BytesIO(state)).load()
-        self._policy = np.frombuffer(policy_bytes, policy.STATE).copy()
+        self._policy = np.frombuffer(policy_bytes, _ALARMS).copy()
 
 
 class _Unpickler(pickle.Unpickler):

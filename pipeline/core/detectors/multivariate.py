@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from numba import njit
-from numba.cpython.unsafe.tuple import tuple_setitem  # fills a tuple in a loop; numba has no other way
 
+from pipeline.core.compiling import with_item
 from pipeline.core.detectors.chi_square import chi_square_places
 from pipeline.core.detectors.machine_state import (
     BLOCK,
@@ -66,17 +66,12 @@ def _shift(state: Any, rules: MultivariateRules, kept: float, values: Any, prese
 
 
 @njit(cache=True, nogil=True)
-def _put(found: Any, i: int, value: float) -> Any:
-    return tuple_setitem(found, i, value)  # type: ignore[call-arg]  # the compiler gives the first argument itself
-
-
-@njit(cache=True, nogil=True)
 def _deviations(state: Any, rules: MultivariateRules, time_ms: int, values: Any, present: Any) -> Any:
     """Return :func:`_deviation` of each sensor, as a tuple: a kernel makes no array."""
     kept = _kept(state, rules, time_ms)
     found = _NONE
     for i in range(WIDTH):
-        found = _put(found, i, _deviation(state, rules, kept, values, present, i))
+        found = with_item(found, i, _deviation(state, rules, kept, values, present, i))
     return found
 
 
@@ -86,7 +81,7 @@ def _shifts(state: Any, rules: MultivariateRules, time_ms: int, values: Any, pre
     kept = _kept(state, rules, time_ms)
     found = _NONE
     for i in range(WIDTH):
-        found = _put(found, i, _shift(state, rules, kept, values, present, i))
+        found = with_item(found, i, _shift(state, rules, kept, values, present, i))
     return found
 
 
@@ -176,7 +171,7 @@ def _miss(state: Any, rules: MultivariateRules, present: Any) -> bool:
     """Count for how long each sensor is missing; return whether one has come back or has been missing for too long."""
     changed = False
     for i in range(WIDTH):
-        before = state.absent[i]
+        before = int(state.absent[i])
         state.absent[i] = 0 if present[i] else min(before + 1, rules.stale_after)
         changed |= state.readings[i] > 0 and (before >= rules.stale_after) != (state.absent[i] >= rules.stale_after)
     return changed

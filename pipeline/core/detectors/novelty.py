@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
 from pipeline.core.detectors.ranges import outlyingness, take_in
 from pipeline.core.detectors.refractory import STATE as TOLD
 from pipeline.core.detectors.refractory import RefractoryRules, refractory
@@ -22,7 +23,7 @@ SLOTS = 96
 
 _WATCHED = 4
 
-STATE = np.dtype(
+STATE = record(
     [
         ("seen", np.int64),
         ("quick", np.float64),
@@ -39,7 +40,7 @@ STATE = np.dtype(
 """Of one sensor: readings seen, running levels and deviation; ranges, usual steps out of them and the reading that last
 left each; means and counts (255 at most) by time of day. Zeros: nothing seen."""
 
-QUIET_STATE = np.dtype([("sensor", STATE), ("told", TOLD)])
+QUIET_STATE = record([("sensor", STATE), ("told", TOLD)])
 """The same, and what was told of it lately."""
 
 _SLOT_MS = 86_400_000 // SLOTS
@@ -153,7 +154,7 @@ def _learn(state: Any, rules: Any, time_ms: int, new: Any) -> None:
         state.low[n], state.high[n], state.step[n] = take_in(low, high, state.step[n], number, decay, rules.step_rate)
     state.quick, state.slow, state.deviation = new.quick, new.slow, new.deviation
     slot = _slot(time_ms)
-    count = min(state.counts[slot] + 1, 255)
+    count = min(int(state.counts[slot]) + 1, 255)
     state.counts[slot] = count
     state.means[slot] += max(_SLOT_RATE, 1.0 / count) * (new.value - state.means[slot])
     state.seen += 1

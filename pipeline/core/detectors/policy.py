@@ -7,18 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from pipeline.core.detectors.calibration import FIELDS, count, threshold
+from pipeline.core.compiling import record
+from pipeline.core.detectors.calibration import FIELDS, count, release, threshold
 
-STATE = np.dtype([*FIELDS, ("alarm_ms", np.int64), ("calm", np.int32), ("raised", np.int16), ("alarmed", np.int16)])
+STATE = record([
+    ("raised", np.int16),
+    ("alarmed", np.int16),
+    *FIELDS,
+    ("calm", np.int32),
+    ("alarm_ms", np.int64),
+])  # fmt: skip
 """What the policy knows of one score (one detector of one sensor); zeros: nothing yet.
 
 ``raised``: an episode is going on; ``calm`` readings in a row were below the release. ``alarm_ms`` is the time of the last
 alarm, of which there was one if ``alarmed``.
 """
-
-
-MOST = 0.5
-"""Share of its blocks in which a score has to be above 0 to take part in the budget."""
 
 
 class AlarmRules(NamedTuple):
@@ -74,16 +77,10 @@ def fixed(threshold: float, rules: AlarmRules = _DEFAULTS) -> AlarmRules:
 
 
 @njit(cache=True, nogil=True)
-def _release(state: Any, limit: float) -> float:
-    """Return the score below which an episode calms down."""
-    return float(state.release if limit == state.threshold else 0.5 * limit)
-
-
-@njit(cache=True, nogil=True)
 def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) -> bool:
     """Move the episode on; return whether an alarm begins with this score."""
     if state.raised:
-        state.calm = state.calm + 1 if score < _release(state, limit) else 0
+        state.calm = state.calm + 1 if score < release(state, rules) else 0
         if state.calm >= rules.calm:
             state.raised = 0
         return False
@@ -97,7 +94,7 @@ def _begins(state: Any, rules: Any, time_ms: int, score: float, limit: float) ->
 
 
 @njit(cache=True, nogil=True)
-def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
+def decide(state: Any, pool: Any, rules: Any, time_ms: int, score: float) -> bool:
     """Return whether an alarm begins with a score; call it for every reading, after scoring it.
 
     An episode begins above the threshold and ends when ``calm`` scores in a row were below the release, half-way down to
@@ -108,6 +105,8 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
     ----------
     state
         A record of :data:`STATE`; changed in place.
+    pool
+        What is known of the machine's scores together, :data:`pipeline.core.detectors.pool.STATE`; changed in place.
     rules
         :class:`AlarmRules`.
     time_ms
@@ -117,7 +116,7 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
     """
     magnitude = abs(score)
     begins = _begins(state, rules, time_ms, magnitude, threshold(state, rules))
-    count(state, rules, time_ms, magnitude)
+    count(state, pool, rules, time_ms, magnitude)
     return begins
 
 
@@ -125,34 +124,6 @@ def decide(state: Any, rules: Any, time_ms: int, score: float) -> bool:
 def goes_on(state: Any, rules: Any, score: float) -> bool:
     """Return whether a reading is part of an episode: one began with it, or goes on and is not calm at the moment.
 
-    To be called after :func:`decide`, with the same parameters.
+    To be called after :func:`decide`, with the same score.
     """
-    return bool(state.raised and abs(score) >= _release(state, threshold(state, rules)))
-
-
-@njit(cache=True, nogil=True)
-def moves(state: Any) -> bool:
-    """Return whether a score takes part of its machine's budget: it is above 0 at least once in most blocks.
-
-    One that hardly ever is has no false alarms to speak of, and would only take from the others.
-    """
-    return bool(state.moving > MOST)
-
-
-@njit(cache=True, nogil=True)
-def share(states: Any) -> int:
-    """Divide a machine's budget among those of its scores that move; return how many do.
-
-    Call it now and then: thresholds follow with the end of the next block.
-
-    Parameters
-    ----------
-    states
-        Shape (scores of the machine,) of :data:`STATE`; changed in place.
-    """
-    moving = 0
-    for i in range(len(states)):
-        moving += moves(states[i])
-    for i in range(len(states)):
-        states[i].sharers = moving
-    return moving
+    return bool(state.raised and abs(score) >= release(state, rules))

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-STATE = np.dtype([("bar", np.float64), ("age", np.int64)])
+from pipeline.core.compiling import record
+
+STATE = record([("bar", np.float64), ("age", np.int64)])
 """Of one sensor: the score that was let through last, and the readings since."""
 
 

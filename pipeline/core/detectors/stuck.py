@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline.core.compiling import record
 from pipeline.core.detectors.views import OneSensor
 
-STATE = np.dtype(
+STATE = record(
     [
         ("anchor", np.float64),
         ("repeats", np.float64),

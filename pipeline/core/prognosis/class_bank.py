@@ -6,12 +6,12 @@ Told is what is new: that a model says another class of a machine than before, o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Messages
 from pipeline.core.maintenance_rules import first_match
@@ -19,57 +19,72 @@ from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import InForce
 from pipeline.core.prognosis.trees import Tree, leaf_of
 
-SAID = np.dtype([("last_ms", np.int64), ("code", np.int64)])
+SAID = record([("last_ms", np.int64), ("code", np.int64)])
 """Of a machine what a model said last, and of a message of which event time; code 0: nothing."""
 
-TOLD = np.dtype(
-    [("message", np.int64), ("model", np.int64), ("class", np.int64), ("by_rules", np.int64), ("chance", np.float64)]
+TOLD = record(
+    [
+        ("message", np.int64),
+        ("model", np.int64),
+        ("requirement", np.int64),
+        ("by_rules", np.int64),
+        ("chance", np.float64),
+    ]
 )
 """Something new: which message of the batch, which model, its class and probability; ``by_rules`` -1: no rule can be tried."""
 
 
+class _Asked(NamedTuple):
+    """A model as the kernel takes it.
+
+    Parameters
+    ----------
+    places
+        Where its sensors are among the readings of each kind, -1: nowhere; shape (kinds, sensors).
+    is_meant
+        Whether each machine is of its type; shape (machines,).
+    said
+        Shape (machines,) of :data:`SAID`.
+    """
+
+    number: int
+    tree: Tree
+    places: npt.NDArray[np.int64]
+    is_meant: npt.NDArray[np.bool_]
+    said: npt.NDArray[np.void]
+
+
 @uncounted
-def _ask(
-    messages: Any,
-    kept: Any,
-    layouts: Any,
-    rules: Any,
-    tree: Any,
-    places: Any,
-    is_meant: Any,
-    said: Any,
-    number: int,
-    out: Any,
-) -> int:
+def _by_rules(layouts: Any, kind: int, rules: Any, values: Any, begin: int) -> int:
+    """Return the class that rules say of a message, -1: none of them can be tried."""
+    if not layouts.complete[kind]:
+        return -1
+    rule = first_match(rules, layouts.places[kind], values, begin)
+    return int(rules.requirements[rule]) if rule >= 0 else 0
+
+
+@uncounted
+def _ask(messages: Any, kept: Any, layouts: Any, rules: Any, asked: Any, out: Any) -> int:
     """Ask one model about the messages of a batch; fill ``out`` and return how much is new."""
     told = first = 0
     for i in range(len(messages.offsets)):
         begin, first = first, messages.ends[i]
-        layout = messages.layouts[i]
+        layout, time_ms = messages.layouts[i], messages.times_ms[i]
         row, kind = layouts.machines[layout], layouts.kinds[layout]
-        if not (kept[i] and is_meant[row]) or messages.times_ms[i] < said[row].last_ms:
+        said = asked.said[row]
+        if not (kept[i] and asked.is_meant[row]) or time_ms < said.last_ms:
             continue
-        leaf = leaf_of(tree, places[kind], messages.values, begin)
+        leaf = leaf_of(asked.tree, asked.places[kind], messages.values, begin)
         if leaf < 0:
             continue
-        by_rules = -1
-        if layouts.complete[kind]:
-            rule = first_match(rules, layouts.places[kind], messages.values, begin)
-            by_rules = rules.requirements[rule] if rule >= 0 else 0
-        found = tree.classes[leaf]
-        agrees = 2 if by_rules < 0 else int(by_rules == found)
-        code = 1 + 3 * found + agrees
-        said[row].last_ms = messages.times_ms[i]
-        if code != said[row].code:
-            said[row].code = code
+        found, by_rules = asked.tree.classes[leaf], _by_rules(layouts, kind, rules, messages.values, begin)
+        code = 1 + 3 * found + (2 if by_rules < 0 else int(by_rules == found))
+        said.last_ms = time_ms
+        if code != said.code:
+            said.code = code
             new = out[told]
-            new.message, new.model, new["class"], new.by_rules, new.chance = (
-                i,
-                number,
-                found,
-                by_rules,
-                tree.chances[leaf],
-            )
+            new.message, new.model, new.by_rules, new.chance = i, asked.number, by_rules, asked.tree.chances[leaf]
+            new.requirement = found
             told += 1
     return told
 
@@ -101,28 +116,23 @@ class ClassBank:
         machine_types
             Of each machine row.
         """
-        found, n = [], len(messages.offsets)
-        for number, each in enumerate(self.models):
-            said = self._said[number] = _as_long(self._said[number], len(machine_types))
-            told = np.empty(n, TOLD)
-            names, width = judgement.kinds_of_readings, len(each.model.features)
-            places = np.array([[_place(kind, name) for name in each.model.features] for kind in names], np.int64)
-            is_meant = np.array([machine_type == each.machine_type for machine_type in machine_types], np.bool_)
-            used = _ask(
-                messages,
-                kept,
-                judgement.layout_arrays(),
-                judgement.rules.arrays,
-                _tree(each),
-                places.reshape(len(names), width),
-                is_meant,
-                said,
-                number,
-                told,
-            )
+        found = []
+        for number in range(len(self.models)):
+            told = np.empty(len(messages.offsets), TOLD)
+            asked = self._asked(number, judgement, machine_types)
+            used = _ask(messages, kept, judgement.layout_arrays(), judgement.rules.arrays, asked, told)
             found.append(told[:used])
         joined = np.concatenate(found) if found else np.empty(0, TOLD)
         return joined[np.argsort(joined["message"], kind="stable")]
+
+    def _asked(self, number: int, judgement: Judgement, machine_types: Sequence[str]) -> _Asked:
+        each = self.models[number]
+        if len(self._said[number]) < len(machine_types):
+            self._said[number] = _as_long(self._said[number], len(machine_types))
+        kinds = judgement.kinds_of_readings
+        places = np.array([[_place(names, name) for name in each.model.features] for names in kinds], np.int64)
+        is_meant = np.array([machine_type == each.machine_type for machine_type in machine_types], np.bool_)
+        return _Asked(number, _tree(each), places.reshape(len(kinds), -1), is_meant, self._said[number])
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what was said, as plain arrays."""
@@ -138,11 +148,13 @@ class ClassBank:
         self.adopt(models)
         said = arrays.get("classes_said")
         if said is not None and said.dtype == SAID and len(said) == len(models):
-            self._said = [each.copy() for each in said]
+            self._said = [_as_long(each, len(each)) for each in said]
 
 
 def _as_long(rows: npt.NDArray[np.void], length: int) -> npt.NDArray[np.void]:
-    return np.concatenate([rows, np.zeros(length - len(rows), SAID)])
+    longer = np.zeros(length, SAID)
+    longer[: len(rows)] = rows
+    return longer
 
 
 def _place(names: Sequence[str], name: str) -> int:

@@ -148,6 +148,20 @@ class Errors:
                 high[knot] = max(_quantile(errors, self._aim / 2.0), 0.0)
         return Interval(self.horizon, low, high)
 
+    def expected(self, points: npt.NDArray[np.float64], at_least: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the mean of truths, up to the horizon, of which only lower bounds and estimates are known; shapes (n,).
+
+        It is that of the truths that past errors make of the estimate, those below the bound left out; without any, the bound.
+        """
+        found = np.minimum(at_least, self.horizon)
+        knots = np.rint(points / self.horizon * (KNOTS - 1)).astype(np.int64)
+        for i, knot in enumerate(knots.tolist()):
+            truths = points[i] + self._near(knot)
+            beyond = truths[truths > at_least[i]]
+            if len(beyond):
+                found[i] = np.minimum(beyond, self.horizon).mean()
+        return found
+
     def _near(self, knot: int) -> npt.NDArray[np.float64]:
         """Return a knot's errors; with those of its neighbours, and theirs, until they are enough."""
         for reach in range(KNOTS):
@@ -158,15 +172,15 @@ class Errors:
         return errors
 
     def to_arrays(self) -> dict[str, Any]:
-        """Return what was learned as plain arrays and numbers."""
+        """Return a copy of what was learned as plain arrays and numbers."""
         return {
             "horizon": self.horizon,
             "coverage": self.coverage,
             "covered": self.covered,
             "judged": self.judged,
             "aim": self._aim,
-            "errors": self._kept,
-            "error_counts": self._counts,
+            "errors": self._kept.copy(),
+            "error_counts": self._counts.copy(),
         }
 
     @classmethod

@@ -32,10 +32,14 @@ RIDGE = 0.1
 ROOM_FOR_NONE, ROOM_FOR_MODE, ROOM_FOR_JUDGED = 8_192, 1_024, 16_384
 """Newest rows that are kept: of class none, of each mode, and of judged ones with their probabilities."""
 
-UNTRIED = 0.5
-"""Threshold of a mode of which fewer than :data:`LEAST_JUDGED` rows were judged."""
+UNTRIED = 1.0
+"""Threshold of a mode of which fewer than :data:`LEAST_JUDGED` rows were judged: only what is certain is told."""
 
 LEAST_JUDGED = 21
+"""Rows of three failures at the default horizon. Thresholds from fewer told many failures that were none."""
+
+OUTLYING = 0.005
+"""Share of rows on either side that scales are not made from."""
 
 _NEVER = -30.0
 """Constant of a mode that was not seen yet: odds of e⁻³⁰."""
@@ -49,7 +53,7 @@ class FailureTypeLearner:
     The newest rows of each class are kept, and count as often as rows of their class were seen; with every row of a mode the
     model is fitted to them anew. However seldom machines fail, classes are not balanced: a threshold for each mode does what
     weights would do, and leaves probabilities true. It is the one with the best F1 on rows that were judged before they were
-    learned, so by models that did not know them.
+    learned, so by models that did not know them; before three failures of a mode were judged, that mode is not told.
 
     Parameters
     ----------
@@ -122,10 +126,7 @@ class FailureTypeLearner:
         rows = np.concatenate([self._kept[each].rows() for each in seen])
         counts = [self._kept[each].used for each in seen]
         often = np.repeat([self._kept[each].seen / self._kept[each].used for each in seen], counts)
-        center = np.average(rows, axis=0, weights=often)
-        scale = np.sqrt(np.average((rows - center) ** 2, axis=0, weights=often))
-        # What never changes has no scale of its own
-        scale = np.maximum(scale, 1e-9 * np.abs(center) + 1e-12)
+        center, scale = _standard(rows, often)
         standard = np.clip((rows - center) / scale, -FARTHEST, FARTHEST)
         modes = [each for each in seen if each != NONE]
         numbers = np.searchsorted(modes, np.repeat(seen, counts), side="right")
@@ -179,6 +180,16 @@ class FailureTypeLearner:
         if "coefficients" in arrays:
             made._parameters = read_parameters(arrays, len(features), len(modes))
         return made
+
+
+def _standard(rows: Rows, often: Rows) -> tuple[Rows, Rows]:
+    """Return centers and scales of features; the few that are furthest off have no say."""
+    low = np.quantile(rows, OUTLYING, axis=0, method="higher")
+    bounded = np.clip(rows, low, np.quantile(rows, 1.0 - OUTLYING, axis=0, method="lower"))
+    center = np.average(bounded, axis=0, weights=often)
+    scale = np.sqrt(np.average((bounded - center) ** 2, axis=0, weights=often))
+    # What never changes has no scale of its own
+    return center, np.maximum(scale, 1e-9 * np.abs(center) + 1e-12)
 
 
 def best_threshold(found: Rows, is_mode: Any) -> float:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import record, uncounted
 
 FEATURE_VERSION = 1
 """Grows whenever a feature comes to mean something else: models of another version are not to be used."""
@@ -26,7 +26,7 @@ BASE_CYCLES = 15
 
 HOUR_MS = 3_600_000
 
-WEAR = np.dtype(
+WEAR = record(
     [
         ("cycles", np.int64),
         ("fast", np.float64),
@@ -45,7 +45,7 @@ WEAR = np.dtype(
 ``base`` and ``base_max`` the means of the first :data:`BASE_CYCLES`; ``last`` and ``last_max`` the newest cycle's.
 """
 
-LIFE = np.dtype(
+LIFE = record(
     [
         ("cycles", np.int64),
         ("operating_ms", np.int64),

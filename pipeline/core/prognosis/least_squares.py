@@ -99,8 +99,8 @@ class LeastSquares:
         return solution
 
     def to_arrays(self) -> dict[str, Any]:
-        """Return what was learned as plain arrays and numbers."""
-        return {"products": self._products, "sums": self._sums, "rows": self.rows, "ridge": self.ridge}
+        """Return a copy of what was learned as plain arrays and numbers."""
+        return {"products": self._products.copy(), "sums": self._sums.copy(), "rows": self.rows, "ridge": self.ridge}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], width: int) -> Self:

@@ -45,18 +45,24 @@ def _derive(rows: Any, classes: Any, weights: Any, ridge: float, b: Any, gradien
     for k in range(len(curvature)):
         if k % width:
             curvature[k, k] += ridge
+        for other in range(k):
+            # A block is the same on both sides of its diagonal, and so is the whole
+            block, i, j = other // width * width, k % width, other % width
+            if j > i:
+                curvature[k, other] = curvature[k - i + j, block + i]
+            curvature[other, k] = curvature[k, other]
     return float(loss)
 
 
 @njit(cache=True, nogil=True)
 def _bend(row: Any, weight: float, chances: Any, curvature: Any) -> None:
-    """Add what a row bends the loss by."""
+    """Add what a row bends the loss by, below the diagonal of each two modes' block."""
     width = len(row)
     for a in range(len(chances)):
-        for b in range(len(chances)):
+        for b in range(a + 1):
             bent = weight * chances[a] * ((1.0 if a == b else 0.0) - chances[b])
             for i in range(width):
-                for j in range(width):
+                for j in range(i + 1):
                     curvature[a * width + i, b * width + j] += bent * row[i] * row[j]
 
 

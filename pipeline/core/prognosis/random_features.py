@@ -156,8 +156,8 @@ class Standardiser:
         return FeatureMap(self.means.copy(), scales, frequencies, rng.uniform(0.0, 2.0 * math.pi, cosines))
 
     def to_arrays(self) -> dict[str, Any]:
-        """Return what is known as plain arrays."""
-        return {"counts": self.counts, "means": self.means, "squares": self.squares}
+        """Return a copy of what is known as plain arrays."""
+        return {"counts": self.counts.copy(), "means": self.means.copy(), "squares": self.squares.copy()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], features: int) -> Self:

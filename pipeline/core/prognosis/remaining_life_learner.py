@@ -20,6 +20,9 @@ SCHEMA_VERSION = 1
 COSINES = 400
 """Random features."""
 
+MOST_COSINES = 4096
+"""Most of them that a stored learner may have; its memory grows with their square."""
+
 RIDGE = 0.1
 """What squared weights cost."""
 
@@ -36,9 +39,10 @@ class RemainingLifeLearner:
     ended, and the map is drawn then; both stay.
 
     A life that ended without a failure, by planned maintenance, says that each of its rows had at least so long to go. Such a
-    row is learned only where the estimate is below that bound, with the bound as target; else it says nothing new. (One step
-    of Buckley and James 1979, *Linear regression with censored data*, with the bound where they put the mean beyond it.) So
-    estimates remain too low rather than too high, but less so than if such lives were left out.
+    row is learned where the estimate is below that bound, by the mean of what past errors leave beyond the bound (as Buckley
+    and James 1979, *Linear regression with censored data*, in one step); where it is not, it says little. If such lives are
+    left out, estimates are too low, as long lives are maintained rather than short ones; with them they are less so. How far
+    off estimates are is taken from failures alone.
 
     Parameters
     ----------
@@ -126,11 +130,10 @@ class RemainingLifeLearner:
         """
         rows, at_least = self._checked(rows, at_least)
         before = self._estimate(rows)
-        bound = np.minimum(at_least, self.horizon)
         # Without an estimate, as long as no machine has failed, nothing is below its bound
-        below = before.points < bound
+        below = before.points < np.minimum(at_least, self.horizon)
         if below.any():
-            self._learn(rows[below], bound[below])
+            self._learn(rows[below], self.errors.expected(before.points[below], at_least[below]))
         self.censored += 1
         return before
 
@@ -172,7 +175,7 @@ class RemainingLifeLearner:
         return RemainingLife(self.features, self._parameters)
 
     def to_arrays(self) -> dict[str, Any]:
-        """Return all that was learned, to go on later, as plain arrays, numbers and names."""
+        """Return a copy of all that was learned, to go on later, as plain arrays, numbers and names."""
         return {
             "schema_version": SCHEMA_VERSION,
             "feature_version": FEATURE_VERSION,
@@ -194,7 +197,8 @@ class RemainingLifeLearner:
             if arrays.get(name) != version:
                 raise ValueError(f"the learner has {name} {arrays.get(name)!r}, not {version}: train it anew")
         features = checked.names(arrays, "features")
-        seed, cosines = (int(checked.number(arrays, name, 0, _LARGEST)) for name in ("seed", "cosines"))
+        seed = int(checked.number(arrays, "seed", 0, _LARGEST))
+        cosines = int(checked.number(arrays, "cosines", 0, MOST_COSINES))
         made = cls(features, checked.number(arrays, "horizon", 1e-9, 1e12), seed=seed, cosines=cosines)
         made.errors = Errors.from_arrays(arrays)
         made.lives, made.censored = (int(checked.number(arrays, name, 0, _LARGEST)) for name in ("lives", "censored"))

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 
 from pipeline.core.anomalies import Anomaly
-from pipeline.core.detectors import policy
+from pipeline.core.detectors import policy, pool
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.catalogue import CHANGE, DETECTORS, Detector
+from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.changes import ChangeDetector
 from pipeline.core.detectors.configuration import Choice, DetectorRules, all_on
+from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.errors import SettingsError
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import Record, RecordBatch, SourcePartition
@@ -65,12 +67,13 @@ def test_a_sensor_in_the_bank_is_scored_as_by_the_estimator() -> None:
     """The estimator and the policy alone, over one sensor, raise the same alarms with the same scores."""
     variant = RULES.variant(CHANGE, "press", "temperature")
     detector, state = ChangeDetector(variant.rules), np.zeros(1, policy.STATE)
+    alone = np.zeros(1, pool.STATE)
     expected = []
     for record in RECORDS[::3]:
         time_ms, text = record.timestamp, record.value.decode()
         value = float(text.partition('"temperature":')[2].partition(",")[0].rstrip("}"))
         score = detector.score_one({"temperature": value, "time_ms": time_ms})
-        if policy.decide(state[0], variant.alarms, time_ms, score):
+        if policy.decide(state[0], alone[0], variant.alarms, time_ms, score):
             expected.append((record.offset, score))
         detector.learn_one({"temperature": value, "time_ms": time_ms})
 
@@ -125,6 +128,44 @@ def test_records_of_another_version_are_not_taken_for_this_ones() -> None:
     assert (after["stuck_states"] == arrays["stuck_states"]).all()
 
 
+def test_a_snapshot_of_a_version_that_kept_more_is_taken_over() -> None:
+    _, state = folded(RULES)
+    arrays = state.detectors.to_arrays()
+    more = arrays | {"mixture_policies": np.zeros(len(arrays["mixture_states"]), policy.STATE)}
+    bank = DetectorBank()
+
+    bank.load(more)
+    bank.adopt(RULES, state.census())
+
+    after = bank.to_arrays()
+    assert after.keys() == arrays.keys()
+    assert all((after[f"{each.name}_states"] == arrays[f"{each.name}_states"]).all() for each in DETECTORS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcdefghijkl")), unique=True), st.integers(1, 40))
+def test_rows_and_columns_of_sensors_go_by_first_sight_however_many_come_at_once(
+    sensors: list[tuple[int, str]], at_once: int
+) -> None:
+    rules = DetectorRules(
+        ("change",), choices=(Choice("stuck", ("press",), ("a", "b")), Choice("multivariate", ("mill",)))
+    )
+    bank, types = DetectorBank(), ["press", "mill", "press"]
+    for end in range(at_once, len(sensors) + at_once, at_once):
+        owners = np.array([machine for machine, _ in sensors[:end]], np.int32)
+        bank.adopt(rules, Census(types, [name for _, name in sensors[:end]], owners))
+
+    parts = bank.parts()
+    stuck = [slot for slot, (machine, name) in enumerate(sensors) if types[machine] == "press" and name in "ab"]
+    assert parts.change.rows[: len(sensors)].tolist() == list(range(len(sensors)))
+    assert np.flatnonzero(parts.stuck.rows[: len(sensors)] >= 0).tolist() == stuck
+    assert parts.stuck.rows[stuck].tolist() == list(range(len(stuck)))
+    for machine in {machine for machine, _ in sensors}:
+        slots = [slot for slot, (owner, _) in enumerate(sensors) if owner == machine]
+        assert parts.columns[slots].tolist() == list(range(len(slots)))
+        assert bank.sensors_of(machine) == slots[:WIDTH]
+        assert parts.multivariate.rows[machine] == (0 if types[machine] == "mill" else -1)
+
+
 def test_the_defaults_have_the_versions_of_the_detectors_themselves() -> None:
     assert [all_on().variant(each, "press", "t").version for each in DETECTORS] == [each.version for each in DETECTORS]
     assert all_on(5.0).variant(CHANGE, "press", "t").version == CHANGE.version
@@ -168,6 +209,7 @@ def test_another_budget_forgets_nothing() -> None:
     state.detectors.adopt(other, state.census())
 
     after = state.detectors.to_arrays()
+    assert (after["pools"] == before["pools"]).all()
     for name in ("change", "stuck", "multivariate"):
         assert (after[f"{name}_states"] == before[f"{name}_states"]).all()
         assert (after[f"{name}_policies"] == before[f"{name}_policies"]).all()
@@ -184,3 +226,31 @@ def test_a_machine_that_says_another_type_later_is_looked_at_as_before(restart: 
         for each in RECORDS
     ]
     assert folded(rules, [100, 200, 300], restart=restart, records=renamed)[0] == WHOLE
+
+
+BY_BUDGET = DetectorRules(
+    ("change", "multivariate"),
+    choices=tuple(Choice(name, parameters={"block": 10, "enough": 10, **QUICK}) for name in ("change", "stuck")),
+)
+
+
+def test_what_a_machines_scores_know_of_one_another_is_kept_over_a_restart() -> None:
+    records = stream(1200)
+    once, again = (folded(BY_BUDGET, [500, 900], restart=restart, records=records) for restart in (False, True))
+
+    pools = once[1].detectors.to_arrays()["pools"]
+    assert (pools["blocks"] > pool.FEW).all()
+    assert (pools == again[1].detectors.to_arrays()["pools"]).all()
+    assert once[0] == again[0] != []
+
+
+def test_machines_learn_anew_what_their_scores_have_in_common_where_others_look_at_them() -> None:
+    _, state = folded(BY_BUDGET, records=stream(1200))
+    before = state.detectors.to_arrays()["pools"]
+    fewer = DetectorRules((), choices=(Choice("change", sensors=("humidity",), is_on=False), *BY_BUDGET.choices))
+
+    state.detectors.adopt(fewer, state.census())
+
+    after = state.detectors.to_arrays()["pools"]
+    assert (after["blocks"] == pool.FEW).all()
+    assert (after["level"] == before["level"]).all()

@@ -79,6 +79,18 @@ def test_one_life_does_not_say_everything_and_the_state_is_bounded() -> None:
     assert bounds(errors.interval(), 50.0) == (45.0, 50.0)
 
 
+def test_what_is_known_to_be_beyond_a_bound_is_expected_where_past_errors_lie_beyond_it() -> None:
+    errors = Errors(HORIZON, 0.9)
+    for _ in range(20):
+        errors.learn(np.full(4, 50.0), np.array([40.0, 48.0, 52.0, 60.0]))
+    points = np.array([50.0, 50.0, 50.0, 50.0, 95.0])
+
+    found = errors.expected(points, np.array([0.0, 50.0, 55.0, 80.0, 90.0]))
+
+    assert found.tolist() == [50.0, 56.0, 60.0, 80.0, pytest.approx((93.0 + 97.0 + 100.0) / 3.0)]
+    assert Errors(HORIZON, 0.9).expected(points[:1], np.array([300.0])).tolist() == [HORIZON]
+
+
 @given(st.lists(st.tuples(st.floats(0.0, HORIZON), st.floats(0.0, 1e6)), max_size=60), st.floats(0.0, HORIZON))
 def test_an_interval_holds_its_estimate_and_is_never_below_zero(pairs: list[tuple[float, float]], point: float) -> None:
     errors = Errors(HORIZON, 0.9)
