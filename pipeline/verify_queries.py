@@ -134,6 +134,25 @@ COPY (
     + ") TO STDOUT (FORMAT csv)"
 )
 
+_PREDICTIONS: LiteralString = (
+    """
+    WHERE (%(topics)s::text[] IS NULL OR source_topic = ANY(%(topics)s::text[]))
+"""
+    + _BOUNDS
+    + _TIMES
+)
+
+PREDICTIONS: LiteralString = "SELECT count(*) FROM maintenance_prediction" + _PREDICTIONS
+
+MISPLACED: LiteralString = (
+    """
+SELECT concat_ws(':', source_topic, source_partition, source_offset, source_index), machine_id, kind, count(*) OVER ()
+FROM dashboard.prediction_misplaced"""
+    + _PREDICTIONS
+    + "ORDER BY source_topic, source_partition, source_offset, source_index, machine_id, kind, model_id LIMIT %(examples)s"
+)
+"""Those of a model that was not in force where they were found; the last column is how many there are."""
+
 STATES: LiteralString = (
     """
 COPY (

@@ -121,11 +121,9 @@ def _rebuild(
             messages += len(events)
             yield events
 
-    # They were accepted once, with headers and by rules that are not known any more
-    codec = replace(rules.codec, max_future_ms=2**60)
-    lenient = replace(rules, codec=codec)
+    accepting = lenient(rules)
     for records in batches(wanted()):
-        partition.refold(RecordBatch(source, "", partition.position, records[-1].offset + 1, records), lenient)
+        partition.refold(RecordBatch(source, "", partition.position, records[-1].offset + 1, records), accepting)
         reached(CrashPoint.REBUILDING_STATE)
     log.warning(
         "state.rebuilt",
@@ -135,6 +133,11 @@ def _rebuild(
         messages=messages,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def lenient(rules: FoldRules) -> FoldRules:
+    """Return rules by which stored events are folded: they were accepted once, by rules that are not known any more."""
+    return replace(rules, codec=replace(rules.codec, max_future_ms=2**60))
 
 
 def batches(some: Iterable[StoredEvents], most: int = _AT_ONCE) -> Iterator[StoredEvents]:

@@ -18,6 +18,7 @@ from pipeline.modelling import stored_evaluation, training
 from pipeline.modelling.training import TrainOptions
 from pipeline.settings import load
 from pipeline.store.migrate import require_schema
+from pipeline.store.models import ModelVersion
 
 _Source = Annotated[
     Literal["events", "archive"],
@@ -66,7 +67,11 @@ def train(
         version, is_new = training.train(settings, connection, options, show)
     if json:
         print_json(asdict(version) | {"is_new": is_new})
-        return
+    else:
+        _tell(version, is_new=is_new)
+
+
+def _tell(version: ModelVersion, *, is_new: bool) -> None:
     number = version.model_id
     if not is_new:
         sys.stdout.write(f"model {number}, {version.name}, was learned from the same before: nothing was added\n")

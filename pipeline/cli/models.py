@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli import model_evaluation, model_files, model_monitoring, model_stages, model_training
+from pipeline.cli import model_evaluation, model_files, model_lineage, model_monitoring, model_stages, model_training
 from pipeline.cli.model_stages import ModelId, group_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import PipelineError
@@ -117,6 +117,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "show": show,
     "train": model_training.train,
     "compare": compare,
+    "explain": model_lineage.explain,
     "monitor": model_monitoring.monitor,
     "promote": model_stages.promote,
     "shadow": model_stages.shadow,
@@ -130,7 +131,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 def group(known: KnownModels = KNOWN) -> typer.Typer:
     """Return the commands about models, for a program that can work with some kinds of them."""
     made = typer.Typer(
-        help="Models: list, show, train, evaluate, compare, monitor, promote, shadow, retire, rollback, export, import.",
+        help="Models: list, show, train, evaluate, compare, explain, monitor, promote, shadow, retire, rollback, export, import.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

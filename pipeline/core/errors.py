@@ -12,6 +12,7 @@
     ├── CommitUnknown             the connection was lost inside COMMIT
     ├── StaleEvidence             marks moved while judged      retriable
     ├── NotOwner                  another worker owns the partition now
+    ├── NotReproducible           what was found cannot be found again     exit 66
     ├── ModelRefused              a model is damaged, or none that this version knows
     ├── Unstorable                one record can never be stored
     ├── FoldBroken                record after record fails in the fold    exit 70
@@ -87,6 +88,12 @@ class NotOwner(PipelineError):
 
 class ModelRefused(PipelineError):
     """A model's artefact is damaged, or none that this version can work with; the text says what to do."""
+
+
+class NotReproducible(PipelineError):
+    """What was found once cannot be worked out again: what it takes is gone, or the rules are others; the text says which."""
+
+    exit_code = 66
 
 
 class Unstorable(PipelineError):

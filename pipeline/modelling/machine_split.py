@@ -16,7 +16,7 @@ def is_judge(machine_id: str) -> bool:
     Examples
     --------
     >>> [machine for machine in map("press-{}".format, range(12)) if is_judge(machine)]
-    ['press-5', 'press-8']
+    ['press-3', 'press-5', 'press-8', 'press-9']
     """
     digest = blake2b(machine_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _PARTS == 0

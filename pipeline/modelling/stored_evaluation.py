@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pipeline import connections
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.modelling import learning
@@ -49,7 +50,7 @@ def evaluate(
     Parameters
     ----------
     connection
-        In autocommit mode; of a login that may change models, if it ``saves``.
+        In autocommit mode; of a login that may change models, if it ``saves``. What is stored is read under the workers'.
     since_ms, until_ms
         Event times ``[since, until)``, ms since the epoch, UTC; ``None``: no bound.
     saves
@@ -64,9 +65,9 @@ def evaluate(
     model = models.load(connection, version, KNOWN)
     is_of_messages = isinstance(model, MaintenanceClassModel)
     features, sensors = ((), model.features) if is_of_messages else (model.features, ())
-    found = read(
-        settings, connection, Wanted(version.machine_type, features, sensors, source, since_ms, until_ms), tell
-    )
+    wanted = Wanted(version.machine_type, features, sensors, source, since_ms, until_ms)
+    with connections.database(settings, "pipeline models evaluate") as reading:
+        found = read(settings, reading, wanted, tell)
     of_judges = version.training.get("split") == SPLIT
     judges = found.of(judges=True) if of_judges else found
     metrics = judges.counts() | learning.judged(model, judges.lives, list(range(len(features))), judges.messages)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline import connections
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.failure_type import FailureType
@@ -77,7 +78,7 @@ def train(
     Parameters
     ----------
     connection
-        In autocommit mode, of a login that may add models.
+        In autocommit mode, of a login that may add models. What is stored is read under the workers' login.
     tell
         Is told how far each partition was read.
 
@@ -89,14 +90,15 @@ def train(
         If an option is wrong, or the login may not add models.
     """
     _require(options)
-    sensors = options.sensors or tuple(sensors_of(connection, options.machine_type))
-    _require_sensors(options, sensors)
     is_of_messages = options.kind == MaintenanceClassModel.kind
-    features = learning.wanted_features(options.kind, sensors)
     bounds = (options.source, options.since_ms, options.until_ms)
-    found = read(
-        settings, connection, Wanted(options.machine_type, features, sensors if is_of_messages else (), *bounds), tell
-    )
+    # Who may add models need not be allowed to read what workers keep
+    with connections.database(settings, "pipeline models train") as reading:
+        sensors = options.sensors or tuple(sensors_of(reading, options.machine_type))
+        _require_sensors(options, sensors)
+        features = learning.wanted_features(options.kind, sensors)
+        wanted = Wanted(options.machine_type, features, sensors if is_of_messages else (), *bounds)
+        found = read(settings, reading, wanted, tell)
     taught = found.of(judges=False)
     learned = _learned(options, taught, sensors)
     columns = [features.index(each) for each in learned.model.features] if not is_of_messages else []

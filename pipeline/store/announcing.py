@@ -51,6 +51,7 @@ def _said(fact: Fact) -> _Said | None:
 
 
 def _row(progress: Progress, source: SourcePartition, fact: Fact, said: _Said) -> dict[str, Any]:
+    # In a log that was made anew another record may have the place of one that told something before
     whence = f"{source.topic}\0{source.partition}\0{fact.offset}\0{fact.index}"
     return progress.of_all() | {
         "id": control_id(f"{progress.subscriber.cluster}\0{progress.subscriber.group}\0{whence}\0{said.detail}"),

@@ -66,6 +66,8 @@ class ModelVersion:
         Counted from 1 for each kind and machine type.
     stage
         Of the group that was asked for: ``candidate``, ``shadow``, ``live`` or ``retired``.
+    features
+        Names of its inputs, in order; empty: not noted when it was kept.
     artefact_bytes
         Size of the artefact.
     """
@@ -79,6 +81,7 @@ class ModelVersion:
     training: dict[str, Any]
     metrics: dict[str, Any]
     feature_version: int
+    features: list[str]
     schema_version: int
     sha256: str
     artefact_bytes: int
@@ -94,8 +97,8 @@ class ModelVersion:
 
 _VERSIONS = f"""
 SELECT v.model_id, v.kind, v.machine_type, v.version, coalesce(s.stage, '{CANDIDATE}') AS stage, v.parameters, v.training,
-       v.metrics, v.feature_version, v.schema_version, v.sha256, octet_length(v.artefact) AS artefact_bytes, v.created_at,
-       v.created_by, v.note
+       v.metrics, v.feature_version, v.features, v.schema_version, v.sha256, octet_length(v.artefact) AS artefact_bytes,
+       v.created_at, v.created_by, v.note
 FROM model_version AS v
 LEFT JOIN model_stage AS s ON s.model_id = v.model_id AND s.until IS NULL AND s.cluster = %(cluster)s
   AND s.consumer_group = %(group)s
@@ -105,10 +108,10 @@ ORDER BY v.kind, v.machine_type, v.version
 """
 _THERE = "SELECT model_id FROM model_version WHERE kind = %(kind)s AND machine_type = %(machine_type)s AND sha256 = %(sha256)s"
 _ADD = """
-INSERT INTO model_version (kind, machine_type, version, parameters, training, metrics, feature_version, schema_version, sha256,
-                           artefact, note)
+INSERT INTO model_version (kind, machine_type, version, parameters, training, metrics, feature_version, features,
+                           schema_version, sha256, artefact, note)
 SELECT %(kind)s, %(machine_type)s, coalesce(max(version), 0) + 1, %(parameters)s, %(training)s, %(metrics)s,
-       %(feature_version)s, %(schema_version)s, %(sha256)s, %(artefact)s, %(note)s
+       %(feature_version)s, %(features)s, %(schema_version)s, %(sha256)s, %(artefact)s, %(note)s
 FROM model_version WHERE kind = %(kind)s AND machine_type = %(machine_type)s
 RETURNING model_id
 """
@@ -158,19 +161,20 @@ def add(connection: Connection, group: Group, candidate: Candidate, known: Known
     """
     _require_type(candidate.machine_type)
     sha256 = artefacts.digest(candidate.artefact)
-    kind = artefacts.load(candidate.artefact, sha256, known).kind
+    model = artefacts.load(candidate.artefact, sha256, known)
     header = artefacts.header(candidate.artefact)
     row = {
-        "kind": kind,
+        "kind": model.kind,
         "machine_type": candidate.machine_type,
         "feature_version": header.feature_version,
+        "features": list(model.features),
         "schema_version": header.schema,
         "sha256": sha256,
         "artefact": candidate.artefact,
         "note": candidate.note,
     } | {name: _json(getattr(candidate, name)) for name in ("parameters", "training", "metrics")}
     with changing(connection) as cursor:
-        hold(cursor, kind, candidate.machine_type)
+        hold(cursor, model.kind, candidate.machine_type)
         there = cursor.execute(_THERE, row).fetchone()
         (model_id,) = there or cursor.execute(_ADD, row).fetchone() or (0,)
     return find(connection, group, model_id), there is None

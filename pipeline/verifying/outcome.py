@@ -10,6 +10,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.verifying.intake import Intake
 from pipeline.verifying.machines import Judge
 from pipeline.verifying.places import Accounts
+from pipeline.verifying.predictions import Predictions
 from pipeline.verifying.question import Question
 from pipeline.verifying.report import MachineFigures, Verification, worst_first
 from pipeline.verifying.states import States
@@ -31,6 +32,7 @@ def outcome(
     judge: Judge,
     accounts: Accounts | None,
     states: States | None,
+    predictions: Predictions,
     *,
     is_tracked: bool,
 ) -> Verification:
@@ -54,8 +56,10 @@ def outcome(
     given: dict[str, Any] = totals
     return Verification(
         **given,
+        predictions=predictions.stored,
+        predictions_misplaced=predictions.misplaced,
         latency_ms=judge.latencies.percentiles_ms(),
-        examples=figures.examples(*_SORTS),
+        examples=figures.examples(*_SORTS) + predictions.examples,
         gaps=figures.examples("gap"),
         notes=tuple(_notes(question, intake, accounts, has_states=has_states, is_tracked=is_tracked)),
         machines=_machines(intake, judge, told),

@@ -8,6 +8,7 @@ from typing import Any
 
 DEFECTS = (
     "lost", "doubled", "unexpected", "unreadable", "above_marks", "unaccounted", "windows_wrong", "states_wrong",
+    "predictions_misplaced",
 )  # fmt: skip
 """Figures that must be 0."""
 
@@ -43,7 +44,7 @@ class MachineFigures:
     @property
     def defects(self) -> int:
         """How much is wrong."""
-        return sum(getattr(self, name) or 0 for name in DEFECTS if name != "unaccounted")
+        return sum(getattr(self, name, None) or 0 for name in DEFECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class Verification:
     anomalies, anomalies_true, anomalies_found
         Rows of ``anomaly`` from the ledger's topics; readings of stored messages that the plant made odd; those of them
         that have a row of the same sensor and kind.
+    predictions, predictions_misplaced
+        Rows of ``maintenance_prediction``; those of a model that, by the control records, was not in force at their place, or
+        as another than they say.
     unreadable
         Rows of ``event`` whose body is no message, or of another machine or time than the row says.
     above_marks
@@ -125,6 +129,8 @@ class Verification:
     anomalies: int | None
     anomalies_true: int | None
     anomalies_found: int | None
+    predictions: int
+    predictions_misplaced: int
     unreadable: int | None
     above_marks: int
     unaccounted: int | None

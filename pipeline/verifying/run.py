@@ -23,6 +23,7 @@ from pipeline.verifying.machines import Judge
 from pipeline.verifying.marks import Letter, Mark, Marks
 from pipeline.verifying.outcome import outcome
 from pipeline.verifying.places import has_shared_places, judge_places
+from pipeline.verifying.predictions import Predictions, judged
 from pipeline.verifying.question import Question, Retained
 from pipeline.verifying.report import Verification
 from pipeline.verifying.states import States
@@ -77,6 +78,7 @@ class Run:
         self._progress: list[tuple[Any, ...]] = []
         self._gaps: list[tuple[str, int, int, int]] = []
         self._size, self._is_tracked = 0, False
+        self._predictions = Predictions(0, 0, ())
 
     def read(self, connection: Connection) -> None:
         """Copy everything out of the database.
@@ -95,6 +97,7 @@ class Run:
         asked = question.parameters | {"topics": self._topics}
         self._progress = connection.execute(queries.PROGRESS, asked).fetchall()
         self._gaps = connection.execute(queries.GAPS).fetchall()
+        self._predictions = judged(connection, asked)
         wanted: dict[str, LiteralString] = {
             "dead letters": queries.LETTERS,
             "events": queries.EVENTS_COMMITTED if self._is_tracked else queries.EVENTS_BEGUN,
@@ -123,7 +126,7 @@ class Run:
         self._told("judging machines", intake.buckets, intake.buckets)
         if states is not None:
             states.judge(intake, judge.seen_ms, accounts, figures)
-        return outcome(question, intake, judge, accounts, states, is_tracked=self._is_tracked)
+        return outcome(question, intake, judge, accounts, states, self._predictions, is_tracked=self._is_tracked)
 
     def _take_all(self, intake: Intake) -> None:
         ledger, wanted = self._question.ledger, None

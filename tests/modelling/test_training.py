@@ -8,19 +8,26 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from pipeline.archive.archiving import archive
+from pipeline.archive.place import Place
 from pipeline.cli import main
+from pipeline.cli.model_monitoring import options_of
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.modelling import stored_evaluation, stored_lives
+from pipeline.modelling.input_drift import Reference
 from pipeline.modelling.learning import wanted_features
 from pipeline.modelling.stored_lives import StoredLives, Wanted
-from pipeline.modelling.stored_logs import sensors_of
+from pipeline.modelling.stored_logs import StoredLogs, sensors_of
 from pipeline.modelling.training import TrainOptions, train
 from pipeline.settings import Settings
 from pipeline.store import models
@@ -89,6 +96,17 @@ def test_remaining_life_is_learned_better_than_a_constant_tells_it(settings, adm
     assert stored_evaluation.evaluate(settings, admin, version.model_id).metrics == test
 
 
+def test_a_successor_is_learned_as_its_predecessor_was_and_knows_what_went_in(settings, admin) -> None:
+    version, _ = train(settings, admin, replace(LIVES, seed=3, horizon=1.5))
+
+    successor = train(settings, admin, options_of(version, "drift: rmse"))
+
+    assert (successor.version.model_id, successor.is_new) == (version.model_id, False)
+    assert list(version.training["inputs"]) == version.parameters["features"]
+    references = [Reference.read(each) for each in version.training["inputs"].values()]
+    assert {int(each.counts.sum()) for each in references if each is not None} == {version.training["cycles"]}
+
+
 def test_failure_types_are_learned_better_than_never_telling_one(settings, admin) -> None:
     version, _ = train(settings, admin, MODES)
 
@@ -143,6 +161,47 @@ def test_ages_begin_anew_with_maintenance_that_no_control_record_told_of(setting
     # The longest cycle takes five minutes
     assert max(ages) <= 5 / 60
     assert all((life.remaining_h >= 0.0).all() for life in found.lives)
+
+
+def test_the_archive_teaches_the_same_as_the_table(stored, settings, admin, tmp_path: Path) -> None:
+    first, _ = train(settings, admin, CLASSES)
+    place = Place(str(tmp_path))
+    with connect(stored.admin_dsn, autocommit=True) as reading:
+        archive(admin, reading, place, due_days=None)
+    archived = settings.model_copy(update={"archive": settings.archive.model_copy(update={"address": str(tmp_path)})})
+    second, is_new = train(archived, admin, replace(CLASSES, source="archive"))
+
+    assert (second.sha256, is_new) == (first.sha256, False)
+
+
+def test_who_may_only_decide_about_models_may_train_them(settings, admin, stored) -> None:
+    with connect(stored.dsn, autocommit=True) as worker, pytest.raises(SettingsError, match="pipeline_engineer"):
+        train(settings, worker, CLASSES)
+    assert kept(admin) == 0
+
+    with connect(stored.admin_dsn, autocommit=True) as engineer:
+        engineer.execute("SET ROLE pipeline_engineer")
+        version, _ = train(settings, engineer, CLASSES)
+        assert stored_evaluation.evaluate(settings, engineer, version.model_id, saves=True).of_judges
+
+
+def test_control_records_apply_where_the_partition_applied_them(database, settings) -> None:
+    records, middle = RECORDS[:2_000], 1_000
+    sink = DatabaseSink(database.dsn)
+    # It hears of what is stored by then: of the first 500
+    fold_as_owner(sink, records, [500, middle], FoldRules(), told_at=middle)
+    sink.close()
+    own = settings.model_copy(
+        update={"postgres": settings.postgres.model_copy(update={"dsn": SecretStr(database.dsn)})}
+    )
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        placed = StoredLogs(own).controls(connection, SOURCE)
+        found = read(own, connection)
+
+    repaired = [each for each in map(orjson.loads, (record.value for record in records[:500])) if "kind" in each]
+    assert {(each.control.kind, each.offset) for each in placed} == {("maintained", middle)}
+    assert len(placed) == sum(each.get("class") != 0 for each in repaired)
+    assert (found.folded, len(found.of(judges=True).lives) > 0) == (2_000, True)
 
 
 def test_a_registered_model_is_asked_about_machines_that_it_was_not_taught(settings, admin) -> None:

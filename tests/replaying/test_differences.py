@@ -16,6 +16,7 @@ from pipeline.replaying.replays import Replay
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
 from pipeline.store.fact_rows import IS_INGESTED
+from tests.core.prognosis.models_in_force import maintenance_class, spoken_of
 from tests.core.raw_messages import command, maintenance, quality
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS, RULES
@@ -53,8 +54,15 @@ RECORDS = [
 TABLES = {
     "event", "reading_window", "factory_window", "operating_cycle", "cycle_reading", "anomaly", "quality_report",
     "maintenance_record", "machine_state", "dead_letter", "maintenance_requirement", "maintenance_aggregate",
-    "metadata_command",
+    "metadata_command", "maintenance_prediction",
 }  # fmt: skip
+
+
+def predicting() -> PartitionState:
+    """Return the state of a partition in which a model is in force."""
+    state = PartitionState()
+    state.prognosis.apply(spoken_of(1, "live", maintenance_class(7600)).body)
+    return state
 
 
 @dataclass
@@ -83,7 +91,7 @@ def both(database) -> Iterator[Both]:
         shadow = DatabaseSink(database.dsn, replay.schema)
         for sink, cuts in ((live, [20, 70]), (shadow, [33, 120, 150])):
             sink.acquire()
-            feed(sink, PartitionState(), RECORDS, cuts, RULES)
+            feed(sink, predicting(), RECORDS, cuts, RULES)
             sink.close()
         yield Both(admin, replay)
 
@@ -109,6 +117,13 @@ def test_a_replay_that_was_cut_into_other_batches_differs_in_nothing(both: Both)
         ("UPDATE {}reading_window SET late_count = 9", "reading_window", "late_count"),
         ("UPDATE {}reading_window SET very_late_count = 9", "reading_window", "very_late_count"),
         ("UPDATE {}factory_window SET last = last + 1", "factory_window", "last"),
+        (
+            "UPDATE {}maintenance_prediction SET value = value * (1 + 1e-8)",
+            "maintenance_prediction",
+            "value",
+        ),
+        ("UPDATE {}maintenance_prediction SET model_version = 9", "maintenance_prediction", "model_version"),
+        ("UPDATE {}maintenance_prediction SET stage = 'shadow'", "maintenance_prediction", "stage"),
         ("UPDATE {}operating_cycle SET ended = ended + interval '1 ms'", "operating_cycle", "ended"),
         ("UPDATE {}cycle_reading SET mean = mean * (1 + 1e-8)", "cycle_reading", "mean"),
         ("UPDATE {}anomaly SET score = score * (1 + 1e-8)", "anomaly", "score"),

@@ -60,6 +60,7 @@ def test_a_version_is_what_was_given(engineer) -> None:
 
     assert (added.parameters, added.training, added.metrics) == ({"ridge": 0.5}, training, {"rmse": 13.5})
     assert (added.note, added.feature_version, added.schema_version) == ("the first one", 1, 1)
+    assert added.features == ["age"]
     assert (added.sha256, added.artefact_bytes) == (artefacts.digest(given.artefact), len(given.artefact))
     assert models.artefact(engineer, added) == given.artefact
     assert models.load(engineer, added, KNOWN).weights.tolist() == [1.0]

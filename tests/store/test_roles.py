@@ -16,7 +16,8 @@ VIEWS = [
     "oee_factory_day", "oee_freshness", "yield_sku_shift", "yield_sku_day", "hierarchy", "line_state", "factory_state",
     "machine_pump", "anomaly_pump", "anomaly_context", "factory", "line", "machine", "sku", "shift", "maintenance_rule",
     "metadata_command", "metadata_change", "silent_device", "maintenance_requirement", "maintenance_aggregate",
-    "maintenance_state", "model_version", "model_stage", "model_in_force",
+    "maintenance_state", "model_version", "model_stage", "model_in_force", "maintenance_prediction", "machine_outlook",
+    "maintenance_disagreement", "model_period", "prediction_lineage", "prediction_misplaced",
 ]  # fmt: skip
 
 

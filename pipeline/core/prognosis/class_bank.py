@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import record, uncounted
-from pipeline.core.judgement import Judgement
+from pipeline.core.judgement import JudgedLayouts, Judgement
 from pipeline.core.kernel import Messages
 from pipeline.core.maintenance_rules import first_match
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
@@ -95,12 +95,15 @@ class ClassBank:
     def __init__(self) -> None:
         self.models: list[InForce] = []
         self._said: list[npt.NDArray[np.void]] = []
+        self._asked: list[_Asked] = []
+        self._layouts: JudgedLayouts | None = None
 
     def adopt(self, models: Sequence[InForce]) -> None:
-        """Ask these from now on; one that was asked before goes on, of any other nothing was said."""
-        known = {each.reference.model_id: said for each, said in zip(self.models, self._said, strict=True)}
+        """Ask these from now on; one that was asked before in the same stage goes on, of any other nothing was said."""
+        known = {each.reference: said for each, said in zip(self.models, self._said, strict=True)}
         self.models = list(models)
-        self._said = [known.get(each.reference.model_id, np.zeros(0, SAID)) for each in models]
+        self._said = [known.get(each.reference, np.zeros(0, SAID)) for each in models]
+        self._layouts = None
 
     def ask(
         self, messages: Messages, kept: npt.NDArray[np.bool_], judgement: Judgement, machine_types: Sequence[str]
@@ -116,32 +119,31 @@ class ClassBank:
         machine_types
             Of each machine row.
         """
-        found = []
-        for number in range(len(self.models)):
+        if not len(messages.offsets):
+            return np.empty(0, TOLD)
+        layouts, found = judgement.layout_arrays(), []
+        if layouts is not self._layouts:
+            # New machines come with new layouts
+            self._asked = [self._make(number, judgement, machine_types) for number in range(len(self.models))]
+            self._layouts = layouts
+        for asked in self._asked:
             told = np.empty(len(messages.offsets), TOLD)
-            asked = self._asked(number, judgement, machine_types)
-            used = _ask(messages, kept, judgement.layout_arrays(), judgement.rules.arrays, asked, told)
-            found.append(told[:used])
-        joined = np.concatenate(found) if found else np.empty(0, TOLD)
+            found.append(told[: _ask(messages, kept, layouts, judgement.rules.arrays, asked, told)])
+        joined = np.concatenate(found)
         return joined[np.argsort(joined["message"], kind="stable")]
 
-    def _asked(self, number: int, judgement: Judgement, machine_types: Sequence[str]) -> _Asked:
+    def _make(self, number: int, judgement: Judgement, machine_types: Sequence[str]) -> _Asked:
         each = self.models[number]
-        if len(self._said[number]) < len(machine_types):
-            self._said[number] = _as_long(self._said[number], len(machine_types))
-        kinds = judgement.kinds_of_readings
-        places = np.array([[_place(names, name) for name in each.model.features] for names in kinds], np.int64)
+        self._said[number] = _as_long(self._said[number], len(machine_types))
+        kinds, features = judgement.kinds_of_readings, each.model.features
+        places = np.array([[_place(names, name) for name in features] for names in kinds], np.int64)
         is_meant = np.array([machine_type == each.machine_type for machine_type in machine_types], np.bool_)
-        return _Asked(number, _tree(each), places.reshape(len(kinds), -1), is_meant, self._said[number])
+        return _Asked(number, _tree(each), places.reshape(len(kinds), len(features)), is_meant, self._said[number])
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what was said, as plain arrays."""
-        longest = max(map(len, self._said), default=0)
-        return {
-            "classes_said": np.array([_as_long(each, longest) for each in self._said], SAID).reshape(
-                len(self._said), longest
-            )
-        }
+        shape = len(self._said), max(map(len, self._said), default=0)
+        return {"classes_said": np.array([_as_long(each, shape[1]) for each in self._said], SAID).reshape(shape)}
 
     def load(self, models: Sequence[InForce], arrays: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_arrays` described, of the same models; what another version described begins anew."""

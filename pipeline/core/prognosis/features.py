@@ -154,7 +154,7 @@ def take_cycle(life: Any, started_ms: int, ended_ms: int) -> bool:
 
     A cycle that ended before the life began, or no later than the newest one, changes nothing: so one that comes twice
     counts once, and one that comes late does not count. Of a cycle in which the life began, only what was after it is
-    operating time.
+    operating time; of cycles that overlap, each moment counts once.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def take_cycle(life: Any, started_ms: int, ended_ms: int) -> bool:
     elif ended_ms <= life.ended_ms:
         return False
     life.cycles += 1
-    life.operating_ms += ended_ms - max(started_ms, life.began_ms)
+    life.operating_ms += ended_ms - max(started_ms, life.began_ms, life.ended_ms)
     life.ended_ms = ended_ms
     return True
 

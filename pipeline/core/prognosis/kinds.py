@@ -26,7 +26,13 @@ KNOWN = KnownModels(
 
 def read(artefact: bytes, sha256: str) -> Model:
     """Return a model; raises :class:`pipeline.core.errors.ModelRefused` if it is not what was stored, or not known."""
-    return artefacts.load(artefact, sha256, KNOWN)
+    model = artefacts.load(artefact, sha256, KNOWN)
+    if model.kind != MAINTENANCE_CLASS:
+        try:
+            plan(model.features, {})
+        except ValueError as error:
+            raise ModelRefused(f"the model cannot be asked: {error}; train it anew") from error
+    return model
 
 
 def answer(model: Model, rows: Rows) -> Answers:

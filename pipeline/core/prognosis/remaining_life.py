@@ -60,6 +60,8 @@ def estimate(parameters: Any, row: Any, mapped: Any) -> tuple[float, float, floa
     point = 0.0
     for k in range(len(mapped)):
         point += parameters.weights[k] * mapped[k]
+    if not np.isfinite(point):
+        return np.nan, np.nan, np.nan
     point = min(max(point, 0.0), parameters.interval.horizon)
     lower, upper = bounds(parameters.interval, point)
     return point, lower, upper

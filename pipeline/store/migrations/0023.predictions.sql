@@ -28,6 +28,8 @@ CREATE TABLE maintenance_prediction (
     PRIMARY KEY (machine_id, cluster, source_topic, source_partition, source_offset, source_index, kind, model_id)
 );
 CREATE INDEX maintenance_prediction_machine_time ON maintenance_prediction (machine_id, kind, event_time);
+CREATE INDEX maintenance_prediction_live ON maintenance_prediction (machine_id, kind, event_time DESC, source_offset DESC)
+    WHERE stage = 'live';
 CREATE INDEX maintenance_prediction_time ON maintenance_prediction USING brin (event_time);
 GRANT SELECT, INSERT, UPDATE ON maintenance_prediction TO pipeline_worker;
 
