@@ -131,7 +131,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 def group(known: KnownModels = KNOWN) -> typer.Typer:
     """Return the commands about models, for a program that can work with some kinds of them."""
     made = typer.Typer(
-        help="Models: list, show, train, evaluate, compare, explain, monitor, promote, shadow, retire, rollback, export, import.",
+        help="Models: list, show, train, evaluate, compare, explain, monitor, promote, shadow, retire, rollback, files.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

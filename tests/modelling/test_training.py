@@ -102,7 +102,7 @@ def test_a_successor_is_learned_as_its_predecessor_was_and_knows_what_went_in(se
     successor = train(settings, admin, options_of(version, "drift: rmse"))
 
     assert (successor.version.model_id, successor.is_new) == (version.model_id, False)
-    assert list(version.training["inputs"]) == version.parameters["features"]
+    assert {*version.training["inputs"]} == {*version.parameters["features"]}
     references = [Reference.read(each) for each in version.training["inputs"].values()]
     assert {int(each.counts.sum()) for each in references if each is not None} == {version.training["cycles"]}
 
