@@ -132,7 +132,9 @@ class ClassBank:
         kinds = judgement.kinds_of_readings
         places = np.array([[_place(names, name) for name in each.model.features] for names in kinds], np.int64)
         is_meant = np.array([machine_type == each.machine_type for machine_type in machine_types], np.bool_)
-        return _Asked(number, _tree(each), places.reshape(len(kinds), len(each.model.features)), is_meant, self._said[number])
+        return _Asked(
+            number, _tree(each), places.reshape(len(kinds), len(each.model.features)), is_meant, self._said[number]
+        )
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what was said, as plain arrays."""
