@@ -130,7 +130,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 def group(known: KnownModels = KNOWN) -> typer.Typer:
     """Return the commands about models, for a program that can work with some kinds of them."""
     made = typer.Typer(
-        help="Learned models: list, show, train, evaluate, compare, explain, promote, shadow, retire, rollback, export, import.",
+        help="Learned models: list, show, train, evaluate, compare, explain, promote, shadow, retire, rollback, files.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )

@@ -6,10 +6,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from pipeline.core.errors import ModelRefused
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.artefacts import KnownModels, Model
 from pipeline.core.prognosis.failure_type import FailureType
-from pipeline.core.prognosis.features import FEATURE_VERSION
+from pipeline.core.prognosis.features import FEATURE_VERSION, plan
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import Answers, Rows
 from pipeline.core.prognosis.remaining_life import RemainingLife
