@@ -76,7 +76,7 @@ class Telemetry:
         # Half folded, it must not be stored; and it is acquired anew only when the control record is there to be read
         self._partitions.revoke(batch.source)
         try:
-            if len(batch.records) > 1:
+            if len(batch.records) != 1:
                 log.error(
                     "fold.failed", source=str(batch.source), start=batch.start, next=batch.next, error=repr(error)
                 )

@@ -66,8 +66,8 @@ def test_another_file_is_read_when_the_variable_names_it(file, tmp_path, monkeyp
 def test_every_setting_has_a_variable(monkeypatch) -> None:
     for group in Settings.model_fields:
         for key in keys(group):
-            value = {"topics": '["a"]', "gateways": '["g"]', "enabled": "[]", "choices": "[]"}.get(key)
             default = getattr(getattr(Settings(), group), key)
+            value = {"topics": '["a"]', "gateways": '["g"]'}.get(key) or ("[]" if isinstance(default, tuple) else None)
             text = default.get_secret_value() if hasattr(default, "get_secret_value") else str(default)
             monkeypatch.setenv(variable(group, key), value or text)
 

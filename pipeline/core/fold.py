@@ -46,7 +46,7 @@ from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Raised whenever the same records give other effects than before."""
 
 

@@ -21,9 +21,19 @@ def learn(state: PartitionState, control: Control) -> None:
     if control.kind == MODEL:
         state.prognosis.apply(control.body)
     elif control.kind == MAINTAINED:
-        row = state.row_of(str(control.body["machine_id"]))
-        if row is not None:
-            state.prognosis.lives.renew(row, state.census(), int(control.body["time_ms"]))
+        _renew(state, control)
+
+
+def _renew(state: PartitionState, control: Control) -> None:
+    machine_id, at_ms = control.body.get("machine_id"), control.body.get("time_ms")
+    if not isinstance(machine_id, str) or not isinstance(at_ms, int) or not 0 <= at_ms < 2**48:
+        state.prognosis.refuse(f"control record {control.id} says of no machine when it was maintained")
+        return
+    row = state.row_of(machine_id)
+    if row is None:
+        state.prognosis.foretell(machine_id, at_ms)
+    else:
+        state.prognosis.lives.renew(row, state.census(), at_ms)
 
 
 def forecasts(state: PartitionState, moment: Callable[[int], Moment]) -> list[Prediction]:

@@ -60,6 +60,7 @@ class PartitionState:
         self.detectors = DetectorBank()
         self.models = ModelBank()
         self.prognosis = PrognosisBank()
+        self.prognosis.lives.foretold = lambda row: self.prognosis.take_foretold(self.machine_ids[row])
         self._machine_rows: dict[str, int] = {}
         self.slots: dict[tuple[int, str], int] = {}
         self._factory_numbers: dict[str, int] = {}

@@ -26,12 +26,19 @@ ON CONFLICT (id) DO NOTHING
 
 
 class _Said(NamedTuple):
-    """A control record that a fact makes."""
+    """A control record that a fact makes.
+
+    Parameters
+    ----------
+    version
+        What else tells it from one of the same place in a log that was made anew.
+    """
 
     kind: str
     reason: str
     detail: str
     body: Mapping[str, Any]
+    version: str = ""
 
 
 def announce(cursor: Cursor, progress: Progress, source: SourcePartition, facts: Sequence[Fact]) -> None:
@@ -46,15 +53,16 @@ def _said(fact: Fact) -> _Said | None:
         return _Said(METADATA, "command", fact.command_id, fact.control())
     if isinstance(fact, MaintenanceRecord) and ends_life(fact.kind, fact.requirement):
         body = {"machine_id": fact.machine_id, "time_ms": fact.time_ms, "kind": fact.kind, "component": fact.component}
-        return _Said(MAINTAINED, "maintenance", fact.machine_id, body)
+        return _Said(MAINTAINED, "maintenance", fact.machine_id, body, f"\0{fact.time_ms}")
     return None
 
 
 def _row(progress: Progress, source: SourcePartition, fact: Fact, said: _Said) -> dict[str, Any]:
-    # In a log that was made anew another record may have the place of one that told something before
     whence = f"{source.topic}\0{source.partition}\0{fact.offset}\0{fact.index}"
     return progress.of_all() | {
-        "id": control_id(f"{progress.subscriber.cluster}\0{progress.subscriber.group}\0{whence}\0{said.detail}"),
+        "id": control_id(
+            f"{progress.subscriber.cluster}\0{progress.subscriber.group}\0{whence}\0{said.detail}{said.version}"
+        ),
         "kind": said.kind,
         "reason": said.reason,
         "detail": said.detail,

@@ -447,3 +447,23 @@ def test_what_is_in_force_is_what_each_partition_was_told_last(database, enginee
     engineer.execute("RESET ROLE")
     engineer.execute("UPDATE source_progress SET log_since = clock_timestamp()")
     assert in_force(engineer) == set(), "the log in which that was is lost"
+
+
+@pytest.mark.parametrize("kind", ["metadata", "skip", "maintained", "tick", "version"])
+def test_whoever_decides_about_models_decides_about_nothing_else(engineer, kind: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not for who decides about models"):
+        engineer.execute(
+            "INSERT INTO control_record (kind, cluster, consumer_group, reason, detail, created_by, body)"
+            " VALUES (%s, 'local', 'g', '', '', '', '{}')",
+            [kind],
+        )
+
+
+@pytest.mark.parametrize("body", ["{}", '{"model_id": "x"}', '{"model_id": 1.5}', '{"model_id": -1}', "[]"])
+def test_a_decision_about_no_model_is_not_stored(engineer, body: str) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        engineer.execute(
+            "INSERT INTO control_record (kind, cluster, consumer_group, reason, detail, created_by, body)"
+            " VALUES ('model', 'local', 'g', '', '', '', %s)",
+            [body],
+        )

@@ -184,6 +184,19 @@ def test_maintenance_is_told_to_every_partition_of_its_group_once(worker, sink, 
     assert controls.since(worker, Progress(Subscriber("local", "another", "w"), 1), 0).controls == []
 
 
+def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(worker, sink, database) -> None:
+    told = []
+    for time in ("2026-11-21T20:10:00Z", "2026-11-21T20:40:00Z"):
+        owner = acquire(PROGRESS, worker, SOURCE).owner
+        record = Record(0, 1_795_298_400_000, orjson.dumps(maintenance(time=time)))
+        effects = fold(PartitionState(), RecordBatch(SOURCE, owner, 0, 1, [record]), FoldRules(), Marks())
+        assert sink.store([UnitOfWork(SOURCE, owner, 0, 1, [effects])]) == {SOURCE}
+        told = controls.since(worker, PROGRESS, 0).controls
+        with connect(database.admin_dsn, autocommit=True) as admin:
+            admin.execute("UPDATE source_progress SET effects_next = 0")
+    assert [each.body["time_ms"] for each in told] == [1_795_291_800_000, 1_795_293_600_000]
+
+
 def test_a_replays_sink_tells_nobody_of_maintenance(worker, database) -> None:
     owner = acquire(PROGRESS, worker, SOURCE).owner
     record = Record(0, 1_795_298_400_000, orjson.dumps(maintenance()))

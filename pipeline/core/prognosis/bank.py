@@ -14,13 +14,17 @@ from pipeline.core.predictions import ModelReference
 from pipeline.core.prognosis import artefacts, kinds, model_controls
 from pipeline.core.prognosis.class_bank import ClassBank
 from pipeline.core.prognosis.features import FEATURE_VERSION
-from pipeline.core.prognosis.lives import Gathered, Lives
+from pipeline.core.prognosis.lives import MOST_RENEWALS, Gathered, Lives
 from pipeline.core.prognosis.model import InForce, plain
 from pipeline.core.prognosis.model_controls import LIVE, OUT, SHADOW, ModelControl
 from pipeline.core.prognosis.witness import Witness
 
 MOST_SHADOWS = 4
 """Shadow models of one kind and machine type; of more, the oldest gives way."""
+
+
+MOST_STRANGERS = 100_000
+"""Machines that nothing came from yet, of which maintenance is kept."""
 
 
 class Forecast(NamedTuple):
@@ -51,6 +55,7 @@ class PrognosisBank:
         self.in_force: list[InForce] = []
         """In the order in which they came."""
         self._refused: list[str] = []
+        self._foretold: dict[str, list[int]] = {}
         self._adopt([])
 
     def apply(self, body: Mapping[str, Any]) -> None:
@@ -65,7 +70,7 @@ class PrognosisBank:
             control = model_controls.parse(body)
             model = None if control.action == OUT else kinds.read(control.artefact, control.sha256)
         except ModelRefused as error:
-            self._refused.append(f"model {body.get('model_id')}: {error}")
+            self.refuse(f"model {body.get('model_id')}: {error}")
             return
         kept = [each for each in self.in_force if not _gives_way(each, control)]
         if model is not None:
@@ -84,8 +89,23 @@ class PrognosisBank:
         reference = ModelReference(0, Witness.kind, 0, FEATURE_VERSION, SHADOW)
         self._adopt([*self.in_force, InForce(reference, machine_type, Witness(features), b"")])
 
+    def foretell(self, machine_id: str, at_ms: int) -> None:
+        """Note the maintenance of a machine that nothing came from yet, ms since the epoch, UTC; the newest are kept."""
+        known = self._foretold.pop(machine_id, [])
+        self._foretold[machine_id] = sorted({*known, at_ms})[-MOST_RENEWALS:]
+        if len(self._foretold) > MOST_STRANGERS:
+            self._foretold.pop(next(iter(self._foretold)))
+
+    def take_foretold(self, machine_id: str) -> list[int]:
+        """Return what was noted of a machine, which is met now."""
+        return self._foretold.pop(machine_id, [])
+
+    def refuse(self, reason: str) -> None:
+        """Note why a control record could not be applied, in one line."""
+        self._refused.append(reason)
+
     def take_refusals(self) -> list[str]:
-        """Return which models could not be read, and why, one line each; they are told once."""
+        """Return what could not be applied, and why, one line each; it is told once."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -120,7 +140,10 @@ class PrognosisBank:
 
     def to_arrays(self) -> dict[str, Any]:
         """Return a copy of what is known, as plain lists and arrays."""
-        models = {"forecast_models": [plain(each) for each in self.in_force]}
+        models = {
+            "forecast_models": [plain(each) for each in self.in_force],
+            "foretold": [[machine_id, *times] for machine_id, times in self._foretold.items()],
+        }
         return self.lives.to_arrays() | self.classes.to_arrays() | models
 
     def load(self, arrays: Mapping[str, Any]) -> None:
@@ -132,6 +155,7 @@ class PrognosisBank:
             If a model that was in force cannot be read any more.
         """
         self.lives.load(arrays)
+        self._foretold = {machine_id: times for machine_id, *times in arrays.get("foretold", ())}
         in_force = []
         for *reference, machine_type, artefact in arrays.get("forecast_models", ()):
             model = kinds.read(artefact, artefacts.digest(artefact))

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+LONGEST_NAME = 256
+"""Characters."""
+
 
 def array(arrays: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> npt.NDArray[Any]:
     """Return a copy of an array of finite numbers that can be written to, so that kernels know only one type of it.
@@ -62,7 +65,7 @@ def number(arrays: Mapping[str, Any], name: str, low: float, high: float) -> flo
 
 
 def names(arrays: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of texts, not empty, none twice; raises :class:`ValueError` if it is missing, or anything else.
+    """Return a list of texts that can be stored, not empty, none twice; raises :class:`ValueError` if it is none.
 
     Examples
     --------
@@ -72,6 +75,8 @@ def names(arrays: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = arrays.get(name)
     if not isinstance(found, list | tuple) or not found or not all(isinstance(each, str) for each in found):
         raise ValueError(f"{name} is no list of texts")
+    if any("\0" in each or len(each) > LONGEST_NAME for each in found):
+        raise ValueError(f"{name} has a text with U+0000, or of more than {LONGEST_NAME} characters")
     if len(set(found)) < len(found):
         raise ValueError(f"{name} has a text twice")
     return tuple(found)

@@ -5,7 +5,7 @@ Cycles are taken in the order in which they ended, and each one's features befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pipeline.core.banks import Bank
 from pipeline.core.compiling import uncounted
 from pipeline.core.detectors.census import Census
-from pipeline.core.prognosis.features import LIFE, WEAR, begin_life, gather, plan, take_cycle, take_sensor
+from pipeline.core.prognosis.features import LIFE, WEAR, begin_life, gather, plan, sensor_names, take_cycle, take_sensor
 
 MOST_RENEWALS = 16
 """Maintenance of one machine that may lie ahead of what its partition has folded; the oldest gives way."""
@@ -147,6 +147,9 @@ class Lives:
             self._begin(row, census, at_ms)
 
     def _begin(self, row: int, census: Census, at_ms: int) -> None:
+        if self.lives.rows["cycles"][row] == 0 and self.lives.rows["began_ms"][row] == 0:
+            # Nothing is known of the life before: the first cycle begins it
+            return
         sensors = np.flatnonzero(census.owners == row)
         worn = self.wears.rows[sensors]
         begin_life(self.lives.rows[row : row + 1], worn, at_ms)
@@ -206,29 +209,29 @@ class Lives:
         return due
 
     def _make_plans(self, machine_types: Sequence[str], slots: Mapping[tuple[int, str], int]) -> _Plans:
-        wanted: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        """Work out where every machine has what is wanted of it: a list of features for all machines of its type at once."""
+        used = self.lives.used
+        places = _places(used, slots, {name for _, features in self._wanted for name in sensor_names(features)})
+        rows, wants, widths, found = list[Any](), list[Any](), list[Any](), list[Any]()
         for number, (machine_type, features) in enumerate(self._wanted):
-            wanted.setdefault(machine_type, []).append((number, features))
-        firsts, wants, ends, rows, kinds = [0], list[int](), list[int](), list[Any](), list[Any]()
-        mine: dict[int, dict[str, int]] = {}
-        if wanted:
-            for (row, name), slot in slots.items():
-                mine.setdefault(row, {})[name] = slot
-        for row in range(self.lives.used):
-            for number, features in wanted.get(machine_types[row], ()):
-                found = plan(features, mine.get(row, {}))
-                wants.append(number)
-                rows.append(found.slots)
-                kinds.append(found.kinds)
-                ends.append((ends[-1] if ends else 0) + len(features))
-            firsts.append(len(wants))
+            mine = np.flatnonzero([each == machine_type for each in machine_types[:used]])
+            wanted = plan(features, {name: at for at, name in enumerate(places)})
+            table = np.vstack([*places.values(), np.full(used, -1, np.int32)])
+            rows.append(mine)
+            wants.append(np.full(len(mine), number))
+            widths.append(np.full(len(mine), len(features)))
+            found += [(table[wanted.slots, row], wanted.kinds) for row in mine.tolist()]
+        row = np.concatenate([*rows, np.empty(0, np.int64)]).astype(np.int64)
+        order = np.argsort(row, kind="stable")
         self._most = max((len(features) for _, features in self._wanted), default=0)
         self._plans = _Plans(
-            np.array(firsts, np.int64),
-            np.array(wants, np.int64),
-            np.array(ends, np.int64),
-            np.concatenate(rows) if rows else np.empty(0, np.int32),
-            np.concatenate(kinds) if kinds else np.empty(0, np.int32),
+            np.searchsorted(row[order], np.arange(used + 1)),
+            np.concatenate([*wants, np.empty(0, np.int64)])[order].astype(np.int64),
+            np.cumsum(np.concatenate([*widths, np.empty(0, np.int64)])[order]).astype(np.int64),
+            *(
+                np.concatenate([*(found[at][part] for at in order.tolist()), np.empty(0, np.int32)]).astype(np.int32)
+                for part in (0, 1)
+            ),
         )
         return self._plans
 
@@ -249,3 +252,14 @@ class Lives:
         self.wears.load(wears)
         self.renewals = {row: times for row, *times in arrays["renewals"]}
         self._plans = None
+
+
+def _places(
+    machines: int, slots: Mapping[tuple[int, str], int], names: Collection[str]
+) -> dict[str, npt.NDArray[np.int32]]:
+    """Return the slot of each of some sensors in each machine, -1: it has none; shape (machines,)."""
+    places = {name: np.full(machines, -1, np.int32) for name in sorted(names)}
+    for (row, name), slot in slots.items():
+        if name in places:
+            places[name][row] = slot
+    return places

@@ -65,7 +65,7 @@ def parse(body: Mapping[str, Any]) -> ModelControl:
     """
     try:
         found = msgspec.convert(dict(body), ModelControl)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise ModelRefused(f"a control record about a model cannot be read: {error}") from error
     if found.action != OUT and not found.artefact:
         raise ModelRefused(

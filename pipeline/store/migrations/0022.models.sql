@@ -81,6 +81,25 @@ GRANT SELECT ON model_version, model_stage TO pipeline_worker, pipeline_engineer
 GRANT INSERT, UPDATE (metrics) ON model_version TO pipeline_engineer;
 GRANT INSERT, UPDATE (until) ON model_stage TO pipeline_engineer;
 GRANT SELECT, INSERT ON control_record TO pipeline_engineer;
+
+-- Whoever decides about models decides about nothing else
+CREATE FUNCTION keep_control_record() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NEW.kind <> 'model' AND pg_has_role(current_user, 'pipeline_engineer', 'USAGE')
+       AND NOT pg_has_role(current_user, 'pipeline_worker', 'USAGE') THEN
+        RAISE EXCEPTION 'a control record of the kind % is not for who decides about models', NEW.kind
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER control_record_of_engineers BEFORE INSERT ON control_record
+    FOR EACH ROW EXECUTE FUNCTION keep_control_record();
+-- The artefact is found by the number
+ALTER TABLE control_record ADD CONSTRAINT control_record_model
+    CHECK (kind <> 'model' OR coalesce(body ->> 'model_id' ~ '^[0-9]{1,18}$', false));
 GRANT SELECT ON _yoyo_migration TO pipeline_engineer;
 GRANT USAGE ON SCHEMA dashboard TO pipeline_engineer;
 DO $$

@@ -130,6 +130,13 @@ def test_of_a_cycle_in_which_the_life_began_only_the_rest_is_operating_time() ->
     assert life[0]["operating_ms"] == 700
 
 
+def test_cycles_that_overlap_count_each_moment_once() -> None:
+    life = np.zeros(1, LIFE)
+    assert take_cycle(life[0], 0, 20_000)
+    assert take_cycle(life[0], 5_000, 25_000)
+    assert int(life[0]["operating_ms"]) == 25_000
+
+
 def test_a_repair_forgets_the_machines_sensors_and_leaves_the_others() -> None:
     lives, wears = np.zeros(2, LIFE), np.concatenate([worn([1.0]), worn([2.0]), worn([3.0])])
     take_cycle(lives[1], 100, 200)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from structlog.testing import capture_logs
 
-from pipeline.core.controls import PlacedControl
+from pipeline.core.controls import MAINTAINED, Control, PlacedControl
+from pipeline.core.errors import ModelRefused
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.predictions import Prediction
-from pipeline.core.records import Record
+from pipeline.core.prognosis import artefacts, kinds
+from pipeline.core.prognosis.features import FEATURE_VERSION
+from pipeline.core.records import Record, RecordBatch
 from pipeline.core.ticks import tick
 from tests.core.prognosis.models_in_force import (
     FEATURES,
@@ -23,7 +27,8 @@ from tests.core.prognosis.models_in_force import (
     restored,
     spoken_of,
 )
-from tests.core.sinks import record
+from tests.core.raw_messages import maintenance
+from tests.core.sinks import SOURCE, record
 
 BASE_MS = 1_790_000_000_000 // 60_000 * 60_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -176,6 +181,8 @@ def test_a_life_begins_anew_with_maintenance_also_if_that_lies_ahead_or_comes_la
     # Heard of between the second and the third cycle, where it is of; and before the first was folded
     assert ages(6, 150) == pytest.approx([20, 40, 20, 40])
     assert ages(3, 150) == pytest.approx([20, 40, 20, 40])
+    # Heard of before anything came from the machine
+    assert ages(0, 150) == pytest.approx([20, 40, 20, 40])
     # Heard of two cycles late: what was said is said
     assert ages(12, 150) == pytest.approx([20, 40, 60, 20])
     # Within the third cycle, 10 s before its end: what is left of it is the new life's
@@ -187,6 +194,44 @@ def test_maintenance_of_another_machine_or_before_the_present_life_changes_nothi
     alone = folded(partition(), records, [], RULES, {0: [live]})
     for control in (maintained(2, "m9", BASE_MS + 150_000), maintained(2, "m0", BASE_MS - 1)):
         assert folded(partition(), records, [], RULES, {0: [live], 6: [control]}) == alone
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"machine_id": 7, "time_ms": 5}, {"machine_id": "m0", "time_ms": "5"}, {"machine_id": "m0", "time_ms": -1}],
+)
+def test_maintenance_of_nobody_or_at_no_time_is_refused_by_one_line(body: dict) -> None:
+    owned, live = partition(), spoken_of(1, "live", remaining_life())
+    records = records_of(cycles("m0", [0, 100]))
+    with capture_logs() as logged:
+        found = folded(owned, records, [], RULES, {0: [live], 3: [Control(9, MAINTAINED, body)]})
+    assert len(said(found)) == 1
+    assert [each["reason"] for each in logged] == ["control record 9 says of no machine when it was maintained"]
+
+
+def test_a_model_is_asked_of_nothing_where_no_telemetry_has_come() -> None:
+    told = {0: [spoken_of(1, "live", maintenance_class(7550)), spoken_of(2, "live", remaining_life(), 2)]}
+    facts = [Record(n, BASE_MS, orjson.dumps(maintenance())) for n in range(2)]
+    owned = partition()
+    assert folded(owned, [*facts, Record(2, BASE_MS, b"{")], [], RULES, told) == []
+    owned.fold(RecordBatch(SOURCE, "owner", 3, 9, []), RULES)
+    again = partition(restored(owned), 9)
+    again.fold(RecordBatch(SOURCE, "owner", 9, 12, []), RULES)
+    assert folded(again, [*[facts[0]] * 12, facts[1]._replace(offset=12)], [], RULES) == []
+
+
+def test_a_shadow_that_becomes_live_says_everything_anew() -> None:
+    records = records_of([message("m0", n, 60.0, 7500) for n in range(4)])
+    told = {0: [spoken_of(1, "shadow", maintenance_class(7550))], 2: [spoken_of(2, "live", maintenance_class(7550))]}
+    found = folded(partition(), records, [], RULES, told)
+    assert [(each.offset, each.model.stage) for each in found] == [(0, "shadow"), (2, "live")]
+
+
+def test_a_model_of_features_that_nobody_computes_is_refused_when_it_is_read() -> None:
+    model = remaining_life(0, ("temperature.last", "temperature.speed", "age"))
+    stored = artefacts.encode(model, FEATURE_VERSION)
+    with pytest.raises(ModelRefused, match=r"there is no feature 'temperature.speed'"):
+        kinds.read(stored, artefacts.digest(stored))
 
 
 def test_a_class_is_told_when_it_changes_or_agrees_with_the_rules_where_it_did_not() -> None:
