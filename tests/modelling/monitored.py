@@ -36,8 +36,11 @@ def failure_type() -> FailureType:
 class Stored:
     """What a plant's workers have stored; all of it up to ``folded_h`` has been folded."""
 
-    def __init__(self, admin: psycopg.Connection, folded_h: float = 90.0) -> None:
+    def __init__(self, admin: psycopg.Connection, folded_h: float | None = 90.0) -> None:
+        """Begin; ``folded_h`` is ``None`` if somebody has folded already."""
         self.admin, self._offset = admin, 0
+        if folded_h is None:
+            return
         admin.execute(
             "INSERT INTO source_progress (cluster, consumer_group, topic, partition, source_id, effects_next, windows_next,"
             " watermark, cycles_to) VALUES ('local', 'pipeline', 't', 0, 0, 0, 0, %(at)s, %(at)s)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -22,8 +23,9 @@ from pipeline.cli import main
 from pipeline.cli.model_monitoring import options_of
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
+from pipeline.core.prognosis.failure_type import labels
 from pipeline.core.prognosis.kinds import KNOWN
-from pipeline.modelling import stored_evaluation, stored_lives
+from pipeline.modelling import monitoring_quality, stored_evaluation, stored_lives
 from pipeline.modelling.input_drift import Reference
 from pipeline.modelling.learning import wanted_features
 from pipeline.modelling.stored_lives import StoredLives, Wanted
@@ -35,7 +37,9 @@ from pipeline.store.connect import connect
 from pipeline.store.models import Group
 from simulator.options import PlantOptions
 from tests.conftest import Database
+from tests.core.prognosis.models_in_force import remaining_life
 from tests.core.sinks import SOURCE
+from tests.modelling.monitored import Stored, failure_type
 from tests.modelling.wearing import compressors, in_order, presses
 from tests.store.database_sink import DatabaseSink
 from tests.store.owners import fold_as_owner
@@ -62,7 +66,7 @@ def admin(stored: Database) -> Iterator[psycopg.Connection]:
     """A connection that may add models; those that a test added are gone after it."""
     with connect(stored.admin_dsn, autocommit=True) as connection:
         yield connection
-        connection.execute("TRUNCATE model_version CASCADE")
+        connection.execute("TRUNCATE model_version, labelled_record, maintenance_prediction CASCADE")
 
 
 @pytest.fixture
@@ -336,3 +340,40 @@ def test_wrong_use_of_the_commands_ends_with_one_line(run, words, code, said) ->
     assert (ended, out) == (code, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_what_monitoring_holds_predictions_against_is_what_models_are_taught(settings, admin) -> None:
+    plant = Stored(admin, None)
+    model, types = plant.model(remaining_life()), plant.model(failure_type())
+    lives = read(settings, admin).lives
+    with admin.transaction():
+        for life in lives:
+            classes = labels(len(life.rows), 0 if life.failed is None else 1)
+            for end_ms, left, each in zip(
+                life.ends_ms.tolist(), life.remaining_h.tolist(), classes.tolist(), strict=True
+            ):
+                at = dt.datetime.fromtimestamp(end_ms / 1000, dt.UTC)
+                told = {"value": left, "lower": left - 1e-9, "upper": left + 1e-9}
+                plant.says(model, "remaining_life", life.machine_id, at, **told)
+                label = {-1: "what nobody knows", 0: "none", 1: life.failed}[each]
+                plant.says(types, "failure_type", life.machine_id, at, label=label)
+
+    (reached,) = admin.execute("SELECT extract(epoch FROM min(cycles_to)) * 1000 FROM source_progress").fetchone() or (
+        0,
+    )
+    monitoring_quality.join(admin, {model: remaining_life(), types: failure_type()}.get)
+
+    rows = admin.execute(
+        "SELECT sum(predictions)::int, sum(covered)::int, max(off_squares) < 1e-12, count(DISTINCT machine_id)::int"
+        " FROM model_quality WHERE model_id = %s AND truth = 'failure'",
+        [model],
+    ).fetchall()
+    ended = [life for life in lives if life.failed is not None and life.ended_ms < reached]
+    cycles, machines = sum(len(life.ends_ms) for life in ended), len({life.machine_id for life in ended})
+    assert rows == [(cycles, cycles, True, machines)]
+    assert len(ended) > 10
+    said = admin.execute(
+        "SELECT bool_and(truth = said), count(DISTINCT truth), sum(predictions) > 300 FROM model_quality WHERE model_id = %s",
+        [types],
+    ).fetchall()
+    assert said == [(True, 3, True)]
