@@ -63,7 +63,9 @@ def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None
     if json:
         print_json(asdict(found) | {"stages": stages, "in_force": places})
         return
-    rows = [(name, _shown(value)) for name, value in asdict(found).items()]
+    # Distributions of inputs would fill the screen
+    plain = asdict(found) | {"training": {name: value for name, value in found.training.items() if name != "inputs"}}
+    rows = [(name, _shown(value)) for name, value in plain.items()]
     print_table(["model", str(model_id)], rows, prose=True)
     for title, each in (("stages", stages), ("predicts in", places)):
         sys.stdout.write(f"\n{title}:{'' if each else ' none'}\n")

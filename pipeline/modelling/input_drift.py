@@ -18,8 +18,8 @@ Counts = npt.NDArray[np.int64]
 BINS = 10
 """Of about equal shares of the reference."""
 
-DRIFT = 0.25
-"""Population stability index from which on a distribution counts as another one (Siddiqi 2006, *Credit risk scorecards*)."""
+RARE = 29.588
+"""What a chi-squared variable with 10 degrees of freedom exceeds with a probability of 0.001: of ten bins, and the missing."""
 
 
 class Reference(NamedTuple):
@@ -103,13 +103,31 @@ def described(features: Sequence[str], rows: Floats) -> dict[str, Any]:
     return told
 
 
+def by_chance(first: int, second: int) -> float:
+    """Return what the index of two samples of one distribution exceeds once in a thousand times.
+
+    The index is about (1/n + 1/m) times a chi-squared variable with one degree less than there are bins (Yurdakul and
+    Naranjo 2020, *Statistical properties of the population stability index*). Rows of one machine resemble each other, as it
+    wears; so machines are counted, not rows.
+
+    Parameters
+    ----------
+    first, second
+        Machines in either sample; 0: so many that they leave nothing to chance.
+
+    Examples
+    --------
+    >>> round(by_chance(200, 100), 2), round(by_chance(0, 1000), 2)
+    (0.44, 0.03)
+    """
+    return RARE * sum(1.0 / machines for machines in (first, second) if machines)
+
+
 def stability_index(reference: Sequence[int] | Counts, present: Sequence[int] | Counts) -> float:
     """Return the population stability index of two counts of the same bins: 0 for equal shares, and no upper bound.
 
-    The sum of (p - q) ln(p / q) over the bins' shares (Siddiqi 2006). Half a row more in every bin keeps what is empty in
-    one of them finite. Of n and m independent rows of one distribution it is about (bins - 1)(1/n + 1/m) (Yurdakul and
-    Naranjo 2020, *Statistical properties of the population stability index*); rows of few machines are not independent,
-    and it is larger.
+    The sum of (p - q) ln(p / q) over the bins' shares (Siddiqi 2006, *Credit risk scorecards*). Half a row more in every bin
+    keeps what is empty in one of them finite.
 
     Examples
     --------

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
-from pipeline.modelling.input_drift import Reference, counted, references, stability_index
+from pipeline.modelling.input_drift import Floats, Reference, by_chance, counted, references, stability_index
 from pipeline.store import model_drift, models
 from pipeline.store.connect import Connection
+from pipeline.store.model_drift import Kept
 from pipeline.store.models import ModelVersion
 
 FIRST_INPUTS = 500
@@ -42,48 +43,41 @@ def _count(connection: Connection, watched: Watched, day: dt.date, predictions: 
     rows = np.array(found.rows, np.float64).reshape(-1, len(features))
     if not len(rows):
         return False
+    machines = len(set(found.machine_ids))
     kept = model_drift.reference(connection, model_id)
-    held = {name: Reference(np.array(edges), np.array(counts)) for name, (edges, counts) in kept.items()}
     origin = ""
-    if not held:
-        held, origin = _first_reference(watched, rows, day)
-    if not held:
+    if not kept:
+        kept, origin = _first_reference(watched, rows, machines, day)
+    if not kept:
         return False
-    sums = {name: counted(each.edges, rows[:, features.index(name)]) for name, each in held.items() if name in features}
+    sums = {name: counted(np.array(each.edges), rows[:, features.index(name)]) for name, each in kept.items()}
     present = {name: counts.copy() for name, counts in sums.items()}
     for name, counts in model_drift.before(connection, model_id, day):
-        if name in present:
-            present[name] += np.array(counts, np.int64)
-    machines = len(set(found.machine_ids))
+        present[name] += np.array(counts, np.int64)
+    told = [
+        (model_id, name, day, sums[name].tolist(), machines, len(rows), stability_index(kept[name].counts, each.tolist()),
+         by_chance(kept[name].machines, machines))
+        for name, each in present.items()
+    ]  # fmt: skip
     with models.changing(connection) as cursor:
         if origin:
-            plain = {name: (each.edges.tolist(), each.counts.tolist()) for name, each in held.items()}
-            model_drift.add_reference(cursor, model_id, plain, origin)
-        model_drift.add(
-            cursor,
-            [
-                (
-                    model_id,
-                    name,
-                    day,
-                    sums[name].tolist(),
-                    machines,
-                    len(rows),
-                    stability_index(held[name].counts, each),
-                )
-                for name, each in present.items()
-            ],
-        )
+            model_drift.add_reference(cursor, model_id, kept, origin)
+        model_drift.add(cursor, told)
     return True
 
 
-def _first_reference(watched: Watched, rows: np.ndarray, day: dt.date) -> tuple[dict[str, Reference], str]:
+def _first_reference(watched: Watched, rows: Floats, machines: int, day: dt.date) -> tuple[dict[str, Kept], str]:
     taught = _of_training(watched)
     if taught:
-        return taught, "training"
+        many = watched.version.training.get("machines")
+        return _kept(taught, many if isinstance(many, int) else 0), "training"
     if len(rows) < FIRST_INPUTS:
         return {}, ""
-    return references(watched.features, rows), f"predictions of {day.isoformat()}"
+    return _kept(references(watched.features, rows), machines), f"predictions of {day.isoformat()}"
+
+
+def _kept(found: Mapping[str, Reference], machines: int) -> dict[str, Kept]:
+    return {name: Kept(each.edges.tolist(), each.counts.tolist(), machines) for name, each in found.items()}
 
 
 def _of_training(watched: Watched) -> dict[str, Reference]:

@@ -43,7 +43,8 @@ def reasons(
     """Return why a model is to be learned anew, in words; nothing: it is not.
 
     What was not measured at training, by machines that taught nothing or else by lives before they were learned, is no
-    reason. Ages of machines are none either: they change by themselves.
+    reason. Ages of machines are none either: they change by themselves; and an index that chance alone may come to, of few
+    machines, is none.
 
     Parameters
     ----------
@@ -57,7 +58,10 @@ def reasons(
     Examples
     --------
     >>> limits = Limits(20, 1000, 1.5, 0.1, 0.1, 0.25)
-    >>> reasons(None, [Drift(1, "heat.last", None, 0.5, 2000, 9), Drift(1, "age", None, 3.0, 2000, 9)], {}, None, limits)
+    >>> from datetime import date
+    >>> day = date(2026, 11, 1)
+    >>> heat, age = (Drift(1, name, day, psi, 0.1, 2000, 900) for name, psi in (("heat.last", 0.5), ("age", 3.0)))
+    >>> reasons(None, [heat, age], {}, None, limits)
     ['inputs: psi of heat.last 0.500 > 0.250']
     """
     found = (
@@ -66,12 +70,14 @@ def reasons(
     drifted = [
         each
         for each in drift
-        if each.psi > limits.psi and each.inputs >= limits.least_inputs and each.feature not in MACHINE_FEATURES
+        if each.psi > max(limits.psi, each.by_chance)
+        and each.inputs >= limits.least_inputs
+        and each.feature not in MACHINE_FEATURES
     ]
     if drifted:
         worst = max(drifted, key=lambda each: each.psi)
         more = f", and {len(drifted) - 1} more" if len(drifted) > 1 else ""
-        found.append(f"inputs: psi of {worst.feature} {worst.psi:.3f} > {limits.psi:.3f}{more}")
+        found.append(f"inputs: psi of {worst.feature} {worst.psi:.3f} > {max(limits.psi, worst.by_chance):.3f}{more}")
     return found
 
 

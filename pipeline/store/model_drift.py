@@ -31,6 +31,8 @@ class Drift(NamedTuple):
     ----------
     psi
         Population stability index.
+    by_chance
+        What it hardly exceeds without any drift, for that many machines.
     inputs, machines
         How many were looked at on the last day, and of how many machines these were.
     """
@@ -39,6 +41,7 @@ class Drift(NamedTuple):
     feature: str
     day: dt.date
     psi: float
+    by_chance: float
     inputs: int
     machines: int
 
@@ -55,17 +58,19 @@ _INPUTS = f"""
 SELECT machine_id, inputs {_OF_DAY} AND model_id = %(model_id)s AND source_offset %% %(every)s = 0
 AND cardinality(inputs) = %(features)s LIMIT {2 * MOST_ROWS}
 """
-_REFERENCE = "SELECT feature, edges, counts FROM model_reference WHERE model_id = %s"
+_REFERENCE = "SELECT feature, edges, counts, machines FROM model_reference WHERE model_id = %s"
 _ADD_REFERENCE = """
-INSERT INTO model_reference (model_id, feature, edges, counts, origin) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+INSERT INTO model_reference (model_id, feature, edges, counts, machines, origin) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING
 """
 _BEFORE = "SELECT feature, counts FROM model_drift WHERE model_id = %s AND day > %s AND day < %s"
 _ADD = """
-INSERT INTO model_drift (model_id, feature, day, counts, machines, inputs, psi) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO model_drift (model_id, feature, day, counts, machines, inputs, psi, by_chance)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING
 """
 _NEWEST = """
-SELECT model_id, feature, day, psi, inputs, machines FROM model_drift
+SELECT model_id, feature, day, psi, by_chance, inputs, machines FROM model_drift
 WHERE model_id = ANY(%(models)s) AND (model_id, day) IN (
     SELECT model_id, max(day) FROM model_drift WHERE day > %(after)s GROUP BY model_id
 )
@@ -107,17 +112,23 @@ def inputs(connection: Connection, day: dt.date, model_id: int, count: int, feat
     return Inputs([str(machine_id) for machine_id, _ in found], [row for _, row in found])
 
 
-def reference(connection: Connection, model_id: int) -> dict[str, tuple[list[float], list[int]]]:
-    """Return edges and counts by feature; nothing: there is no reference yet."""
+class Kept(NamedTuple):
+    """How a feature was distributed in the reference, and among how many machines; 0: nobody knows."""
+
+    edges: list[float]
+    counts: list[int]
+    machines: int
+
+
+def reference(connection: Connection, model_id: int) -> dict[str, Kept]:
+    """Return the reference by feature; nothing: there is none yet."""
     rows = connection.execute(_REFERENCE, [model_id]).fetchall()
-    return {str(feature): (edges, counts_) for feature, edges, counts_ in rows}
+    return {str(feature): Kept(*kept) for feature, *kept in rows}
 
 
-def add_reference(
-    cursor: psycopg.Cursor[Any], model_id: int, found: Mapping[str, tuple[list[float], list[int]]], origin: str
-) -> None:
+def add_reference(cursor: psycopg.Cursor[Any], model_id: int, found: Mapping[str, Kept], origin: str) -> None:
     """Keep a model's reference; the first one stays."""
-    rows = [(model_id, feature, edges, counts_, origin) for feature, (edges, counts_) in found.items()]
+    rows = [(model_id, feature, *kept, origin) for feature, kept in found.items()]
     cursor.executemany(_ADD_REFERENCE, rows)
 
 
@@ -126,8 +137,10 @@ def before(connection: Connection, model_id: int, day: dt.date) -> list[tuple[st
     return connection.execute(_BEFORE, [model_id, day - dt.timedelta(days=DAYS), day]).fetchall()
 
 
-def add(cursor: psycopg.Cursor[Any], rows: Sequence[tuple[int, str, dt.date, list[int], int, int, float]]) -> None:
-    """Keep counts and indices: model, feature, day, counts, machines, inputs, index."""
+def add(
+    cursor: psycopg.Cursor[Any], rows: Sequence[tuple[int, str, dt.date, list[int], int, int, float, float]]
+) -> None:
+    """Keep counts and indices: model, feature, day, counts, machines, inputs, index, and what that comes to by chance."""
     cursor.executemany(_ADD, rows)
 
 

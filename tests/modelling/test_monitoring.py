@@ -363,7 +363,7 @@ def days_inputs(plant: Stored, model: int, day: dt.date, values: np.ndarray) -> 
     noon = dt.datetime.combine(day, dt.time(12), dt.UTC)
     with plant.admin.transaction():
         for n, row in enumerate(values.tolist()):
-            plant.says(model, TYPE, f"m{n % 7}", noon + dt.timedelta(seconds=n), inputs=row, label="none")
+            plant.says(model, TYPE, f"m{n % 60}", noon + dt.timedelta(seconds=n), inputs=row, label="none")
 
 
 def test_inputs_that_are_not_those_of_training_are_drift(admin, dashboard, plant) -> None:
@@ -382,7 +382,7 @@ def test_inputs_that_are_not_those_of_training_are_drift(admin, dashboard, plant
     rows = dashboard.execute(
         "SELECT model_id, feature, inputs, machines, reference, psi > 0.25 FROM dashboard.model_drift ORDER BY day"
     ).fetchall()
-    assert rows == [(model, "heat.last", 300, 7, "training", False), (model, "heat.last", 600, 7, "training", True)]
+    assert rows == [(model, "heat.last", 300, 60, "training", False), (model, "heat.last", 600, 60, "training", True)]
     assert monitored(admin).days == 0
 
 

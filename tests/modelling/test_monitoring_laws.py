@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pipeline.modelling.input_drift import BINS, Reference, counted, described, stability_index
+from pipeline.modelling.input_drift import BINS, Reference, by_chance, counted, described, stability_index
 from pipeline.modelling.monitoring_labels import HOUR_MS, EndedLife, Said, Sums, judged, remaining_ms
 from pipeline.modelling.monitoring_trigger import Limits, reasons
+from pipeline.store.model_drift import Drift
 from pipeline.store.model_quality import Quality
 from tests.core.prognosis.models_in_force import maintenance_class, remaining_life
 from tests.modelling.monitored import at, failure_type
@@ -176,3 +177,30 @@ def measured(kind: str, **figures: float) -> Quality:
 )  # fmt: skip
 def test_a_model_is_learned_anew_for_what_got_worse_than_it_was_measured(quality, metrics, coverage, told) -> None:
     assert reasons(quality, [], metrics, coverage, LIMITS) == told
+
+
+@pytest.mark.parametrize(
+    ("feature", "psi", "machines", "inputs", "is_told"),
+    [("heat.last", 0.6, 100, 1_000, True), ("heat.last", 0.24, 10**6, 1_000, False), ("heat.last", 0.6, 100, 999, False),
+     ("heat.last", 0.6, 50, 1_000, False), ("age", 9.0, 10**6, 1_000, False), ("log_age", 9.0, 10**6, 1_000, False)],
+)  # fmt: skip
+def test_inputs_are_a_reason_if_they_moved_further_than_chance_moves_them(
+    feature, psi, machines, inputs, is_told
+) -> None:
+    drift = Drift(1, feature, at(0.0).date(), psi, by_chance(100, machines), inputs, machines)
+
+    assert bool(reasons(None, [drift], {}, None, LIMITS)) == is_told
+
+
+def test_machines_of_one_kind_that_wear_at_random_hardly_ever_exceed_what_chance_comes_to() -> None:
+    random = np.random.default_rng(0)
+
+    def worn(machines: int) -> np.ndarray:
+        return (random.normal(size=(machines, 1)) + random.normal(0.0, 0.3, (machines, 50))).ravel()
+
+    exceeded = 0
+    for _ in range(200):
+        reference = Reference.of(worn(40))
+        exceeded += stability_index(reference.counts, counted(reference.edges, worn(30))) > by_chance(40, 30)
+
+    assert exceeded <= 2

@@ -26,12 +26,13 @@ CREATE TABLE model_quality (
 CREATE INDEX model_quality_machine ON model_quality (machine_id, ended);
 CREATE INDEX model_quality_time ON model_quality (model_id, ended);
 
--- The first place of counts is of inputs that are missing; the others lie between the edges
+-- The first place of counts is of inputs that are missing; the others lie between the edges. No machines: nobody knows how many
 CREATE TABLE model_reference (
     model_id  bigint              NOT NULL REFERENCES model_version,
     feature   text                NOT NULL,
     edges     double precision[]  NOT NULL,
     counts    bigint[]            NOT NULL,
+    machines  int                 NOT NULL,
     origin    text                NOT NULL,
     PRIMARY KEY (model_id, feature)
 );
@@ -44,6 +45,7 @@ CREATE TABLE model_drift (
     machines  int               NOT NULL,
     inputs    bigint            NOT NULL,
     psi       double precision  NOT NULL,
+    by_chance double precision  NOT NULL,
     PRIMARY KEY (model_id, day, feature)
 );
 
@@ -141,7 +143,8 @@ FROM model_quality_part
 GROUP BY model_id, kind, machine_type, version, (ended AT TIME ZONE 'UTC')::date;
 
 CREATE VIEW dashboard.model_drift AS
-SELECT d.model_id, v.kind, v.machine_type, v.version, d.feature, d.day, d.psi, d.inputs, d.machines, r.origin AS reference
+SELECT d.model_id, v.kind, v.machine_type, v.version, d.feature, d.day, d.psi, d.by_chance, d.inputs, d.machines,
+       r.origin AS reference, nullif(r.machines, 0) AS reference_machines
 FROM model_drift AS d JOIN model_version AS v USING (model_id) JOIN model_reference AS r USING (model_id, feature);
 
 CREATE VIEW dashboard.model_trigger AS
