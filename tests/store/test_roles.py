@@ -18,6 +18,7 @@ VIEWS = [
     "metadata_command", "metadata_change", "silent_device", "maintenance_requirement", "maintenance_aggregate",
     "maintenance_state", "model_version", "model_stage", "model_in_force", "maintenance_prediction", "machine_outlook",
     "maintenance_disagreement", "model_period", "prediction_lineage", "prediction_misplaced",
+    "model_quality", "model_quality_label", "model_quality_day", "model_drift", "model_trigger",
 ]  # fmt: skip
 
 

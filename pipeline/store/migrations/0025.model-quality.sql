@@ -125,6 +125,9 @@ AS $$
     ) AS s
 $$;
 
+REVOKE ALL ON FUNCTION model_labels_since, model_quality_since FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION model_labels_since, model_quality_since TO pipeline_worker, pipeline_dashboard, pipeline_engineer;
+
 CREATE VIEW dashboard.model_quality AS SELECT * FROM model_quality_since(now() - interval '30 days');
 
 CREATE VIEW dashboard.model_quality_label AS SELECT * FROM model_labels_since(now() - interval '30 days');
