@@ -92,14 +92,15 @@ BEGIN
         RAISE EXCEPTION 'a control record of the kind % is not for who decides about models', NEW.kind
             USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- The artefact is found by this number
+    IF NEW.kind = 'model' AND NOT coalesce(NEW.body ->> 'model_id' ~ '^[0-9]{1,18}$', false) THEN
+        RAISE EXCEPTION 'a control record of the kind model names no model' USING ERRCODE = 'check_violation';
+    END IF;
     RETURN NEW;
 END
 $$;
-CREATE TRIGGER control_record_of_engineers BEFORE INSERT ON control_record
+CREATE TRIGGER control_record_sound BEFORE INSERT ON control_record
     FOR EACH ROW EXECUTE FUNCTION keep_control_record();
--- The artefact is found by the number
-ALTER TABLE control_record ADD CONSTRAINT control_record_model
-    CHECK (kind <> 'model' OR coalesce(body ->> 'model_id' ~ '^[0-9]{1,18}$', false));
 GRANT SELECT ON _yoyo_migration TO pipeline_engineer;
 GRANT USAGE ON SCHEMA dashboard TO pipeline_engineer;
 DO $$
