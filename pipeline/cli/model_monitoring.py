@@ -50,7 +50,7 @@ def monitor(
             connection,
             group_of(settings),
             context.obj,
-            _training(settings, connection),
+            successors(settings, connection),
             Limits(**settings.monitoring.model_dump()),
             window_s,
         )
@@ -61,7 +61,9 @@ def monitor(
             time.sleep(interval_s)
 
 
-def _training(settings: Settings, connection: Connection) -> Train:
+def successors(settings: Settings, connection: Connection) -> Train:
+    """Return what learns a version's successor from what is stored."""
+
     def train(version: ModelVersion, note: str) -> tuple[int, bool]:
         options = options_of(version, note)
         trained = training.train(settings, connection, options)

@@ -11,7 +11,7 @@ import psycopg
 from pipeline.store.connect import Connection
 
 MOST_ROWS = 20_000
-"""Inputs of a model and day that are looked at; of more, every so manyeth by its offset."""
+"""Inputs of a model and day that are looked at; of more, those that a hash of their offset chooses: machines take turns."""
 
 DAYS = 7
 """Days whose inputs are one distribution, and how far back days are counted that nobody has counted."""
@@ -55,7 +55,7 @@ WHERE event_time >= %(day)s::timestamp AT TIME ZONE 'UTC' AND event_time < (%(da
 """
 _COUNT = f"SELECT model_id, count(*) {_OF_DAY} AND model_id = ANY(%(models)s) GROUP BY model_id ORDER BY model_id"
 _INPUTS = f"""
-SELECT machine_id, inputs {_OF_DAY} AND model_id = %(model_id)s AND source_offset %% %(every)s = 0
+SELECT machine_id, inputs {_OF_DAY} AND model_id = %(model_id)s AND (hashint8(source_offset) & 2147483647) %% %(every)s = 0
 AND cardinality(inputs) = %(features)s LIMIT {2 * MOST_ROWS}
 """
 _REFERENCE = "SELECT feature, edges, counts, machines FROM model_reference WHERE model_id = %s"

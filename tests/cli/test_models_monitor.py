@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -83,3 +84,21 @@ def test_a_time_that_is_none_is_refused_in_one_line(run: Run, words: tuple[str, 
     assert (code, out) == (78, "")
     assert "give a number of s, m, h or d" in error
     assert len(error.splitlines()) == 1
+
+
+def test_rounds_follow_each_other_until_they_are_ended(database, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed(database.admin_dsn)
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+
+    code, out, _ = run("--interval=5m", "--json")
+
+    assert code == 130
+    assert waited == [300.0] * 3
+    assert [json.loads(line)["machines"] for line in out.splitlines()] == [1, 0, 0]

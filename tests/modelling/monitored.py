@@ -85,8 +85,8 @@ class Stored:
             row | {"at": when if isinstance(when, dt.datetime) else at(when)},
         )
 
-    def model(self, model: Model, stage: str = "live", **about: Any) -> int:
-        candidate = Candidate("press", artefacts.encode(model, FEATURE_VERSION), **about)
+    def model(self, model: Model, stage: str = "live", machine_type: str = "press", **about: Any) -> int:
+        candidate = Candidate(machine_type, artefacts.encode(model, FEATURE_VERSION), **about)
         number = models.add(self.admin, GROUP, candidate, KNOWN)[0].model_id
         if stage == "live":
             model_stages.promote(self.admin, GROUP, number, KNOWN)

@@ -18,7 +18,7 @@ from pipeline.modelling.input_drift import described
 from pipeline.modelling.monitoring import Monitor, Round
 from pipeline.modelling.monitoring_inputs import FIRST_INPUTS
 from pipeline.modelling.monitoring_trigger import Limits
-from pipeline.store import model_stages, models
+from pipeline.store import model_drift, model_stages, models
 from pipeline.store.connect import connect
 from pipeline.store.model_drift import last_day
 from pipeline.store.models import ModelVersion
@@ -399,3 +399,17 @@ def test_without_inputs_of_training_the_first_day_with_enough_is_the_reference(a
     origin = f"predictions of {last - dt.timedelta(days=1)}"
     rows = dashboard.execute("SELECT day, reference, psi > 0.25 FROM dashboard.model_drift ORDER BY day").fetchall()
     assert rows == [(last - dt.timedelta(days=1), origin, False), (last, origin, True)]
+
+
+def test_of_many_predictions_a_part_is_looked_at_of_all_machines(admin, plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_drift, "MOST_ROWS", 200)
+    values = np.arange(1_200.0).reshape(-1, 1)
+    model = plant.model(failure_type(), training={"inputs": described(("heat.last",), values)})
+    days_inputs(plant, model, last_day(admin), values)
+
+    monitored(admin)
+
+    ((inputs, machines, psi),) = admin.execute("SELECT inputs, machines, psi FROM model_drift").fetchall()
+    assert 120 < inputs < 280
+    assert machines > 45
+    assert psi < 0.25

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from pipeline.archive.archiving import archive
 from pipeline.archive.place import Place
 from pipeline.cli import main
-from pipeline.cli.model_monitoring import options_of
+from pipeline.cli.model_monitoring import options_of, successors
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
 from pipeline.core.prognosis.failure_type import labels
@@ -28,11 +28,13 @@ from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.modelling import monitoring_quality, stored_evaluation, stored_lives
 from pipeline.modelling.input_drift import Reference
 from pipeline.modelling.learning import wanted_features
+from pipeline.modelling.monitoring import Monitor
+from pipeline.modelling.monitoring_trigger import Limits
 from pipeline.modelling.stored_lives import StoredLives, Wanted
 from pipeline.modelling.stored_logs import StoredLogs, sensors_of
 from pipeline.modelling.training import TrainOptions, train
 from pipeline.settings import Settings
-from pipeline.store import models
+from pipeline.store import model_stages, models
 from pipeline.store.connect import connect
 from pipeline.store.models import Group
 from simulator.options import PlantOptions
@@ -377,3 +379,25 @@ def test_what_monitoring_holds_predictions_against_is_what_models_are_taught(set
         [types],
     ).fetchall()
     assert said == [(True, 3, True)]
+
+
+def test_a_live_model_that_does_badly_gets_a_candidate_that_is_learned_from_what_is_stored(settings, admin) -> None:
+    plant, group = Stored(admin, None), Group("local", "laws")
+    model = plant.model(remaining_life(), "candidate", "compressor", metrics={"test": {"rmse": 1e-3}})
+    model_stages.promote(admin, group, model, KNOWN)
+    life = next(life for life in read(settings, admin).lives if life.failed is not None)
+    for end_ms in life.ends_ms.tolist():
+        plant.says(
+            model, "remaining_life", life.machine_id, dt.datetime.fromtimestamp(end_ms / 1000, dt.UTC), value=9.0
+        )
+    limits = Limits(1, 10**9, 1.5, 1.0, 1.0, 1e3)
+    monitor = Monitor(admin, group, KNOWN, successors(settings, admin), limits, 10_000 * 86_400)
+
+    (trigger,) = monitor.once().triggers
+
+    found = {each.model_id: each for each in models.all_of(admin, group)}
+    assert found[model].stage == "live"
+    assert found[trigger.candidate_id].stage == "candidate"
+    assert found[trigger.candidate_id].note == f"drift: {trigger.reason}"
+    assert "rmse" in found[trigger.candidate_id].metrics["test"]
+    assert monitor.once().triggers == []
