@@ -120,8 +120,8 @@ CORE_BUGS = [
     Bug(
         "the watermark goes back",
         "pipeline.core.watermark",
-        "return max(watermark_ms, min(event_ms, ingest_ms) - delay_ms)",
-        "return min(event_ms, ingest_ms) - delay_ms",
+        "return int(max(watermark_ms, min(event_ms, ingest_ms) - delay_ms))",
+        "return int(min(event_ms, ingest_ms) - delay_ms)",
         _AGREES,
     ),
     Bug(

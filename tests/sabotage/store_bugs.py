@@ -79,8 +79,8 @@ STORE_BUGS = [
     Bug(
         "control records are looked for by the numbers that were seen",
         "pipeline.store.controls",
-        "  AND xid >= %(since)s::text::xid8\n",
-        "  AND xid > %(since)s::text::xid8\n",
+        "  AND c.xid >= %(since)s::text::xid8\n",
+        "  AND c.xid > %(since)s::text::xid8\n",
         _CONTROLS + "test_what_is_committed_later_than_a_higher_number_is_found_all_the_same",
     ),
     Bug(

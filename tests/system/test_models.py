@@ -6,20 +6,18 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.core.prognosis import artefacts
-from pipeline.core.prognosis.artefacts import Model
 from pipeline.core.prognosis.features import FEATURE_VERSION, feature_names
 from pipeline.verify import behind, ledger_ends, verify
 from tests.core.prognosis.models_in_force import maintenance_class, remaining_life
 from tests.system.processes import Site
+from tests.system.promoting import PRESS, imported, told
 
 PARTITIONS = 4
-MESSAGES, MACHINES = 300_000, 900
-PRESS = "stamping_press"
+MESSAGES, MACHINES = 140_000, 450
 FEATURES = (*feature_names(["temperature"], ["fast", "fast-slow", "last_max"]), "age", "log_age")
 
 # The word on each model at each row's offset, from control records and their places alone: of live ones the newest counts
@@ -43,20 +41,6 @@ SELECT kind, model_id, stage, count(*) AS rows, count(e.event_id) AS events,
        count(DISTINCT (p.machine_id, p.source_partition, p.source_offset, p.source_index)) AS keys
 FROM maintenance_prediction AS p LEFT JOIN event AS e USING (event_id, event_time) GROUP BY 1, 2, 3
 """
-
-
-def imported(at: Site, tmp_path: Path, model: Model) -> str:
-    """Bring a model into the registry as a file; return its number."""
-    file = tmp_path / "model"
-    file.write_bytes(artefacts.encode(model, FEATURE_VERSION))
-    return str(told(at, "import", str(file), f"--machine-type={PRESS}")["model_id"])
-
-
-def told(at: Site, *command: str) -> dict[str, Any]:
-    done = at.run("models", *command, "--json")
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def is_everywhere(at: Site) -> bool:
@@ -84,11 +68,11 @@ def test_models_are_promoted_and_rolled_back_under_load_through_a_kill_and_a_rep
         "plant", "simulate", "--backfill", f"--machines={MACHINES}", f"--messages={MESSAGES}",
         "--plant=late_share=0.01", "--plant=duplicate_share=0.01", f"--ledger={ledger}", f"--topic={at.topics[0]}",
     )  # fmt: skip
-    at.wait(lambda: at.stored() > 30_000)
+    at.wait(lambda: at.stored() > 12_000)
     told(at, "shadow", lives[1])
     told(at, "shadow", classes[1])
     told(at, "promote", lives[1])
-    at.wait(lambda: at.stored() > 60_000)
+    at.wait(lambda: at.stored() > 30_000)
     first.signal(signal.SIGKILL)
     told(at, "promote", classes[1])
     third = at.worker("third")

@@ -20,6 +20,7 @@ from pipeline.store.migrate import migrate
 from tests.forks import Forks
 from tests.system.processes import Site
 from tests.system.producing import command_some, delete_before, pause_some
+from tests.system.promoting import predict_some
 
 KILLS = 6
 
@@ -35,6 +36,7 @@ def lived(lasting_site: tuple[Callable[..., Site], Any]) -> Site:
     """A site whose workers have stored everything, one of them killed on the way."""
     make, database = lasting_site
     at = make(partitions=6, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn})
+    predict_some(at)
     first = at.worker("first")
     plant = at.start(
         "plant", "simulate", "--rate=6000", "--machines=300", "--messages=40000", f"--topic={at.topics[0]}", *PLANT

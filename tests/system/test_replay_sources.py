@@ -16,6 +16,7 @@ import pytest
 from pipeline.core.records import SourcePartition
 from tests.system.processes import Site
 from tests.system.producing import command_some, delete_before
+from tests.system.promoting import predict_some
 from tests.system.test_replay import PLANT, compared, ends, is_alive, listed, stored_by
 
 PARTITIONS = 4
@@ -110,6 +111,7 @@ def test_what_was_archived_and_dropped_is_replayed_from_the_archive(
     """Topic, events, archive, drop, replay: equal (R38, R39, R40)."""
     place = {"ARCHIVE__ADDRESS": tmp_path / "archive", "RETENTION__EVENT_DAYS": 2}
     at = site(partitions=2, settings={"POSTGRES__ADMIN_DSN": database.admin_dsn, **place})
+    predict_some(at)
     sent = ["--machines=40", "--messages=9000", f"--topic={at.topics[0]}", *PLANT]
     command_some(broker_address, at.topics[0])
     assert at.start("plant", "simulate", "--backfill", "--plant=start_ms=1790000000000", *sent).wait(120) == 0
