@@ -23,7 +23,7 @@ from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
 from pipeline.connections import broker_security
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.demo_summary import Summary
 from pipeline.processes import Child
 from pipeline.settings import load
@@ -37,6 +37,7 @@ DATABASE = "pipeline_demo"
 _CLUSTER, _TOPIC = "demo", "telemetry.machine"
 _SECURITY = ("security_protocol", "sasl_", "ca_file", "certificate_file", "key_file")
 WORKER_LOGIN, DASHBOARD_LOGIN = "demo_worker", "demo_dashboard"
+_SOMEBODY = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
 CATCH_UP_S = 60.0
 _STOP_S = 30.0
 _PARTITIONS = 8
@@ -173,9 +174,22 @@ def _services(folder: Path, console: Console) -> Iterator[_Site]:
         topics.delete_topics(broker, security, [f"{site.prefix}{_TOPIC}"])
 
 
+def _require_unused(connection: psycopg.Connection) -> None:
+    """Refuse a server on which another demo is at work; what one that was killed has left ends by itself soon."""
+    for _ in range(10):
+        if connection.execute(_SOMEBODY, [DATABASE]).fetchone() is None:
+            return
+        time.sleep(0.5)
+    raise SettingsError(
+        f"the database {DATABASE} is in use, by another demo or by whoever looks at it: stop that, or name another server"
+        " in PIPELINE_POSTGRES__ADMIN_DSN"
+    )
+
+
 def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
     try:
         with psycopg.connect(server, autocommit=True) as connection:
+            _require_unused(connection)
             connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {DATABASE}")
         dsn = make_conninfo(server, dbname=DATABASE)

@@ -85,7 +85,9 @@ def rollback(
     """Let the version predict again that was live before the present one."""
     settings, known = load(factory), _known(context)
     with changing(settings) as connection:
-        _tell(stages.rollback(connection, group_of(settings), kind, machine_type, known, reason), json=json)
+        change = stages.rollback(connection, group_of(settings), kind, machine_type, known, reason)
+    # Another rollback goes one promotion further back
+    _tell(change, json=json, how_back="promote")
 
 
 def _known(context: typer.Context) -> KnownModels:
@@ -93,7 +95,7 @@ def _known(context: typer.Context) -> KnownModels:
     return known
 
 
-def _tell(change: StageChange, *, json: bool) -> None:
+def _tell(change: StageChange, *, json: bool, how_back: str = "rollback") -> None:
     if json:
         print_json(asdict(change) | {"is_change": change.is_change})
         return
@@ -104,7 +106,7 @@ def _tell(change: StageChange, *, json: bool) -> None:
     sys.stdout.write(f"{name} is {change.stage} now, it was {change.previous_stage}\n")
     if change.replaced_version is not None:
         sys.stdout.write(
-            f"version {change.replaced_version} is retired; `pipeline models rollback` makes it live again\n"
+            f"version {change.replaced_version} is retired; `pipeline models {how_back}` makes it live again\n"
         )
     if change.control_id is not None:
         sys.stdout.write(f"from where on it holds in each partition: `pipeline models show {change.model_id}`\n")

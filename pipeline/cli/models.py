@@ -88,7 +88,9 @@ def compare(model_id: ModelId, other: Other, factory: Factory = None, json: Json
         names = ("metric", "first", "second", "difference")
         print_json({"models": [model_id, other], "metrics": [dict(zip(names, row, strict=True)) for row in rows]})
     elif rows:
-        print_table(["metric", str(model_id), str(other), "difference"], rows)
+        print_table(
+            ["metric", str(model_id), str(other), "difference"], [[name, *map(_short, rest)] for name, *rest in rows]
+        )
     else:
         sys.stdout.write(f"nothing was measured of {model_id} or {other}: `pipeline models show` says what is known\n")
 
@@ -108,6 +110,10 @@ def _figures(metrics: Mapping[str, Any], within: str = "") -> Iterator[tuple[str
             yield from _figures(value, f"{within}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{within}{name}", float(value)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _shown(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pipeline import connections
+from pipeline.core.errors import PipelineError
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.modelling import learning
@@ -70,6 +71,11 @@ def evaluate(
         found = read(settings, reading, wanted, tell)
     of_judges = version.training.get("split") == SPLIT
     judges = found.of(judges=True) if of_judges else found
+    if not judges.lives and not len(judges.messages.classes):
+        raise PipelineError(
+            f"nothing is stored that judges {version.name}: no life of a {version.machine_type} that teaches nothing, and no"
+            " class; choose another time, with --from and --until"
+        )
     metrics = judges.counts() | learning.judged(model, judges.lives, list(range(len(features))), judges.messages)
     name = f"{source} {_bound(since_ms)}..{_bound(until_ms)}"
     if saves:

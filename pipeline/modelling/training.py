@@ -11,7 +11,7 @@ from pipeline import connections
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.failure_type import FailureType
-from pipeline.core.prognosis.features import FEATURE_VERSION
+from pipeline.core.prognosis.features import FEATURE_VERSION, sensor_names
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import SENSORS, MaintenanceClassModel
 from pipeline.core.prognosis.remaining_life import RemainingLife
@@ -100,6 +100,7 @@ def train(
         wanted = Wanted(options.machine_type, features, sensors if is_of_messages else (), *bounds)
         found = read(settings, reading, wanted, tell)
     taught = found.of(judges=False)
+    _require_measured(options, taught, features)
     learned = _learned(options, taught, sensors)
     columns = [features.index(each) for each in learned.model.features] if not is_of_messages else []
     candidate = Candidate(
@@ -154,6 +155,18 @@ def _require(options: TrainOptions) -> None:
     if not 0.0 < horizon < 1e6 or (options.kind == FailureType.kind and horizon != int(horizon)):
         raise SettingsError(
             f"--horizon is {horizon:g}: give hours of operation for remaining_life, a whole number of cycles for failure_type"
+        )
+
+
+def _require_measured(options: TrainOptions, taught: StoredLives, features: tuple[str, ...]) -> None:
+    """Refuse sensors that were named and that no machine has."""
+    if not options.sensors or not taught.lives or not features:
+        return
+    is_measured = np.logical_or.reduce([np.isfinite(life.rows).any(axis=0) for life in taught.lives])
+    absent = sensor_names([feature for feature, is_there in zip(features, is_measured, strict=True) if not is_there])
+    if absent:
+        raise SettingsError(
+            f"no {options.machine_type} that teaches has a sensor {absent[0]!r}: name others, with --sensors"
         )
 
 

@@ -227,6 +227,8 @@ def test_a_model_of_which_nobody_knows_what_taught_it_is_asked_about_all_machine
     admin.execute("TRUNCATE model_version CASCADE")
     imported, _ = models.add(admin, Group("local", "laws"), other, KNOWN)
 
+    with pytest.raises(PipelineError, match="nothing is stored that judges failure_type of compressor"):
+        stored_evaluation.evaluate(settings, admin, imported.model_id, since_ms=PLANT.start_ms + 10**12)
     found = stored_evaluation.evaluate(settings, admin, imported.model_id)
     assert not found.of_judges
     assert found.metrics["machines"] == 24
@@ -248,7 +250,8 @@ def test_a_model_of_which_nobody_knows_what_taught_it_is_asked_about_all_machine
         (replace(LIVES, horizon=float("nan")), SettingsError, "--horizon is nan"),
         (replace(LIVES, kind="oracle"), SettingsError, "no kind of model 'oracle'"),
         (replace(LIVES, sensors=("speed", "speed")), SettingsError, "names one twice"),
-        (replace(MODES, sensors=("humidity",)), PipelineError, "has all features"),
+        (replace(MODES, sensors=("speed", "humidity")), SettingsError, "no compressor that teaches has a sensor 'humidity'"),
+        (replace(LIVES, sensors=("humidity",)), SettingsError, "has a sensor 'humidity'"),
         (replace(LIVES, source="archive"), SettingsError, "archive.address"),
     ],
 )  # fmt: skip

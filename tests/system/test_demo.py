@@ -57,3 +57,24 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
             (rows,) = connection.execute(f"SELECT count(*) FROM dashboard.{view}").fetchone()
             assert rows > 5, view
     assert not any(topic.name.startswith("demo-") for topic in topics.list_topics(broker_address, BrokerSecurity()))
+
+
+def test_a_demo_leaves_the_database_of_another_one_alone(
+    postgres_dsn: str, broker_address: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(postgres_dsn, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {DATABASE}")
+    try:
+        with psycopg.connect(make_conninfo(postgres_dsn, dbname=DATABASE), autocommit=True) as another:
+            variables = {"PIPELINE_BROKER__ADDRESS": broker_address, "PIPELINE_POSTGRES__ADMIN_DSN": postgres_dsn}
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline", "demo", "--for", "1", "--folder", str(tmp_path)],
+                env=os.environ | variables, capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 78, done.stderr
+            assert "the database pipeline_demo is in use" in done.stderr.strip().splitlines()[-1]
+            assert another.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        with psycopg.connect(postgres_dsn, autocommit=True) as server:
+            server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
