@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.core.compiling import uncounted
 from pipeline.core.prognosis import checked
-from pipeline.core.prognosis.features import feature_names
+from pipeline.core.prognosis.features import computed, feature_names
 
 HORIZON = 7
 """How many operating cycles ahead a failure is looked for."""
@@ -224,7 +224,7 @@ class FailureType:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """Return the model that :meth:`to_arrays` described; raises :class:`ValueError` if there is none."""
-        features, modes = checked.names(arrays, "features"), checked.names(arrays, "modes")
+        features, modes = computed(checked.names(arrays, "features")), checked.names(arrays, "modes")
         horizon = int(checked.number(arrays, "horizon", 1, 1_000_000))
         return cls(features, modes, horizon, read_parameters(arrays, len(features), len(modes)))
 

@@ -148,6 +148,12 @@ def plan(features: Sequence[str], slots: Mapping[str, int]) -> Plan:
     return Plan(np.array(rows, np.int32), np.array(kinds, np.int32))
 
 
+def computed(features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return features; raises :class:`ValueError` if there is no such feature."""
+    plan(features, {})
+    return features
+
+
 @uncounted
 def take_cycle(life: Any, started_ms: int, ended_ms: int) -> bool:
     """Let a life grow by a closed cycle; return whether it is of this life, so that its sensors are to be taken too.
@@ -272,29 +278,16 @@ def gather(life: Any, wears: Any, slots: Any, kinds: Any, out: Any) -> None:
             out[i] = _of_sensor(wears[slots[i]], kind)
 
 
-def calendar_hours(life: npt.NDArray[np.void], operating_hours: float) -> float:
-    """Return how long a machine that goes on as in its life so far takes for some operating hours, h.
-
-    Parameters
-    ----------
-    life
-        A row of :data:`LIFE`, shape ().
-    operating_hours
-        What is asked about, h; ≥ 0.
-
-    Returns
-    -------
-    float
-        NaN as long as the life has no operating time.
+@uncounted
+def hours_per_day(life: Any) -> float:
+    """Return how much a machine has worked in its life, hours of operation per calendar day, in [0, 24]; 0: not known.
 
     Examples
     --------
     >>> life = np.zeros(1, LIFE)
     >>> life["operating_ms"], life["ended_ms"] = 8 * HOUR_MS, 24 * HOUR_MS
-    >>> calendar_hours(life[0], 10.0)
-    30.0
+    >>> hours_per_day(life[0])
+    8.0
     """
-    operating_ms = int(life["operating_ms"])
-    if operating_ms == 0:
-        return math.nan
-    return operating_hours * (int(life["ended_ms"]) - int(life["began_ms"])) / operating_ms
+    calendar_ms = life.ended_ms - life.began_ms
+    return min(24.0, 24.0 * life.operating_ms / calendar_ms) if calendar_ms > 0 else 0.0

@@ -6,11 +6,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pipeline.core.errors import ModelRefused
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.artefacts import KnownModels, Model
 from pipeline.core.prognosis.failure_type import FailureType
-from pipeline.core.prognosis.features import FEATURE_VERSION, plan
+from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import Answers, Rows
 from pipeline.core.prognosis.remaining_life import RemainingLife
@@ -27,13 +26,7 @@ KNOWN = KnownModels(
 
 def read(artefact: bytes, sha256: str) -> Model:
     """Return a model; raises :class:`pipeline.core.errors.ModelRefused` if it is not what was stored, or not known."""
-    model = artefacts.load(artefact, sha256, KNOWN)
-    if model.kind != MAINTENANCE_CLASS:
-        try:
-            plan(model.features, {})
-        except ValueError as error:
-            raise ModelRefused(f"the model cannot be asked: {error}; train it anew") from error
-    return model
+    return artefacts.load(artefact, sha256, KNOWN)
 
 
 def answer(model: Model, rows: Rows) -> Answers:

@@ -14,7 +14,17 @@ import numpy.typing as npt
 from pipeline.core.banks import Bank
 from pipeline.core.compiling import uncounted
 from pipeline.core.detectors.census import Census
-from pipeline.core.prognosis.features import LIFE, WEAR, begin_life, gather, plan, sensor_names, take_cycle, take_sensor
+from pipeline.core.prognosis.features import (
+    LIFE,
+    WEAR,
+    begin_life,
+    gather,
+    hours_per_day,
+    plan,
+    sensor_names,
+    take_cycle,
+    take_sensor,
+)
 
 MOST_RENEWALS = 16
 """Maintenance of one machine that may lie ahead of what its partition has folded; the oldest gives way."""
@@ -57,12 +67,6 @@ class _Plans(NamedTuple):
 
 
 @uncounted
-def _hours_per_day(life: Any) -> float:
-    calendar_ms = life.ended_ms - life.began_ms
-    return min(24.0, 24.0 * life.operating_ms / calendar_ms) if calendar_ms > 0 else 0.0
-
-
-@uncounted
 def _take(
     ended: Any,
     readings: Any,
@@ -96,7 +100,7 @@ def _take(
             )
             filled += width
             out.cycles[used], out.wants[used], out.ends[used] = k, plans.wants[place], filled
-            out.hours_per_day[used] = _hours_per_day(lives[row])
+            out.hours_per_day[used] = hours_per_day(lives[row])
             used += 1
     return used, filled
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.core.compiling import uncounted
 from pipeline.core.prognosis import checked
 from pipeline.core.prognosis.conformal import Interval, bounds
+from pipeline.core.prognosis.features import computed
 from pipeline.core.prognosis.random_features import FeatureMap, map_row
 
 Rows = npt.NDArray[np.float64]
@@ -147,7 +148,7 @@ class RemainingLife:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """Return the model that :meth:`to_arrays` described; raises :class:`ValueError` if there is none."""
-        features = checked.names(arrays, "features")
+        features = computed(checked.names(arrays, "features"))
         feature_map = FeatureMap.from_arrays(arrays, len(features))
         weights = checked.array(arrays, "weights", (feature_map.width,))
         return cls(features, Parameters(feature_map, weights, Interval.from_arrays(arrays)))

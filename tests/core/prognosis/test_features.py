@@ -20,9 +20,9 @@ from pipeline.core.prognosis.features import (
     SLOW,
     WEAR,
     begin_life,
-    calendar_hours,
     feature_names,
     gather,
+    hours_per_day,
     plan,
     take_cycle,
     take_sensor,
@@ -152,5 +152,5 @@ def test_operating_hours_become_calendar_hours_at_the_pace_of_the_life() -> None
     for day in range(3):
         take_cycle(life[0], 24 * day * HOUR_MS, (24 * day + 6) * HOUR_MS)
 
-    assert calendar_hours(life[0], 9.0) == pytest.approx(9.0 * 54.0 / 18.0)
-    assert math.isnan(calendar_hours(np.zeros(1, LIFE)[0], 9.0))
+    assert 24.0 * 9.0 / hours_per_day(life[0]) == pytest.approx(9.0 * 54.0 / 18.0)
+    assert hours_per_day(np.zeros(1, LIFE)[0]) == 0.0
