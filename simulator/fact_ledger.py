@@ -51,7 +51,7 @@ def beside(ledger: Path) -> Path:
     return ledger.with_suffix(".facts.csv")
 
 
-class FactLedger:
+class FactLedger(LateFile):
     """A ledger of facts that is being written; the file is made when the first fact comes.
 
     Parameters
@@ -66,23 +66,15 @@ class FactLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = LateFile(path, _HEADER, "ledger of facts")
+        super().__init__(path, _HEADER, "ledger of facts")
 
     def append(self, record: Sent, topic: str, partition: int, offset: int) -> None:
         """Note a fact that the broker acknowledged, and where it put it."""
         (message,) = record.messages
-        self._file.add(
+        self.add(
             f"{topic},{partition},{offset},0,{record.type},{message.machine_id},{message.factory_id},"
             f"{message.event_time_ms},{quoted(record.body.decode())}\n"
         )
-
-    def flush(self) -> None:
-        """Write the rows that wait."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self._file.close()
 
 
 def read(path: Path) -> Iterator[FactRow]:

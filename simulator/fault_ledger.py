@@ -48,7 +48,7 @@ def beside(ledger: Path) -> Path:
     return ledger.with_suffix(".faults.csv")
 
 
-class FaultLedger:
+class FaultLedger(LateFile):
     """A ledger of faults that is being written; the file is made when the first episode comes.
 
     Parameters
@@ -63,7 +63,7 @@ class FaultLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = LateFile(path, _HEADER, "ledger of faults")
+        super().__init__(path, _HEADER, "ledger of faults")
         self._noted: set[tuple[str, int]] = set()
 
     def append(self, record: Sent) -> None:
@@ -80,18 +80,10 @@ class FaultLedger:
         if key in self._noted:
             return
         self._noted.add(key)
-        self._file.add(
+        self.add(
             f"{episode.kind},{episode.machine_id},{episode.factory_id},{quoted(orjson.dumps(episode.sensors).decode())},"
             f"{episode.start_ms},{episode.end_ms},{episode.size!r}\n"
         )
-
-    def flush(self) -> None:
-        """Write the rows that wait."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self._file.close()
 
 
 def read(path: Path) -> Iterator[FaultRow]:

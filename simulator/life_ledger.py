@@ -25,7 +25,7 @@ def beside(ledger: Path) -> Path:
     return ledger.with_suffix(".lives.csv")
 
 
-class LifeLedger:
+class LifeLedger(LateFile):
     """A ledger of lives that is being written; the file is made when the first life comes.
 
     Parameters
@@ -40,7 +40,7 @@ class LifeLedger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = LateFile(path, _HEADER, "ledger of lives")
+        super().__init__(path, _HEADER, "ledger of lives")
         self._newest: dict[str, int] = {}
 
     def append(self, record: Sent) -> None:
@@ -55,15 +55,7 @@ class LifeLedger:
             return
         self._newest[life.machine_id] = life.number
         lists = (quoted(orjson.dumps(each).decode()) for each in (life.fails_s, life.cycles_s))
-        self._file.add(f"{','.join(map(str, life[:-2]))},{','.join(lists)}\n")
-
-    def flush(self) -> None:
-        """Write the rows that wait."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self._file.close()
+        self.add(f"{','.join(map(str, life[:-2]))},{','.join(lists)}\n")
 
 
 def read(path: Path) -> Iterator[Life]:
