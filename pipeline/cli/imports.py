@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import time
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import typer
 
 from pipeline import importing, logs
 from pipeline.cli.bars import Show, bars
-from pipeline.cli.terminal import Factory, Json, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, end_on_signals, print_json, print_table
 from pipeline.importing import ImportOptions, ImportOutcome
 from pipeline.settings import load
 
@@ -43,8 +42,7 @@ def import_(
     """Import history. Exit code 1 if a row was refused. Interrupted, the same command goes on."""
     settings = load(factory)
     logs.configure("warning", settings.log.format)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     # Millions of short-lived cells would have the collector look through all modules again and again
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from pipeline.cli import model_training
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import Json, print_json
+from pipeline.cli.terminal import Json, end_on_signals, print_json
 from pipeline.modelling import remaining_life
 from pipeline.modelling.remaining_life import EvaluateOptions, EvaluateOutcome
 
@@ -33,8 +32,7 @@ def rul(
     json: Json = False,
 ) -> None:
     """Tell how many cycles each unit of a file has left, with an interval that holds nine in ten."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     with bars() as show:
         outcome = remaining_life.evaluate(EvaluateOptions(train, test, out, horizon), show)
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,8 +11,9 @@ import typer
 
 from pipeline import connections
 from pipeline.cli.bars import bars
+from pipeline.cli.model_figures import figures
 from pipeline.cli.model_stages import Kind, ModelId, changing
-from pipeline.cli.terminal import Factory, Json, instant, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, end_on_signals, instant, print_json, print_table
 from pipeline.modelling import stored_evaluation, training
 from pipeline.modelling.training import TrainOptions
 from pipeline.settings import load
@@ -50,7 +50,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Learn a candidate from what is stored; machines that teach it nothing say how good it is."""
-    _end_on_signals()
+    end_on_signals()
     settings = load(factory)
     options = TrainOptions(
         kind,
@@ -91,7 +91,7 @@ def stored(
     json: Json = False,
 ) -> None:
     """Ask a registered model about stored lives of machines that it was not taught, and compare with what came."""
-    _end_on_signals()
+    end_on_signals()
     settings = load(factory)
     opened = changing(settings) if save else connections.database(settings, "pipeline models")
     with bars() as show, opened as connection:
@@ -115,34 +115,23 @@ def stored(
     _print_metrics({found.name: found.metrics})
 
 
-def _end_on_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-
-
 def _counts(training_: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in training_.items() if isinstance(value, int)}
 
 
 def _print_metrics(metrics: Mapping[str, Any]) -> None:
-    for title, figures in metrics.items():
-        rows = list(_flat(figures))
+    for title, measured in metrics.items():
+        rows = [(name, _shown(value)) for name, value in figures(measured)]
         sys.stdout.write(f"\n{title}:{'' if rows else ' nothing'}\n")
         print_table(["figure", "value"], rows)
 
 
-def _flat(figures: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
-    """Return figures of figures as rows; shares and hours need their decimals.
+def _shown(value: float) -> str:
+    """Return a figure as text; shares and hours need their decimals.
 
     Examples
     --------
-    >>> _flat({"rows": 1200, "modes": {"seal": {"f1": 0.91234}}})
-    [('rows', '1,200'), ('modes.seal.f1', '0.912')]
+    >>> _shown(1200), _shown(0.91234)
+    ('1,200', '0.912')
     """
-    rows: list[tuple[str, str]] = []
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{within}{name}.")
-        else:
-            rows.append((f"{within}{name}", f"{value:,}" if isinstance(value, int) else f"{value:.3f}"))
-    return rows
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

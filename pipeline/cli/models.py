@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 
 from pipeline import connections
 from pipeline.cli import model_evaluation, model_files, model_lineage, model_monitoring, model_stages, model_training
+from pipeline.cli.model_figures import figures
 from pipeline.cli.model_stages import ModelId, group_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import PipelineError
@@ -96,20 +97,11 @@ def compare(model_id: ModelId, other: Other, factory: Factory = None, json: Json
 
 
 def _side_by_side(first: ModelVersion, second: ModelVersion) -> list[tuple[str, Any, Any, float | None]]:
-    one, two = dict(_figures(first.metrics)), dict(_figures(second.metrics))
+    one, two = ({name: float(value) for name, value in figures(each.metrics)} for each in (first, second))
     return [
         (name, one.get(name), two.get(name), two[name] - one[name] if name in one and name in two else None)
         for name in sorted(one.keys() | two.keys())
     ]
-
-
-def _figures(metrics: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a tree by their paths; what else there is says nothing that could be subtracted."""
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from _figures(value, f"{within}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{within}{name}", float(value)
 
 
 def _short(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from dataclasses import asdict
 from agents import replay_pool
 from pipeline import connections
 from pipeline.cli.bars import bars
+from pipeline.cli.terminal import end_on_signals
 from pipeline.replaying import replays
 from pipeline.replaying.replays import Replay, ReplayState
 from pipeline.replaying.stretches import RangeProgress
@@ -27,9 +27,7 @@ def of_name(name: str, factory: str | None) -> tuple[Settings, Replay]:
 
 def run(settings: Settings, replay: Replay) -> ReplayState:
     """Run a replay until it is complete, paused or stopped; return which."""
-    # Told to stop, it does what it does on Ctrl-C, which a shell's background job ignores else
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     try:
         with bars() as show:
             return replay_pool.run(settings, replay, lambda far: show(replay.name, stored(far), total(far)))

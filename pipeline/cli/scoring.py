@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from pipeline import scoring
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import Json, print_json
+from pipeline.cli.terminal import Json, end_on_signals, print_json
 from pipeline.scoring import ScoreOptions, ScoreOutcome
 
 
@@ -38,8 +37,7 @@ def score(
     if detector not in (scoring.AUTO, *scoring.DETECTORS):
         known = ", ".join((scoring.AUTO, *scoring.DETECTORS))
         raise typer.BadParameter(f"--detector is {detector!r}; there are {known}")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     options = ScoreOptions(file, time, tuple(value), out, detector, config, machine_type, time_format, zone)
     with bars() as show:
         outcome = scoring.run(options, lambda done, size, rows: show(str(file), done, size, f"{rows:,} rows"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,12 @@ NEVER = "–"
 
 _GAP = "  "
 _NARROWEST_PROSE = 30
+
+
+def end_on_signals() -> None:
+    """Let whoever tells a command to stop interrupt it as Ctrl-C does, which a shell's background job ignores else."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def instant(option: str, text: str | None) -> int | None:
