@@ -238,15 +238,16 @@ class Cycles:
         most, most_readings = self.open.used + messages, self.readings.used + readings
         self._closed = _with_room(self._closed, int(self._ends[0]), most)
         self._closed_readings = _with_room(self._closed_readings, int(self._ends[1]), most_readings)
-        self._ended = np.empty(most if tells else 0, ENDED)
-        self._ended_readings = np.empty(most_readings if tells else 0, ENDED_READINGS)
+        if tells:
+            self._ended = _with_room(self._ended, 0, most)
+            self._ended_readings = _with_room(self._ended_readings, 0, most_readings)
         self._ends[3:] = 0
         return CycleMemory(
             self.open.rows,
             self.readings.rows,
             self._closed,
             self._closed_readings,
-            self._ended,
+            self._ended if tells else self._ended[:0],
             self._ended_readings,
             self._ends,
         )

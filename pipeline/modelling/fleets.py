@@ -113,10 +113,7 @@ def teach(
         learner.see(row[start + life.cycles <= first_end])
     judged = []
     for number, i in enumerate(np.argsort(ends, kind="stable").tolist()):
-        waiting = LifeRows(rows[i].shape[1])
-        for row, cycle in zip(rows[i], lives[i].cycles.tolist(), strict=True):
-            waiting.take(row, cycle)
-        kept, remaining = waiting.ended(float(lives[i].cycles[-1]))
+        kept, remaining = LifeRows.of_life(rows[i], lives[i].cycles)
         judged.append(Judged(learner.learn(kept, remaining), remaining))
         tell(number + 1)
     return judged

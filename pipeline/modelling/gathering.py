@@ -22,7 +22,7 @@ from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.modelling.classed import ClassedMessages
 from pipeline.modelling.labelled import MachineCycles, Maintenance
-from tables.loading import batches
+from tables.loading import batches, lenient
 from tables.partition import OwnedPartition
 
 AGE = "age"
@@ -41,13 +41,9 @@ Told = Callable[[SourcePartition, int], None]
 
 
 def bare(rules: FoldRules) -> FoldRules:
-    """Return the rules of a fold of which nobody wants more than cycles: no detectors, no spikes, no silence.
-
-    Events were accepted once, with headers and by rules that are not known any more.
-    """
+    """Return the rules of a fold of stored events of which nobody wants more than cycles: no detectors, spikes, silence."""
     return replace(
-        rules,
-        codec=replace(rules.codec, max_future_ms=2**60),
+        lenient(rules),
         detectors=DetectorRules(),
         spikes=SpikeRules(threshold=math.inf),
         silence_ms=0,

@@ -107,10 +107,7 @@ def _taught(
         learner.see(life.rows[life.ends_ms <= first_ms][:, columns])
     told: list[tuple[Estimates, Floats]] = []
     for life in lives:
-        waiting = LifeRows(len(columns))
-        for row, operated_h in zip(life.rows[:, columns], life.operated_h.tolist(), strict=True):
-            waiting.take(row, operated_h)
-        rows, remaining = waiting.ended(float(life.operated_h[-1]))
+        rows, remaining = LifeRows.of_life(life.rows[:, columns], life.operated_h)
         if life.failed is None:
             learner.learn_censored(rows, remaining)
         else:

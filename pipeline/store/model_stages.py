@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from pipeline.core.controls import MODEL
 from pipeline.core.errors import PipelineError
 from pipeline.core.prognosis.artefacts import KnownModels
-from pipeline.core.prognosis.model_controls import LIVE, OUT, SHADOW, Action, ModelControl, control_body
+from pipeline.core.prognosis.model_controls import LIVE, MOST_SHADOWS, OUT, SHADOW, Action, ModelControl, control_body
 from pipeline.store import models
 from pipeline.store.connect import Connection
 from pipeline.store.models import CANDIDATE, Group, ModelVersion
@@ -25,9 +25,6 @@ from pipeline.store.models import CANDIDATE, Group, ModelVersion
 Cursor = psycopg.Cursor[Any]
 
 RETIRED = "retired"
-
-MOST_SHADOWS = 4
-"""Versions of a kind and machine type that a group may have in the shadow at once: each costs what the live one costs."""
 
 
 @dataclass(frozen=True, slots=True)

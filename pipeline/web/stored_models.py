@@ -11,6 +11,7 @@ import structlog
 
 from pipeline.core.errors import ModelRefused
 from pipeline.core.prognosis.artefacts import KnownModels, Model
+from pipeline.core.prognosis.model_controls import LIVE
 from pipeline.store import models as registry
 from pipeline.store.connect import Connection
 from pipeline.store.failures import failure
@@ -21,8 +22,6 @@ log = structlog.get_logger(__name__)
 
 FRESH_S = 2.0
 """How long it may take until a promotion is noticed, s."""
-
-_LIVE = "live"
 
 
 class StoredModels:
@@ -77,7 +76,7 @@ class StoredModels:
         read = {record.id: model for record, model in self._found.values()}
         try:
             with self._connect() as connection:
-                versions = [each for each in registry.all_of(connection, self._group) if each.stage == _LIVE]
+                versions = [each for each in registry.all_of(connection, self._group) if each.stage == LIVE]
                 loaded = [read[v.model_id] if v.model_id in read else self._load(connection, v) for v in versions]
         except psycopg.Error as error:
             raise failure(error, "the models were not read") from error

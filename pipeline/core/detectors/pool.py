@@ -61,8 +61,6 @@ _DEEPEST = 20.0
 # next; faults that are no alarm make it larger
 _LEAST_EXCESS = 0.6
 _MOST_EXCESS = 1.0
-# Scores of right laws exceed this level no more often, whatever they have in common (Bonferroni); those of wrong ones may
-_ALLOWANCE = 0.0
 # Alarms that count as false, by the budget: somewhat more, so that too low a threshold rises; and how many may be saved up
 _OWED = 1.5
 _MOST_OWED = 3.0
@@ -125,7 +123,7 @@ def _learn(pool: Any, rules: Any, deepest: float) -> None:
     """Learn a block: the level by stochastic approximation (Robbins and Monro 1951).
 
     The newest count twice while blocks are few: the scores' own laws were worse in the first ones. Faults do not make level
-    and excess larger than right laws would, but for some allowance.
+    and excess larger than right laws would.
     """
     pool.blocks = min(pool.blocks + 1, 1 << 30)
     if pool.blocks <= FEW:
@@ -140,7 +138,8 @@ def _learn(pool: Any, rules: Any, deepest: float) -> None:
     if beyond > 0.0:
         pool.excess += min(RARE * rate, 0.5) * (beyond - pool.excess)
     pool.excess = min(max(pool.excess, _LEAST_EXCESS), _MOST_EXCESS)
-    pool.level = min(pool.level, math.log(RARE * pool.width) + _ALLOWANCE)
+    # Scores of right laws exceed this level no more often, whatever they have in common (Bonferroni)
+    pool.level = min(pool.level, math.log(RARE * pool.width))
 
 
 @njit(cache=True, nogil=True)

@@ -16,12 +16,8 @@ from pipeline.core.prognosis.class_bank import ClassBank
 from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.lives import MOST_RENEWALS, Gathered, Lives
 from pipeline.core.prognosis.model import InForce, plain
-from pipeline.core.prognosis.model_controls import LIVE, OUT, SHADOW, ModelControl
+from pipeline.core.prognosis.model_controls import LIVE, MOST_SHADOWS, OUT, SHADOW, ModelControl
 from pipeline.core.prognosis.witness import Witness
-
-MOST_SHADOWS = 4
-"""Shadow models of one kind and machine type; of more, the oldest gives way."""
-
 
 MOST_STRANGERS = 100_000
 """Machines that nothing came from yet, of which maintenance is kept."""
@@ -78,6 +74,7 @@ class PrognosisBank:
             reference = ModelReference(control.model_id, control.kind, control.version, version, control.action)
             kept.append(InForce(reference, control.machine_type, model, control.artefact))
         shadows = [each for each in kept if each.reference.stage == SHADOW and _is_alike(each, control)]
+        # The registry lets no more of them be; should there be more, the oldest gives way
         surplus = shadows[: max(0, len(shadows) - MOST_SHADOWS)]
         self._adopt([each for each in kept if each not in surplus])
 

@@ -61,3 +61,13 @@ class LifeRows:
             At the end, in the unit of the others.
         """
         return self._rows[: self._used].copy(), age - self._ages[: self._used]
+
+    @classmethod
+    def of_life(
+        cls, rows: npt.NDArray[np.float64], ages: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return what :meth:`ended` gives of a whole life: features after each of n cycles, (n, features), and ages, (n,)."""
+        waiting = cls(rows.shape[1])
+        for row, age in zip(rows, ages.tolist(), strict=True):
+            waiting.take(row, age)
+        return waiting.ended(float(ages[-1]))

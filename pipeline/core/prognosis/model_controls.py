@@ -16,6 +16,9 @@ from pipeline.core.errors import ModelRefused
 Action = Literal["live", "shadow", "out"]
 """What becomes of a model: its predictions count, are only stored, or there are none."""
 
+MOST_SHADOWS = 4
+"""Models of a kind and machine type that may be in the shadow at once: each costs what the live one costs."""
+
 LIVE: Final = "live"
 SHADOW: Final = "shadow"
 OUT: Final = "out"
