@@ -17,7 +17,7 @@ from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
 from pipeline.processes import wait_until
-from tests.chaos import service_faults
+from tests.chaos import service_faults, worker_faults
 from tests.chaos.faulty_worker import FailingFold
 from tests.chaos.faulty_worker import Injected as Failure
 from tests.chaos.pool import End, tell
@@ -75,6 +75,27 @@ def test_it_is_noted_how_a_worker_ended(
     end = End.of(process, tell(process, number))
 
     assert (end.worker, end.number, end.exit_code, end.had_begun, end.is_due) == ("worker-007", *due)
+
+
+def test_a_worker_that_lost_what_it_was_to_fail_on_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_faults, "PATIENCE_S", 6.0)
+    says = iter(("fold.failed", "record.poisoned", "record.poisoned"))
+    told: list[tuple[str, ...]] = []
+
+    def extra(*options: str) -> Process:
+        told.append(options)
+        does = f"import time; print('{next(says)}', flush=True); time.sleep(60)"
+        return Process.spawned(tmp_path / f"worker-{len(told)}.log", ["-c", does], os.environ)
+
+    fault = Injected(1, "fold_fails_for_ever", at_s=0.0)
+    pool = SimpleNamespace(extra=extra)
+    worker_faults.fail_for_ever(Scene(cast(Any, None), cast(Any, pool), cast(Any, None), random.Random(1), fault))
+
+    assert [end.worker for end in fault.ends] == ["worker-1", "worker-2"]
+    assert not fault.without_effect
+    assert len(set(told)) == 1
 
 
 def batch(start: int, count: int) -> RecordBatch:
