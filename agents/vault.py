@@ -123,10 +123,7 @@ class DatabaseVault:
     def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of some offsets; blocks, see :func:`pipeline.store.history.stored_events`."""
         with self._connect(False) as connection:
-            try:
-                yield from stored_events(connection, self._progress, source, first, end)
-            except psycopg.Error as error:
-                raise failure(error, f"the stored events of {source} were not read") from error
+            yield from stored_events(connection, self._progress, source, first, end)
 
     def close(self) -> None:
         """End all connections."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-
-import psycopg
 
 from pipeline import connections, rules
 from pipeline.archive import superseded
@@ -17,7 +14,7 @@ from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.settings import Settings
 from pipeline.store.connect import SCHEMA, Connection
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 from pipeline.store.history import carry_dead_letters, log_since, stored_events
 
 _OFFSETS_AT_ONCE = 20_000
@@ -99,11 +96,14 @@ class StoredHistory:
         ArchiveDamaged
             If a file is not what was written.
         """
-        with connections.database(self._settings, "pipeline replay", autocommit=False) as connection:
+        opened = connections.database(self._settings, "pipeline replay", autocommit=False)
+        with opened as connection, worded(f"what is stored of {source} is not known"):
             self._look_anew(connection, source)
             at, cluster = first, self._progress.subscriber.cluster
             if self._archive is not None:
-                since = self._since(connection, source)
+                since = log_since(connection, self._progress, source)
+                # What is read from an archive may take long: no transaction stays open meanwhile
+                connection.commit()
                 for begin, to in self._archive.ranges(cluster, source, since):
                     if begin <= at < min(to, end):
                         yield from self._archive.events(cluster, source, at, min(to, end), since)
@@ -114,42 +114,27 @@ class StoredHistory:
         self, connection: Connection, source: SourcePartition, first: int, end: int
     ) -> Iterator[StoredEvents]:
         for at in range(first, end, _OFFSETS_AT_ONCE):
-            try:
-                found = stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
-                some = next(found, None)
-                # What is dropped from now on is still seen; of what was dropped before, it was noted before
-                if self._state(connection) != self._seen:
-                    raise HistoryChanged(f"stored events changed while those of {source} were read: looking anew")
-                if some is not None:
-                    yield some
-                yield from found
-                connection.commit()
-            except psycopg.Error as error:
-                raise failure(error, f"the stored events of {source} were not read") from error
+            found = stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+            some = next(found, None)
+            # What is dropped from now on is still seen; of what was dropped before, it was noted before
+            if self._state(connection) != self._seen:
+                raise HistoryChanged(f"stored events changed while those of {source} were read: looking anew")
+            if some is not None:
+                yield some
+            yield from found
+            connection.commit()
 
     def _look_anew(self, connection: Connection, source: SourcePartition) -> None:
         """See what is archived by now, if anything was dropped or promoted since it was seen."""
-        try:
-            state = self._state(connection)
-            if state != self._seen:
-                self.__dict__.pop("_archive", None)
-                self.require_whole(connection, [source])
-                self._seen = state
-            connection.commit()
-        except psycopg.Error as error:
-            raise failure(error, f"what is stored of {source} is not known") from error
+        state = self._state(connection)
+        if state != self._seen:
+            self.__dict__.pop("_archive", None)
+            self.require_whole(connection, [source])
+            self._seen = state
+        connection.commit()
 
     def _state(self, connection: Connection) -> Sequence[object]:
         return connection.execute(_STATE).fetchone() or ()
-
-    def _since(self, connection: Connection, source: SourcePartition) -> dt.datetime | None:
-        try:
-            found = log_since(connection, self._progress, source)
-            # What is read from an archive may take long: no transaction stays open meanwhile
-            connection.commit()
-        except psycopg.Error as error:
-            raise failure(error, f"the log of {source} is not known") from error
-        return found
 
     def carry_dead_letters(self, schema: str, source: SourcePartition, end: int, selection: Selection) -> None:
         """Copy what is wanted of the dead letters from a shadow's effects mark to an offset into it; blocks.
@@ -158,8 +143,6 @@ class StoredHistory:
         """
         if selection.is_owned:
             return
-        with connections.database(self._settings, "pipeline replay") as connection:
-            try:
-                carry_dead_letters(connection, self._progress, schema, source, end, selection)
-            except psycopg.Error as error:
-                raise failure(error, f"the dead letters of {source} were not copied") from error
+        opened = connections.database(self._settings, "pipeline replay")
+        with opened as connection, worded(f"the dead letters of {source} were not copied"):
+            carry_dead_letters(connection, self._progress, schema, source, end, selection)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import psycopg
-
 from pipeline import connections, rules
 from pipeline.core.controls import PlacedControl
 from pipeline.core.effects import Effects
@@ -20,7 +18,6 @@ from pipeline.history import StoredHistory
 from pipeline.settings import Settings
 from pipeline.store import controls, lineage
 from pipeline.store.connect import Connection
-from pipeline.store.failures import failure
 from pipeline.store.history import stored_events
 from pipeline.store.lineage import Derived, KeptState, OfReplay, Versions
 from pipeline.store.progress import Progress
@@ -189,9 +186,6 @@ def _at(kept: KeptState) -> str:
 def _of_table(settings: Settings, progress: Progress) -> Stored:
     def stored(source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         with connections.database(settings, "pipeline models", autocommit=False) as connection:
-            try:
-                yield from stored_events(connection, progress, source, first, end)
-            except psycopg.Error as error:
-                raise failure(error, f"the stored events of {source} were not read") from error
+            yield from stored_events(connection, progress, source, first, end)
 
     return stored

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-import psycopg
-
 from pipeline import connections, rules
 from pipeline.core.controls import MODEL, PlacedControl
 from pipeline.core.errors import SettingsError
@@ -17,7 +15,7 @@ from pipeline.replaying.stretches import stored_to
 from pipeline.settings import Settings
 from pipeline.store import controls
 from pipeline.store.connect import Connection
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 from pipeline.store.history import stored_events
 
 Source = Literal["events", "archive"]
@@ -78,14 +76,12 @@ class StoredLogs:
         if self._source == "archive":
             yield from self._history.events(source, 0, end)
             return
-        with connections.database(self._settings, "pipeline models train", autocommit=False) as connection:
-            try:
-                (first,) = connection.execute(_FIRST, self._progress.key(source)).fetchone() or (None,)
-                for at in range(end if first is None else first, end, _OFFSETS_AT_ONCE):
-                    yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
-                    connection.commit()
-            except psycopg.Error as error:
-                raise failure(error, f"the stored events of {source} were not read") from error
+        opened = connections.database(self._settings, "pipeline models train", autocommit=False)
+        with opened as connection, worded(f"what is stored of {source} is not known"):
+            (first,) = connection.execute(_FIRST, self._progress.key(source)).fetchone() or (None,)
+            for at in range(end if first is None else first, end, _OFFSETS_AT_ONCE):
+                yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+                connection.commit()
 
     def controls(self, connection: Connection, source: SourcePartition) -> list[PlacedControl]:
         """Return the control records that a partition applied, where it did; models that predicted are left out."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 
 from pipeline.core.errors import DatabaseUnavailable, PipelineError, SchemaOutdated
@@ -33,6 +36,15 @@ def failure(error: psycopg.Error, attempt: str) -> PipelineError:
     if state == "42501":
         return SchemaOutdated(f"{attempt}: {line(error)}; grant the login the role pipeline_worker")
     return SchemaOutdated(f"{attempt}: {line(error)}; the schema does not fit this version, run `pipeline migrate`")
+
+
+@contextmanager
+def worded(attempt: str) -> Iterator[None]:
+    """Turn the database's errors into our own, as :func:`failure` does; raises :class:`PipelineError`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise failure(error, attempt) from error
 
 
 def line(error: psycopg.Error) -> str:

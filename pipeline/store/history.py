@@ -14,6 +14,7 @@ from pipeline.core.records import SourcePartition, StoredEvents
 from pipeline.core.selection import Selection
 from pipeline.store.connect import SCHEMA
 from pipeline.store.fact_rows import IS_INGESTED
+from pipeline.store.failures import worded
 from pipeline.store.identity import event_ids, seed
 from pipeline.store.progress import KEY, Progress
 
@@ -66,10 +67,16 @@ def stored_events(
     ----------
     connection
         Not in autocommit mode; one snapshot of the table is read from beginning to end, sorted by the server on its disk.
+
+    Raises
+    ------
+    DatabaseUnavailable, SchemaOutdated
+        If the database does not give them.
     """
     own = np.array([seed(progress.subscriber.cluster, source)], np.uint64)
     last = (-1, -1)
-    with connection.cursor("stored_events", binary=True) as cursor:
+    attempt = f"the stored events of {source} were not read"
+    with worded(attempt), connection.cursor("stored_events", binary=True) as cursor:
         cursor.execute(_EVENTS, progress.key(source) | {"first": first, "end": end})
         while rows := cursor.fetchmany(_ROWS):
             events = []

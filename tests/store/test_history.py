@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline.core.effects import UnitOfWork
+from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent
 from pipeline.core.state import PartitionState
@@ -122,3 +123,11 @@ def test_offsets_are_found_without_reading_the_whole_table(world: World, databas
 def _rows_looked_at(plan: dict) -> int:
     own = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0) + plan["Actual Rows"]
     return own + sum(_rows_looked_at(each) for each in plan.get("Plans", ()) if "Index" not in each["Node Type"])
+
+
+def test_a_connection_that_is_lost_meanwhile_is_an_error_that_may_pass(world: World) -> None:
+    with connect(world.dsn) as connection:
+        found = stored_events(connection, Progress(Subscriber("local", "g", "w"), 1), SOURCE, 0, 10)
+        connection.close()
+        with pytest.raises(DatabaseUnavailable, match=r"the stored events of t\[3\] were not read"):
+            next(found)
