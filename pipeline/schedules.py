@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import psycopg
-
 from pipeline import connections
 from pipeline.core.checks import shown
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 from pipeline.store.migrate import require_schema
 
 COLUMNS = ("machine_type", "component", "every_h", "every_days", "task", "manufacturer")
@@ -108,12 +106,10 @@ def import_file(settings: Settings, path: Path, *, dry_run: bool = False) -> Imp
     if not dry_run:
         with connections.database(settings, "pipeline schedules", autocommit=False) as connection:
             require_schema(connection)
-            try:
+            with worded("the schedules were not imported"):
                 with connection.cursor() as cursor:
                     cursor.executemany(_UPSERT, [schedule.row for schedule in schedules])
                 connection.commit()
-            except psycopg.Error as error:
-                raise failure(error, "the schedules were not imported") from error
     return Import(len(schedules) + len(refused), len(schedules), refused)
 
 
@@ -121,10 +117,8 @@ def stored(settings: Settings) -> list[Schedule]:
     """Return the schedules in the database, by their keys; raises :class:`DatabaseUnavailable`, :class:`SchemaOutdated`."""
     with connections.database(settings, "pipeline schedules") as connection:
         require_schema(connection)
-        try:
+        with worded("the schedules were not read"):
             return [Schedule(*row) for row in connection.execute(_ALL)]
-        except psycopg.Error as error:
-            raise failure(error, "the schedules were not read") from error
 
 
 def _judged(path: Path, file: TextIO) -> tuple[list[Schedule], list[RefusedRow]]:

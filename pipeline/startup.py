@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import psycopg
 import stamina
 import structlog
 
@@ -10,7 +9,7 @@ from pipeline import connections
 from pipeline.broker import topics
 from pipeline.core.errors import PipelineError
 from pipeline.settings import Settings
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 from pipeline.store.migrate import make_partitions, require_schema
 
 log = structlog.get_logger(__name__)
@@ -60,12 +59,10 @@ def require_topics(settings: Settings, timeout_s: float = topics.ANSWER_S) -> No
 
 
 def _prepare_database(settings: Settings) -> None:
-    with connections.database(settings, "pipeline worker", autocommit=True) as connection:
-        try:
-            require_schema(connection)
-            make_partitions(connection)
-        except psycopg.Error as error:
-            raise failure(error, "the database cannot be used") from error
+    opened = connections.database(settings, "pipeline worker", autocommit=True)
+    with opened as connection, worded("the database cannot be used"):
+        require_schema(connection)
+        make_partitions(connection)
 
 
 def _may_come_up(error: Exception) -> bool:

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
-
 from pipeline import verify_queries as queries
 from pipeline.core.errors import SettingsError
 from pipeline.core.windows import BASE_MS
 from pipeline.store.connect import Connection, address, connect
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 from pipeline.store.migrate import require_schema
 from pipeline.verifying import ledger as ledgers
 from pipeline.verifying.question import Bounds, Question
@@ -140,7 +138,5 @@ def _session(dsn: str) -> Iterator[Connection]:
     """Open a connection to a database that is up to date; errors become our own."""
     with connect(dsn, autocommit=True, application_name="pipeline verify") as connection:
         require_schema(connection)
-        try:
+        with worded(f"the database at {address(dsn)} was not read"):
             yield connection
-        except psycopg.Error as error:
-            raise failure(error, f"the database at {address(dsn)} was not read") from error

@@ -19,7 +19,7 @@ from psycopg.types.range import Range
 
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store.connect import SCHEMA, Connection, connect
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 
 INDEX = "event_machine"
 """The index by machine, as the table has it; each partition has its part of it."""
@@ -72,10 +72,8 @@ def summarize(connection: Connection) -> int:
     DatabaseUnavailable
         If the database does not answer.
     """
-    try:
+    with worded("the indexes of event were not told what is new"):
         row = connection.execute("SELECT summarize_event_partitions(now() - interval '1 day')").fetchone()
-    except psycopg.Error as error:
-        raise failure(error, "the indexes of event were not told what is new") from error
     assert row is not None  # noqa: S101  # a function call always gives a row
     return int(row[0])
 

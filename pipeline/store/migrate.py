@@ -16,7 +16,7 @@ from pipeline.core.errors import PipelineError, SchemaOutdated
 from pipeline.crash_points import CrashPoint, reached
 from pipeline.store import event_partitions, window_index
 from pipeline.store.connect import SCHEMA, Connection, connect
-from pipeline.store.failures import failure, line
+from pipeline.store.failures import line, worded
 
 FOLDER = Path(__file__).with_name("migrations")
 
@@ -116,10 +116,8 @@ def require_schema(connection: Connection) -> None:
     DatabaseUnavailable
         If the database does not answer.
     """
-    try:
+    with worded("the database did not say which migrations it has"):
         missing = pending(connection)
-    except psycopg.Error as error:
-        raise failure(error, "the database did not say which migrations it has") from error
     if missing:
         raise SchemaOutdated(
             f"the database lacks {len(missing)} migration(s), first {missing[0]}: run `pipeline migrate`"
@@ -136,15 +134,13 @@ def make_partitions(connection: Connection, days_ahead: int = 7) -> int:
     DatabaseUnavailable
         If the database does not answer, or somebody holds the table's lock.
     """
-    try:
+    with worded("the event partitions of the next days were not made"):
         for _ in range(event_partitions.STEPS):
             if _of_days(connection, "prepare_event_partitions", days_ahead):
                 break
         made = _of_days(connection, "make_event_partitions", days_ahead)
         reached(CrashPoint.MAKING_EVENT_PARTITIONS)
         _of_days(connection, "prepare_event_partitions", days_ahead)
-    except psycopg.Error as error:
-        raise failure(error, "the event partitions of the next days were not made") from error
     return made
 
 

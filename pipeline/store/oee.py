@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from pipeline.store.connect import Connection
-from pipeline.store.failures import failure
+from pipeline.store.failures import worded
 
 MOST = 250
 """Changes that one transaction deals with, most of them a report; so that it lasts about a second at most."""
@@ -26,9 +24,7 @@ def refresh(connection: Connection, most: int = MOST) -> int:
     DatabaseUnavailable
         If the database does not answer.
     """
-    try:
+    with worded("effectiveness and yields were not brought up to date"):
         row = connection.execute("SELECT refresh_oee(%s)", [most]).fetchone()
-    except psycopg.Error as error:
-        raise failure(error, "effectiveness and yields were not brought up to date") from error
     assert row is not None  # noqa: S101  # a function call always gives a row
     return int(row[0])
