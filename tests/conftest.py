@@ -27,6 +27,7 @@ from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import PipelineError
+from pipeline.store.connect import Connection, connect
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.absent import absent
@@ -187,6 +188,20 @@ def database(new_database: Callable[[], AbstractContextManager[Database]]) -> It
     """A migrated, empty database of the test's own."""
     with new_database() as made:
         yield made
+
+
+@pytest.fixture
+def admin(database: Database) -> Iterator[Connection]:
+    """The owner's connection to the test's database."""
+    with connect(database.admin_dsn, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def dashboard(database: Database) -> Iterator[Connection]:
+    """A dashboard's connection to the test's database."""
+    with connect(database.dashboard_dsn, autocommit=True) as opened:
+        yield opened
 
 
 @pytest.fixture

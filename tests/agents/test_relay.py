@@ -99,12 +99,6 @@ async def site(database, broker_address: str, alert_topic: str) -> AsyncIterator
     await made.close()
 
 
-@pytest.fixture
-def admin(database):
-    with connect(database.admin_dsn, autocommit=True) as opened:
-        yield opened
-
-
 @asynccontextmanager
 async def running(relay: Relay) -> AsyncIterator[None]:
     task = asyncio.create_task(relay.run())

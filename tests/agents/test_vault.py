@@ -29,12 +29,6 @@ def vault(database) -> Iterator[DatabaseVault]:
     made.close()
 
 
-@pytest.fixture
-def admin(database) -> Iterator[Connection]:
-    with connect(database.admin_dsn, autocommit=True) as opened:
-        yield opened
-
-
 def test_a_lease_from_a_read_only_database_is_something_to_wait_for(vault: DatabaseVault, admin, database) -> None:
     """As after a failover, while an address still leads to the standby."""
     admin.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,18 +28,6 @@ from tests.modelling.monitored import GROUP, Stored, at, failure_type
 LIMITS = Limits(least_labels=2, least_inputs=100, rmse_factor=1.5, coverage_drop=0.1, score_drop=0.1, psi=0.25)
 DAY_S = 86_400.0
 LIFE, TYPE, CLASS = "remaining_life", "failure_type", "maintenance_class"
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def dashboard(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dashboard_dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import Connection
-from pipeline.store.progress import Backend, Progress
+from pipeline.store.progress import Backend, Progress, Subscriber
 from pipeline.store.takeover import Acquired, peek, take_over
+
+PROGRESS = Progress(Subscriber("local", "g", "w"), 1)
 
 
 def acquire(

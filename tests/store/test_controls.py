@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
-import pytest
 from psycopg.types.json import Jsonb
 
 from pipeline.core.controls import Control, PlacedControl
 from pipeline.core.effects import Effects, UnitOfWork
 from pipeline.core.records import SourcePartition
 from pipeline.store import controls, snapshots
-from pipeline.store.connect import Connection, connect
-from pipeline.store.progress import Progress, Subscriber
-from pipeline.store.sink import Sink
+from pipeline.store.connect import connect
 from pipeline.store.snapshots import Snapshot
-from tests.store.leasing import acquire
+from tests.store.leasing import PROGRESS, acquire
 
 SOURCE, OTHER = SourcePartition("t", 0), SourcePartition("t", 1)
-PROGRESS = Progress(Subscriber("local", "g", "w"), 1)
-
-
-@pytest.fixture
-def connection(database) -> Iterator[Connection]:
-    with connect(database.dsn, autocommit=True, lock_timeout_s=1) as opened:
-        yield opened
-
-
-@pytest.fixture
-def sink(database) -> Iterator[Sink]:
-    made = Sink(lambda: connect(database.dsn), PROGRESS)
-    yield made
-    made.close()
 
 
 def write(connection: psycopg.Connection, name: str, group: str = "g") -> Control:

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.state import PartitionState
-from pipeline.store.connect import connect
 from tests.core.sinks import feed, record
 from tests.store.database_sink import DatabaseSink
 from tests.store.test_window_views import START_MS, message
 
 HOUR_MS = 3_600_000
 CLOCK, LATER = message("clock", HOUR_MS, t=0.0), message("clock", 2 * HOUR_MS, t=0.0)
-
-
-@pytest.fixture
-def dashboard(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dashboard_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def stored(database, messages: list[dict], cuts: range = range(0)) -> None:

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Iterator
 
 import hypothesis.strategies as st
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -14,7 +13,6 @@ from pipeline.core.fold import FoldRules
 from pipeline.core.records import Record
 from pipeline.core.state import PartitionState
 from pipeline.core.times import iso
-from pipeline.store.connect import connect
 from tests.core.raw_messages import NOW_MS, pump, quality, raw
 from tests.core.sinks import feed
 from tests.core.test_fold_laws import BASE_MS
@@ -40,12 +38,6 @@ def sink(database) -> Iterator[DatabaseSink]:
     made = DatabaseSink(database.dsn)
     yield made
     made.close()
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def store(sink: DatabaseSink, bodies: list[tuple[int, dict]]) -> None:

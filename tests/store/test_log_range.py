@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from pipeline.core.dead_letters import DeadLetterReason
@@ -11,19 +9,13 @@ from pipeline.core.errors import StaleEvidence
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.records import SourcePartition
 from pipeline.store import controls, snapshots
-from pipeline.store.connect import Connection, connect
+from pipeline.store.connect import Connection
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import peek, take_over
 from tests.store.leasing import acquire
 
 SOURCE = SourcePartition("t", 0)
-
-
-@pytest.fixture
-def connection(database) -> Iterator[Connection]:
-    with connect(database.dsn, autocommit=True, lock_timeout_s=1) as opened:
-        yield opened
 
 
 def worker(name: str) -> Progress:

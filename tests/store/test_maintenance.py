@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-
-import psycopg
-import pytest
 
 from pipeline.core.state import PartitionState
-from pipeline.store.connect import connect
 from tests.core.raw_messages import command
 from tests.core.sinks import feed, record
 from tests.core.test_requirements import HOUR_MS, RULES, message
@@ -63,18 +58,6 @@ _STATE = (
 SELECT DISTINCT ON (machine_id) machine_id, class FROM judged ORDER BY machine_id, event_time DESC, source_offset DESC
 """
 )
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def dashboard(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dashboard_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def test_tables_and_views_say_what_sql_over_the_messages_says(database, admin, dashboard) -> None:

@@ -12,22 +12,14 @@ from pipeline.core.effects import UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
-from pipeline.store.connect import Connection, connect
-from pipeline.store.progress import Progress, Subscriber
+from pipeline.store.connect import connect
 from pipeline.store.sink import Sink
 from tests.core.raw_messages import command
 from tests.core.test_metadata import BODIES
-from tests.store.leasing import acquire
+from tests.store.leasing import PROGRESS, acquire
 
 SOURCE, OTHER = SourcePartition("metadata.command", 0), SourcePartition("telemetry.machine", 5)
-PROGRESS = Progress(Subscriber("local", "g", "w"), 1)
 NOW_MS = 1_790_000_200_000
-
-
-@pytest.fixture
-def connection(database) -> Iterator[Connection]:
-    with connect(database.dsn, autocommit=True, lock_timeout_s=1) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -23,22 +22,13 @@ from pipeline.replaying import shadow
 from pipeline.store import controls, model_stages, models
 from pipeline.store.connect import Connection, connect
 from pipeline.store.models import Candidate, Group, ModelVersion
-from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
 from tests.small_model import KNOWN, line
-from tests.store.leasing import acquire
+from tests.store.leasing import PROGRESS, acquire
 from tests.store.test_controls import applied
 
 GROUP, OTHER = Group("local", "g"), Group("local", "h")
 SOURCE = SourcePartition("t", 0)
-PROGRESS = Progress(Subscriber("local", "g", "w"), 1)
-
-
-@pytest.fixture
-def engineer(database) -> Iterator[Connection]:
-    with connect(database.admin_dsn, autocommit=True) as opened:
-        opened.execute("SET ROLE pipeline_engineer")
-        yield opened
 
 
 def added(connection: Connection, count: int, machine_type: str = "press") -> list[ModelVersion]:
@@ -367,13 +357,6 @@ def place(sink: Sink, database, *ids: int) -> None:
     waiting = {each.id: each for each in taken.waiting}
     unit = applied(taken.owner, 0, *(waiting[number] for number in ids), before=taken.controls_mark)
     assert sink.store([unit]) == {SOURCE}
-
-
-@pytest.fixture
-def sink(database) -> Iterator[Sink]:
-    made = Sink(lambda: connect(database.dsn), PROGRESS)
-    yield made
-    made.close()
 
 
 def test_partitions_get_the_artefact_with_the_control_record(database, engineer, sink) -> None:

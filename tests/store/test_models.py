@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -11,18 +10,11 @@ import pytest
 from pipeline.core.errors import ModelRefused, PipelineError, SettingsError
 from pipeline.core.prognosis import artefacts
 from pipeline.store import models
-from pipeline.store.connect import Connection, connect
+from pipeline.store.connect import connect
 from pipeline.store.models import Candidate, Group
 from tests.small_model import KNOWN, line
 
 GROUP = Group("local", "g")
-
-
-@pytest.fixture
-def engineer(database) -> Iterator[Connection]:
-    with connect(database.admin_dsn, autocommit=True) as opened:
-        opened.execute("SET ROLE pipeline_engineer")
-        yield opened
 
 
 def candidate(weight: float, machine_type: str = "press", **more) -> Candidate:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import orjson
-import psycopg
 import pytest
 
 from pipeline.core.controls import MAINTAINED
@@ -22,32 +20,11 @@ from tests.core.prognosis.models_in_force import folded, maintenance_class, part
 from tests.core.prognosis.test_predictions import RULES, cycles, message, records_of
 from tests.core.raw_messages import maintenance
 from tests.core.sinks import SOURCE
-from tests.store.leasing import acquire
-
-PROGRESS = Progress(Subscriber("local", "g", "w"), 1)
-
-
-@pytest.fixture
-def worker(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dsn, autocommit=True, lock_timeout_s=1) as connection:
-        yield connection
-
-
-@pytest.fixture
-def dashboard(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dashboard_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def sink(database) -> Iterator[Sink]:
-    made = Sink(lambda: connect(database.dsn), PROGRESS)
-    yield made
-    made.close()
+from tests.store.leasing import PROGRESS, acquire
 
 
 def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alone(
-    database, worker, dashboard, sink
+    database, connection, dashboard, sink
 ) -> None:
     told = {
         0: [
@@ -59,7 +36,7 @@ def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alo
     owned = partition()
     sent = [*cycles("m0", [0, 100]), message("m0", 130, 60.0, 7570.0), *cycles("m0", [200])]
     predictions = folded(owned, records_of(sent), [], RULES, told)
-    taken = acquire(PROGRESS, worker, SOURCE)
+    taken = acquire(PROGRESS, connection, SOURCE)
     with connect(database.admin_dsn, autocommit=True) as admin:
         for control in told[0]:
             body = orjson.dumps({**control.body, "artefact": None}).decode()
@@ -88,23 +65,25 @@ def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alo
         ("remaining_life", 6, 6, "shadow"),
         ("maintenance_class", 7, 7, "live"),
     }
-    events = worker.execute(
+    events = connection.execute(
         "SELECT (e.body ->> 'model_id')::int, (e.body ->> 'value')::float8, p.value, e.entity_id = p.message_id"
         " FROM event AS e JOIN maintenance_prediction AS p USING (event_id) WHERE event_type = 'Maintenance Prediction'"
     ).fetchall()
     assert sorted({row[0] for row in events}) == [5, 7]
     assert len(events) == sum(row[4] == "live" for row in rows)
     assert all(told == stored and is_of_message for _, told, stored, is_of_message in events)
-    inputs = {tuple(row[0]) for row in worker.execute("SELECT inputs FROM maintenance_prediction").fetchall()}
+    inputs = {tuple(row[0]) for row in connection.execute("SELECT inputs FROM maintenance_prediction").fetchall()}
     assert inputs == {p.inputs for p in predictions}
 
 
-def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(database, worker, dashboard, sink) -> None:
+def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(
+    database, connection, dashboard, sink
+) -> None:
     told = {0: [spoken_of(1, "live", remaining_life(), 5), spoken_of(2, "shadow", remaining_life(1), 6)]}
     owned = partition()
     records = records_of(cycles("m0", [0, 100, 200, 300]))
     predictions = [p for p in folded(owned, records, [], RULES, told) if p.model.stage == "live"]
-    taken = acquire(PROGRESS, worker, SOURCE)
+    taken = acquire(PROGRESS, connection, SOURCE)
     effects = [each for each in owned.pending if not each.controls]
     sink.store([UnitOfWork(SOURCE, taken.owner, 0, len(records), effects)])
     with connect(database.admin_dsn, autocommit=True) as admin:
@@ -128,14 +107,14 @@ def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(databa
     ]
 
 
-def test_machines_of_which_model_and_rules_say_something_else_are_seen(database, worker, dashboard, sink) -> None:
+def test_machines_of_which_model_and_rules_say_something_else_are_seen(database, connection, dashboard, sink) -> None:
     told = {0: [spoken_of(1, "live", maintenance_class(7550), 7)]}
     owned = partition()
     records = records_of(
         [message("m0", 0, 60.0, 7570.0), message("m1", 1, 60.0, 7500.0), message("m2", 2, 60.0, 7610.0)]
     )
     folded(owned, records, [], RULES, told)
-    taken = acquire(PROGRESS, worker, SOURCE)
+    taken = acquire(PROGRESS, connection, SOURCE)
     sink.store([UnitOfWork(SOURCE, taken.owner, 0, 3, [each for each in owned.pending if not each.controls])])
     with connect(database.admin_dsn, autocommit=True) as admin:
         admin.execute(
@@ -149,21 +128,21 @@ def test_machines_of_which_model_and_rules_say_something_else_are_seen(database,
     assert rows == [("m0", 2, 0, 0.75)]
 
 
-def test_inputs_that_are_missing_are_stored_as_such(worker, sink) -> None:
+def test_inputs_that_are_missing_are_stored_as_such(connection, sink) -> None:
     owned = partition()
     wanted = ("temperature.last", "temperature.fast", "humidity.last")
     told = {0: [spoken_of(1, "live", remaining_life(0, wanted))]}
     records = records_of(cycles("m0", [0, 100]))
     assert folded(owned, records, [], RULES, told)
-    taken = acquire(PROGRESS, worker, SOURCE)
+    taken = acquire(PROGRESS, connection, SOURCE)
     sink.store([UnitOfWork(SOURCE, taken.owner, 0, len(records), [e for e in owned.pending if not e.controls])])
-    (inputs,) = worker.execute("SELECT inputs FROM maintenance_prediction").fetchone()
+    (inputs,) = connection.execute("SELECT inputs FROM maintenance_prediction").fetchone()
     assert inputs[:2] == pytest.approx([61.0, 61.0])
     assert math.isnan(inputs[2])
 
 
-def test_maintenance_is_told_to_every_partition_of_its_group_once(worker, sink, database) -> None:
-    owner = acquire(PROGRESS, worker, SOURCE).owner
+def test_maintenance_is_told_to_every_partition_of_its_group_once(connection, sink, database) -> None:
+    owner = acquire(PROGRESS, connection, SOURCE).owner
     done = [maintenance(kind="failure", component="bearing"), maintenance(machine_id="press-9", kind="planned")]
     records = [Record(n, 1_795_298_400_000, orjson.dumps(each)) for n, each in enumerate(done)]
     batch = RecordBatch(SOURCE, owner, 0, 2, records)
@@ -174,31 +153,31 @@ def test_maintenance_is_told_to_every_partition_of_its_group_once(worker, sink, 
         admin.execute("UPDATE source_progress SET effects_next = 0")
         admin.execute("DELETE FROM maintenance_record")
     assert sink.store([unit]) == {SOURCE}
-    told = [each for each in controls.since(worker, PROGRESS, 0).controls if each.kind == MAINTAINED]
+    told = [each for each in controls.since(connection, PROGRESS, 0).controls if each.kind == MAINTAINED]
     assert {(each.body["machine_id"], each.body["kind"], each.body["component"]) for each in told} == {
         ("press-00042", "failure", "bearing"),
         ("press-9", "planned", "spindle"),
     }
     assert len(told) == 2
     assert {each.body["time_ms"] for each in told} == {1_795_291_800_000}
-    assert controls.since(worker, Progress(Subscriber("local", "another", "w"), 1), 0).controls == []
+    assert controls.since(connection, Progress(Subscriber("local", "another", "w"), 1), 0).controls == []
 
 
-def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(worker, sink, database) -> None:
+def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(connection, sink, database) -> None:
     told = []
     for time in ("2026-11-21T20:10:00Z", "2026-11-21T20:40:00Z"):
-        owner = acquire(PROGRESS, worker, SOURCE).owner
+        owner = acquire(PROGRESS, connection, SOURCE).owner
         record = Record(0, 1_795_298_400_000, orjson.dumps(maintenance(time=time)))
         effects = fold(PartitionState(), RecordBatch(SOURCE, owner, 0, 1, [record]), FoldRules(), Marks())
         assert sink.store([UnitOfWork(SOURCE, owner, 0, 1, [effects])]) == {SOURCE}
-        told = controls.since(worker, PROGRESS, 0).controls
+        told = controls.since(connection, PROGRESS, 0).controls
         with connect(database.admin_dsn, autocommit=True) as admin:
             admin.execute("UPDATE source_progress SET effects_next = 0")
     assert [each.body["time_ms"] for each in told] == [1_795_291_800_000, 1_795_293_600_000]
 
 
-def test_a_replays_sink_tells_nobody_of_maintenance(worker, database) -> None:
-    owner = acquire(PROGRESS, worker, SOURCE).owner
+def test_a_replays_sink_tells_nobody_of_maintenance(connection, database) -> None:
+    owner = acquire(PROGRESS, connection, SOURCE).owner
     record = Record(0, 1_795_298_400_000, orjson.dumps(maintenance()))
     effects = fold(PartitionState(), RecordBatch(SOURCE, owner, 0, 1, [record]), FoldRules(), Marks())
     silent = Sink(lambda: connect(database.dsn), PROGRESS, announce=False)
@@ -206,4 +185,4 @@ def test_a_replays_sink_tells_nobody_of_maintenance(worker, database) -> None:
         assert silent.store([UnitOfWork(SOURCE, owner, 0, 1, [effects])]) == {SOURCE}
     finally:
         silent.close()
-    assert controls.since(worker, PROGRESS, 0).controls == []
+    assert controls.since(connection, PROGRESS, 0).controls == []

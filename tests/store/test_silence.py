@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-
-import psycopg
-import pytest
 
 from pipeline.core.controls import FIRST_INDEX
 from pipeline.replaying import stretches
@@ -27,12 +23,6 @@ SENT = [
     message("m", 71),
     *going_on(100, 130, 140),
 ]
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def at(second: int) -> dt.datetime:

@@ -90,12 +90,6 @@ def world(database) -> Iterator[World]:
     made.close()
 
 
-@pytest.fixture
-def admin(database) -> Iterator[Connection]:
-    with connect(database.admin_dsn, autocommit=True) as opened:
-        yield opened
-
-
 def test_a_partition_that_has_another_owner_is_left_out_and_the_others_are_stored(world: World) -> None:
     units = [world.unit(A, 0, 10), world.unit(B, 0, 10)]
     world.acquire(A)

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, example, given, settings
 
 from pipeline.core.fold import Marks
 from pipeline.core.state import PartitionState
-from pipeline.store.connect import connect
 from tables import snapshots
 from tests.core.sinks import MemorySink, feed, record
 from tests.core.test_cycles import CLOSING, plainly, shifts
@@ -40,12 +39,6 @@ def sink(database) -> Iterator[DatabaseSink]:
     made = DatabaseSink(database.dsn)
     yield made
     made.close()
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def begin(sink: DatabaseSink, admin: psycopg.Connection) -> None:

@@ -7,7 +7,6 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from pipeline.core.fold import FoldRules
 from pipeline.core.state import PartitionState
 from pipeline.store import window_index
-from pipeline.store.connect import connect
 from tests.core.sinks import feed, record
 from tests.store.database_sink import DatabaseSink
 
@@ -31,18 +29,6 @@ LENGTHS = {
     "factory_day": DAY_MS,
 }
 COLUMNS = "extract(epoch FROM window_start) * 1000, extract(epoch FROM window_end) * 1000, count, mean, stddev, min, max, last"
-
-
-@pytest.fixture
-def admin(database) -> Iterator[psycopg.Connection]:
-    with connect(database.admin_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def dashboard(database) -> Iterator[psycopg.Connection]:
-    with connect(database.dashboard_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def message(machine: str, at_ms: int, **readings: float) -> dict:
