@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,17 @@ class Columns:
         """Return the readings of one message, by sensor."""
         begin, end = (int(self.ends[message - 1]) if message else 0), int(self.ends[message])
         return dict(zip(self.sensors[message], self.values[begin:end].tolist(), strict=True))
+
+    def place_of(self, message: int) -> dict[str, Any]:
+        """Return where one message stands, whose it is, and both its times: what is said of whatever is found in it."""
+        return {
+            "offset": int(self.offsets[message]),
+            "index": int(self.indexes[message]),
+            "machine_id": self.machine_ids[message],
+            "factory_id": self.factory_ids[message],
+            "time_ms": int(self.times_ms[message]),
+            "ingest_ms": int(self.ingest_ms[message]),
+        }
 
 
 def decode(

@@ -84,12 +84,7 @@ def classes_of(
         readings = columns.readings_of(message)
         predictions.append(
             Prediction(
-                offset=int(columns.offsets[message]),
-                index=int(columns.indexes[message]),
-                machine_id=columns.machine_ids[message],
-                factory_id=columns.factory_ids[message],
-                time_ms=int(columns.times_ms[message]),
-                ingest_ms=int(columns.ingest_ms[message]),
+                **columns.place_of(message),
                 message_ms=int(columns.times_ms[message]),
                 model=each.reference,
                 label=str(requirement),

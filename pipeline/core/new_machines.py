@@ -36,14 +36,6 @@ def first_messages(columns: Columns, machine_ids: Sequence[str]) -> list[NewMach
         if machine_id in wanted:
             first.setdefault(machine_id, message)
     return [
-        NewMachine(
-            offset=int(columns.offsets[message]),
-            index=int(columns.indexes[message]),
-            machine_id=machine_id,
-            factory_id=columns.factory_ids[message],
-            machine_type=columns.machine_types[message],
-            time_ms=int(columns.times_ms[message]),
-            ingest_ms=int(columns.ingest_ms[message]),
-        )
-        for machine_id, message in first.items()
+        NewMachine(**columns.place_of(message), machine_type=columns.machine_types[message])
+        for message in first.values()
     ]

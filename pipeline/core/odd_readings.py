@@ -70,16 +70,7 @@ def model_readings(state: PartitionState, columns: Columns, found: list[Alarm]) 
 
 def _anomaly(columns: Columns, message: int, **found: Any) -> Anomaly:
     """Return what was found in a message of a batch."""
-    return Anomaly(
-        offset=int(columns.offsets[message]),
-        index=int(columns.indexes[message]),
-        machine_id=columns.machine_ids[message],
-        factory_id=columns.factory_ids[message],
-        time_ms=int(columns.times_ms[message]),
-        ingest_ms=int(columns.ingest_ms[message]),
-        message_ms=int(columns.times_ms[message]),
-        **found,
-    )
+    return Anomaly(**columns.place_of(message), message_ms=int(columns.times_ms[message]), **found)
 
 
 def with_alarms(odd: list[Anomaly], alarms: list[Anomaly]) -> list[Anomaly]:

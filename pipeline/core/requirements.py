@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +123,7 @@ def changes(
         said = compiled.rules[rule] if rule >= 0 else None
         made.append(
             RequirementChange(
-                **_place(columns, message),
+                **columns.place_of(message),
                 requirement=after,
                 previous=before,
                 line_id=registry.line_of(columns.machine_ids[message]),
@@ -141,20 +140,9 @@ def recalculations(found: npt.NDArray[np.void], columns: Columns) -> list[Recalc
     """Return corrections of windows that were over, in (offset, index) order; parameters as of :func:`changes`."""
     return [
         Recalculation(
-            **_place(columns, message),
+            **columns.place_of(message),
             requirement=requirement,
             start_ms=int(columns.times_ms[message]) // WINDOW_MS * WINDOW_MS,
         )
         for message, requirement in found.tolist()
     ]
-
-
-def _place(columns: Columns, message: int) -> dict[str, Any]:
-    return {
-        "offset": int(columns.offsets[message]),
-        "index": int(columns.indexes[message]),
-        "machine_id": columns.machine_ids[message],
-        "factory_id": columns.factory_ids[message],
-        "time_ms": int(columns.times_ms[message]),
-        "ingest_ms": int(columns.ingest_ms[message]),
-    }
