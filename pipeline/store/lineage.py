@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, dict_row
 
-from pipeline.core.controls import FIRST_INDEX
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import Connection
 from pipeline.store.fact_rows import IS_INGESTED
@@ -47,11 +46,6 @@ class Derived:
     def source(self) -> SourcePartition:
         """The partition that the message is in."""
         return SourcePartition(self.source_topic, self.source_partition)
-
-    @property
-    def is_of_control(self) -> bool:
-        """Whether a control record brought it to light."""
-        return self.source_index >= FIRST_INDEX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,7 @@ def test_every_prediction_is_answered_again_from_its_inputs(shared: World) -> No
             found = shared.explain(each)
             assert (found.what, found.stored.stage, found.is_same) == ("prediction", stage, True)
             assert found.model.model_id == found.stored.model_id
-            assert found.stored.in_force_from <= found.stored.source_offset + found.stored.is_of_control
+            assert found.stored.in_force_from <= found.stored.source_offset + (found.stored.source_index >= FIRST_INDEX)
 
 
 def test_a_prediction_names_its_model_its_place_and_its_inputs(shared: World) -> None:
@@ -123,7 +123,7 @@ def test_predictions_come_out_of_the_messages_again(shared: World) -> None:
             assert (found.is_same, found.again[1].note) == (True, "")
             assert len(found.again[1].values) == 7 + len(found.stored.inputs)
             begun.add(found.again[1].from_offset)
-            by_tick += found.stored.is_of_control
+            by_tick += found.stored.source_index >= FIRST_INDEX
     assert begun == {0, 109}
     assert by_tick
 
