@@ -161,14 +161,13 @@ def add(connection: Connection, group: Group, candidate: Candidate, known: Known
     """
     _require_type(candidate.machine_type)
     sha256 = artefacts.digest(candidate.artefact)
-    model = artefacts.load(candidate.artefact, sha256, known)
-    header = artefacts.header(candidate.artefact)
+    model, feature_version = artefacts.load(candidate.artefact, sha256, known)
     row = {
         "kind": model.kind,
         "machine_type": candidate.machine_type,
-        "feature_version": header.feature_version,
+        "feature_version": feature_version,
         "features": list(model.features),
-        "schema_version": header.schema,
+        "schema_version": artefacts.SCHEMA_VERSION,
         "sha256": sha256,
         "artefact": candidate.artefact,
         "note": candidate.note,
@@ -211,7 +210,7 @@ def artefact(connection: Connection, version: ModelVersion) -> bytes:
 
 def load(connection: Connection, version: ModelVersion, known: KnownModels) -> Model:
     """Return a version as a model; raises :class:`ModelRefused` if it is damaged, or none that this program knows."""
-    return artefacts.load(artefact(connection, version), version.sha256, known)
+    return artefacts.load(artefact(connection, version), version.sha256, known).model
 
 
 @contextmanager

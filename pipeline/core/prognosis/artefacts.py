@@ -58,20 +58,21 @@ class KnownModels(NamedTuple):
     feature_versions: frozenset[int]
 
 
-class Header(msgspec.Struct, frozen=True):
-    """What an artefact says of itself."""
+class Loaded(NamedTuple):
+    """A model, and the version of the features that it was learned from."""
 
-    schema: int
-    kind: str
+    model: Model
     feature_version: int
-
-
-class _Artefact(Header, frozen=True):
-    model: dict[str, Any]
 
 
 class _Schema(msgspec.Struct, frozen=True):
     schema: int
+
+
+class _Artefact(_Schema, frozen=True):
+    kind: str
+    feature_version: int
+    model: dict[str, Any]
 
 
 def encode(model: Model, feature_version: int) -> bytes:
@@ -117,14 +118,8 @@ def require_whole(stored: bytes, sha256: str) -> None:
         )
 
 
-def header(stored: bytes) -> Header:
-    """Return what an artefact says of itself; raises :class:`ModelRefused` if it is none that this version can read."""
-    found = _decoded(stored)
-    return Header(found.schema, found.kind, found.feature_version)
-
-
-def load(stored: bytes, sha256: str, known: KnownModels) -> Model:
-    """Return the model that :func:`encode` made bytes of.
+def load(stored: bytes, sha256: str, known: KnownModels) -> Loaded:
+    """Return what :func:`encode` made bytes of.
 
     Parameters
     ----------
@@ -148,10 +143,11 @@ def load(stored: bytes, sha256: str, known: KnownModels) -> Model:
             " update this program"
         )
     try:
-        return known.kinds[found.kind].from_arrays(from_plain(found.model))
+        model = known.kinds[found.kind].from_arrays(from_plain(found.model))
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelRefused(f"the artefact is no {found.kind} model: {reason}; train it anew") from error
+    return Loaded(model, found.feature_version)
 
 
 def _decoded(stored: bytes) -> _Artefact:

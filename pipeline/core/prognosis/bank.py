@@ -64,15 +64,14 @@ class PrognosisBank:
         """
         try:
             control = model_controls.parse(body)
-            model = None if control.action == OUT else kinds.read(control.artefact, control.sha256)
+            loaded = None if control.action == OUT else kinds.read(control.artefact, control.sha256)
         except ModelRefused as error:
             self.refuse(f"model {body.get('model_id')}: {error}")
             return
         kept = [each for each in self.in_force if not _gives_way(each, control)]
-        if model is not None:
-            version = artefacts.header(control.artefact).feature_version
-            reference = ModelReference(control.model_id, control.kind, control.version, version, control.action)
-            kept.append(InForce(reference, control.machine_type, model, control.artefact))
+        if loaded is not None:
+            about = control.model_id, control.kind, control.version, loaded.feature_version, control.action
+            kept.append(InForce(ModelReference(*about), control.machine_type, loaded.model, control.artefact))
         shadows = [each for each in kept if each.reference.stage == SHADOW and _is_alike(each, control)]
         # The registry lets no more of them be; should there be more, the oldest gives way
         surplus = shadows[: max(0, len(shadows) - MOST_SHADOWS)]
@@ -155,7 +154,7 @@ class PrognosisBank:
         self._foretold = {machine_id: times for machine_id, *times in arrays.get("foretold", ())}
         in_force = []
         for *reference, machine_type, artefact in arrays.get("forecast_models", ()):
-            model = kinds.read(artefact, artefacts.digest(artefact))
+            model = kinds.read(artefact, artefacts.digest(artefact)).model
             in_force.append(InForce(ModelReference(*reference), machine_type, model, artefact))
         self._adopt(in_force)
         self.classes.load(self.classes.models, arrays)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pipeline.core.prognosis import artefacts
-from pipeline.core.prognosis.artefacts import KnownModels, Model
+from pipeline.core.prognosis.artefacts import KnownModels, Loaded, Model
 from pipeline.core.prognosis.failure_type import FailureType
 from pipeline.core.prognosis.features import FEATURE_VERSION
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
@@ -24,7 +24,7 @@ KNOWN = KnownModels(
 """What this program can work with."""
 
 
-def read(artefact: bytes, sha256: str) -> Model:
+def read(artefact: bytes, sha256: str) -> Loaded:
     """Return a model; raises :class:`pipeline.core.errors.ModelRefused` if it is not what was stored, or not known."""
     return artefacts.load(artefact, sha256, KNOWN)
 
