@@ -41,29 +41,12 @@ _HEADER = (",".join(field.name for field in fields(FactRow)) + "\n").encode()
 
 
 def beside(ledger: Path) -> Path:
-    """Return where the ledger of facts of a ledger is.
-
-    Examples
-    --------
-    >>> beside(Path("demo/ledger.csv")).name
-    'ledger.facts.csv'
-    """
+    """Return where the ledger of facts of a ledger is: ``ledger.facts.csv`` beside ``ledger.csv``."""
     return ledger.with_suffix(".facts.csv")
 
 
 class FactLedger(LateFile):
-    """A ledger of facts that is being written; the file is made when the first fact comes.
-
-    Parameters
-    ----------
-    path
-        From :func:`beside`.
-
-    Raises
-    ------
-    ValueError
-        If the file is there and is none of this version.
-    """
+    """A ledger of facts that is being written; made when the first fact comes, where :func:`beside` says."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _HEADER, "ledger of facts")

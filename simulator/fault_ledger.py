@@ -38,29 +38,12 @@ _HEADER = (",".join(field.name for field in fields(FaultRow)) + "\n").encode()
 
 
 def beside(ledger: Path) -> Path:
-    """Return where the ledger of faults of a ledger is.
-
-    Examples
-    --------
-    >>> beside(Path("demo/ledger.csv")).name
-    'ledger.faults.csv'
-    """
+    """Return where the ledger of faults of a ledger is: ``ledger.faults.csv`` beside ``ledger.csv``."""
     return ledger.with_suffix(".faults.csv")
 
 
 class FaultLedger(LateFile):
-    """A ledger of faults that is being written; the file is made when the first episode comes.
-
-    Parameters
-    ----------
-    path
-        From :func:`beside`.
-
-    Raises
-    ------
-    ValueError
-        If the file is there and is none of this version.
-    """
+    """A ledger of faults that is being written; made when the first episode comes, where :func:`beside` says."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _HEADER, "ledger of faults")

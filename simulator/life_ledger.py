@@ -15,29 +15,12 @@ _HEADER = (",".join(Life._fields) + "\n").encode()
 
 
 def beside(ledger: Path) -> Path:
-    """Return where the ledger of lives of a ledger is.
-
-    Examples
-    --------
-    >>> beside(Path("demo/ledger.csv")).name
-    'ledger.lives.csv'
-    """
+    """Return where the ledger of lives of a ledger is: ``ledger.lives.csv`` beside ``ledger.csv``."""
     return ledger.with_suffix(".lives.csv")
 
 
 class LifeLedger(LateFile):
-    """A ledger of lives that is being written; the file is made when the first life comes.
-
-    Parameters
-    ----------
-    path
-        From :func:`beside`.
-
-    Raises
-    ------
-    ValueError
-        If the file is there and is none of this version.
-    """
+    """A ledger of lives that is being written; made when the first life comes, where :func:`beside` says."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, _HEADER, "ledger of lives")

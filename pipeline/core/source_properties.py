@@ -19,8 +19,6 @@ TYPE = "type"
 UNREADABLE = ""
 """Stands for a device id or type that cannot be read; no machine has an empty name."""
 
-Headers = Sequence[tuple[str, bytes | None]]
-
 
 class SourceProperties(NamedTuple):
     """Of each record of a batch.

@@ -82,14 +82,6 @@ def latest_anomalies(connection: Connection, limit: int) -> list[LatestAnomaly]:
         return cursor.execute(_ANOMALIES, [limit]).fetchall()
 
 
-_DEAD = "SELECT topic, reason, records, open FROM dashboard.dead_letter_summary WHERE consumer_group = %s ORDER BY 1, 2"
-
-
-def dead_letter_counts(connection: Connection, group: str) -> list[tuple[str, str, int, int]]:
-    """Return (topic, reason, all, not requeued) of a group's dead letters."""
-    return [(topic, reason, total, still) for topic, reason, total, still in connection.execute(_DEAD, [group])]
-
-
 _AT_WORK = """
 SELECT 1 FROM pg_stat_activity
 WHERE pid = ANY(%s) AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'
