@@ -16,6 +16,7 @@ from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.state import PartitionState
+from tables import snapshots
 
 SOURCE = SourcePartition("telemetry.machine", 0)
 COUNTS = ("messages", "duplicates", "late", "very_late", "unverified", "missing")
@@ -227,6 +228,33 @@ def record(offset: int, message: dict) -> Record:
     if message["seq"] >= 0:
         body["seq"] = message["seq"]
     return Record(offset, message["ingest_ms"], orjson.dumps(body))
+
+
+def records_of(messages: Iterable[dict]) -> list[Record]:
+    """Return messages of the plain model as the records of a log that begins with them."""
+    return [record(offset, message) for offset, message in enumerate(messages)]
+
+
+def folded(messages: Iterable[dict], rules: FoldRules, cuts: Iterable[int] = (), merge_every: int = 1) -> MemorySink:
+    """Return what is stored after messages; cuts and merges as of :func:`feed`."""
+    sink = MemorySink()
+    feed(sink, PartitionState(), records_of(messages), cuts, rules, merge_every=merge_every)
+    return sink
+
+
+def resumed(
+    messages: Iterable[dict], rules: FoldRules, cuts: Iterable[int], snapshot_at: int, reach: Marks
+) -> MemorySink:
+    """Return what is stored after messages by two owners: the first keeps a snapshot, gets each mark somewhere behind it and
+    vanishes; the next one folds from the snapshot."""
+    records = records_of(messages)
+    start = min(snapshot_at, *vars_of(reach), len(records))
+    sink, state = MemorySink(), PartitionState()
+    feed(sink, state, records[:start], cuts, rules)
+    kept, _ = snapshots.encode(state.to_arrays())
+    feed(sink, state, records, cuts, rules, start=start, reach=reach)
+    feed(sink, snapshots.decode(kept), records, cuts, rules, start=start)
+    return sink
 
 
 def feed(

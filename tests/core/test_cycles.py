@@ -9,11 +9,10 @@ from hypothesis import given
 
 from pipeline.core.cycles import Cycles
 from pipeline.core.fold import FoldRules, Marks, fold, project
-from pipeline.core.records import Record, RecordBatch
+from pipeline.core.records import RecordBatch
 from pipeline.core.state import PartitionState
-from tables import snapshots
 from tests.core.plain import Plain
-from tests.core.sinks import SOURCE, MemorySink, feed, record
+from tests.core.sinks import SOURCE, MemorySink, feed, folded, records_of, resumed
 from tests.core.test_fold_laws import BASE_MS, assert_same_cycles
 
 RULES = FoldRules()
@@ -58,26 +57,18 @@ def plainly(messages: list[dict]) -> dict:
     return {key: row for key, row in plain.cycle_rows().items() if key[0] != "clock"}
 
 
-def records(messages: list[dict]) -> list[Record]:
-    return [record(offset, each) for offset, each in enumerate(messages)]
-
-
 @given(shifts(), st.lists(st.integers(0, 50), max_size=12), st.integers(1, 4))
 def test_any_order_and_any_batches_give_the_cycles_of_a_sort_and_split(
     messages: list[dict], at: list[int], merge_every: int
 ) -> None:
-    sink = MemorySink()
-
-    feed(sink, PartitionState(), records([*messages, CLOSING]), at, RULES, merge_every=merge_every)
+    sink = folded([*messages, CLOSING], RULES, at, merge_every)
 
     assert_same_cycles(plainly(messages), sink.cycle_rows())
 
 
 @given(st.permutations([message("m0", 10 * at, at) for at in (0, 1, 2, 3, 7, 8, 9, 15, 18, 21, 60, 61)]))
 def test_any_order_at_all_gives_the_same_cycles(messages: list[dict]) -> None:
-    sink = MemorySink()
-
-    feed(sink, PartitionState(), records([*messages, CLOSING]), [], RULES)
+    sink = folded([*messages, CLOSING], RULES)
 
     assert_same_cycles(plainly(messages), sink.cycle_rows())
 
@@ -86,24 +77,14 @@ def test_any_order_at_all_gives_the_same_cycles(messages: list[dict]) -> None:
 def test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart(
     messages: list[dict], snapshot_at: int, effects_at: int, windows_at: int
 ) -> None:
-    """The first owner keeps a snapshot at s, merges up to the windows mark and vanishes; the next one folds from s."""
-    all_records = records([*messages, CLOSING])
-    s = min(snapshot_at, effects_at, windows_at, len(all_records))
-    sink, state = MemorySink(), PartitionState()
-    feed(sink, state, all_records[:s], [], RULES)
-    kept, _ = snapshots.encode(state.to_arrays())
-    feed(sink, state, all_records, [], RULES, start=s, reach=Marks(effects_at, windows_at))
-
-    feed(sink, snapshots.decode(kept), all_records, [], RULES, start=s)
+    sink = resumed([*messages, CLOSING], RULES, [], snapshot_at, Marks(effects_at, windows_at))
 
     assert_same_cycles(plainly(messages), sink.cycle_rows())
 
 
 def test_several_cycles_that_end_in_one_batch_are_all_there() -> None:
     messages = [message(f"m{n}", at) for at in (0, 20, 100, 120, 200, 220) for n in range(3)]
-    sink = MemorySink()
-
-    feed(sink, PartitionState(), records([*messages, CLOSING]), [], RULES)
+    sink = folded([*messages, CLOSING], RULES)
 
     found = sink.cycle_rows()
     assert len(found) == 9
@@ -112,8 +93,7 @@ def test_several_cycles_that_end_in_one_batch_are_all_there() -> None:
 
 def closed_after(*messages: dict) -> list[tuple[str, float, float, int]]:
     """Return the fragments that are closed after some messages: machine, start and end in s, and messages."""
-    sink = MemorySink()
-    feed(sink, PartitionState(), records(list(messages)), [], RULES)
+    sink = folded(messages, RULES)
     return [
         (machine, (each["started"] - BASE_MS) / 1000, (each["ended"] - BASE_MS) / 1000, each["messages"])
         for machine, each in sink.fragments
@@ -148,10 +128,9 @@ def test_a_message_from_long_before_does_not_end_the_present_cycle() -> None:
 
 
 def test_the_gap_is_a_rule() -> None:
-    sink = MemorySink()
     messages = [message("m0", 0), message("m0", 50), message("m0", 111), CLOSING]
 
-    feed(sink, PartitionState(), records(messages), [], FoldRules(cycle_gap_ms=60_000))
+    sink = folded(messages, FoldRules(cycle_gap_ms=60_000))
 
     assert [(each["messages"]) for _, each in sink.fragments] == [2, 1]
 
@@ -160,8 +139,8 @@ def test_the_gap_is_a_rule() -> None:
 def test_without_a_gap_no_cycles_are_kept_and_all_else_is_the_same(messages: list[dict], at: list[int]) -> None:
     kept, spared, state = MemorySink(), MemorySink(), PartitionState()
 
-    feed(kept, PartitionState(), records([*messages, CLOSING]), at, RULES)
-    feed(spared, state, records([*messages, CLOSING]), at, FoldRules(cycle_gap_ms=0))
+    feed(kept, PartitionState(), records_of([*messages, CLOSING]), at, RULES)
+    feed(spared, state, records_of([*messages, CLOSING]), at, FoldRules(cycle_gap_ms=0))
 
     assert spared.fragments == []
     assert not state.cycles.open.rows["messages"].any()
@@ -172,7 +151,7 @@ def test_without_a_gap_no_cycles_are_kept_and_all_else_is_the_same(messages: lis
 
 def test_a_cycle_that_was_open_when_cycles_were_given_up_ends_when_they_are_kept_again() -> None:
     sink, state = MemorySink(), PartitionState()
-    sent = records([message("m0", 0), message("m0", 10), message("m0", 20), message("m0", 200), CLOSING])
+    sent = records_of([message("m0", 0), message("m0", 10), message("m0", 20), message("m0", 200), CLOSING])
 
     for end, rules in ((2, RULES), (3, FoldRules(cycle_gap_ms=0)), (5, RULES)):
         feed(sink, state, sent[:end], [], rules, start={2: 0, 3: 2, 5: 3}[end])
@@ -184,7 +163,7 @@ def test_a_cycle_that_was_open_when_cycles_were_given_up_ends_when_they_are_kept
 @pytest.mark.parametrize("swept", [False, True])
 def test_cycles_are_complete_up_to_the_gap_before_the_minute_that_was_swept(swept: bool) -> None:
     state = PartitionState()
-    some = records([message("m0", 0), *([CLOSING] if swept else [])])
+    some = records_of([message("m0", 0), *([CLOSING] if swept else [])])
     fold(state, RecordBatch(SOURCE, "me", 0, len(some), some), RULES, Marks())
 
     minute_ms = (state.watermark_ms // 60_000) * 60_000
@@ -197,9 +176,7 @@ def test_many_machines_with_many_sensors_have_their_cycles() -> None:
         for at in (0, 20, 100)
         for n in range(300)
     ]
-    sink = MemorySink()
-
-    feed(sink, PartitionState(), records([*messages, CLOSING]), [300, 450], RULES)
+    sink = folded([*messages, CLOSING], RULES, [300, 450])
 
     assert_same_cycles(plainly(messages), sink.cycle_rows())
 

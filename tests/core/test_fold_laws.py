@@ -18,7 +18,7 @@ from pipeline.core.state import PartitionState
 from tables import snapshots
 from tests.core.plain import Plain
 from tests.core.raw_messages import maintenance, quality
-from tests.core.sinks import SOURCE, MemorySink, feed, record
+from tests.core.sinks import SOURCE, MemorySink, feed, folded, record, records_of, resumed
 
 BASE_MS = 1_790_000_000_000
 RULES = FoldRules(spikes=SpikeRules(threshold=3.0, warm_up=4), silence_ms=45_000)
@@ -114,12 +114,6 @@ def assert_same_cycles(expected: dict, actual: dict) -> None:
         assert_same_windows(row["readings"], other["readings"])
 
 
-def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemorySink:
-    sink = MemorySink()
-    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at, RULES, merge_every=merge_every)
-    return sink
-
-
 STEADY_THEN_ODD = [
     {
         "machine": "m0",
@@ -164,7 +158,7 @@ def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) ->
         if "machine" in message:
             plain.take(offset, message)
 
-    sink = folded(messages, [])
+    sink = folded(messages, RULES)
 
     assert [(offset, machine) for (offset, _), (machine, _) in sink.events.items()] == plain.events
     assert_same_windows(plain.window_rows(), sink.window_rows())
@@ -179,7 +173,7 @@ def test_the_fold_agrees_with_the_rules_written_plainly(messages: list[dict]) ->
 
 @given(streams, cuts, st.integers(1, 4))
 def test_law_2_any_batches_give_the_same_tables(messages: list[dict], at: list[int], merge_every: int) -> None:
-    assert_same(folded(messages, []), folded(messages, at, merge_every))
+    assert_same(folded(messages, RULES), folded(messages, RULES, at, merge_every))
 
 
 @given(streams, cuts, st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
@@ -188,17 +182,9 @@ def test_law_2_any_batches_give_the_same_tables(messages: list[dict], at: list[i
 def test_law_3_a_restart_from_a_snapshot_gives_the_same_tables(
     messages: list[dict], at: list[int], snapshot_at: int, effects_at: int, windows_at: int
 ) -> None:
-    """The first owner keeps a snapshot at s, gets each mark somewhere behind it and vanishes; the next one folds from s."""
-    records = [record(i, m) for i, m in enumerate(messages)]
-    s = min(snapshot_at, effects_at, windows_at, len(records))
-    sink, state = MemorySink(), PartitionState()
-    feed(sink, state, records[:s], at, RULES)
-    kept, _ = snapshots.encode(state.to_arrays())
-    feed(sink, state, records, at, RULES, start=s, reach=Marks(effects_at, windows_at))
+    sink = resumed(messages, RULES, at, snapshot_at, Marks(effects_at, windows_at))
 
-    feed(sink, snapshots.decode(kept), records, at, RULES, start=s)
-
-    assert_same(folded(messages, []), sink)
+    assert_same(folded(messages, RULES), sink)
 
 
 def in_arrays(messages: list[dict], sizes: list[int]) -> list[Record]:
@@ -266,12 +252,12 @@ def test_a_stored_event_that_a_control_record_names_is_set_aside_as_any_record_i
 
 @given(streams)
 def test_law_4_the_answer_depends_on_the_records_alone(messages: list[dict]) -> None:
-    assert_same(folded(messages, []), folded(messages, []))
+    assert_same(folded(messages, RULES), folded(messages, RULES))
 
 
 @given(streams)
 def test_law_8_every_record_is_an_event_a_duplicate_or_a_dead_letter(messages: list[dict]) -> None:
-    sink = folded(messages, [])
+    sink = folded(messages, RULES)
 
     duplicates = sum(counts["duplicates"] for counts in sink.machines.values())
     assert len(sink.events) + len(sink.facts) + len(sink.dead_letters) + duplicates == len(messages)
@@ -292,7 +278,7 @@ def test_the_estimator_scores_as_the_bank_does(readings: list[float]) -> None:
             expected[offset] = score
         detector.learn_one({"t": value})
 
-    sink = folded(messages, [])
+    sink = folded(messages, RULES)
 
     assert {offset: score for (offset, *_), (_, _, score) in sink.anomalies.items()} == pytest.approx(expected)
 
@@ -310,7 +296,7 @@ def test_law_7_state_does_not_grow_with_the_number_of_messages() -> None:
             }
             for i in range(count)
         ]
-        feed(sink, state, [record(i, m) for i, m in enumerate(messages)], range(0, count, 100), RULES)
+        feed(sink, state, records_of(messages), range(0, count, 100), RULES)
         return snapshots.encode(state.to_arrays())[1]
 
     assert after(3000) <= after(300) + 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.core.fold import FoldRules
 from pipeline.core.state import PartitionState
-from tests.core.sinks import MemorySink, feed, record
+from tests.core.sinks import MemorySink, feed, folded, records_of
 from tests.core.test_fold_laws import BASE_MS
 
 START_MS = BASE_MS // 60_000 * 60_000
@@ -17,17 +17,11 @@ def message(machine: str, at_ms: int, ingest_ms: int | None = None) -> dict:
     return {"machine": machine, "time_ms": time_ms, "seq": -1, "ingest_ms": ingested, "readings": {"t": 1.0}}
 
 
-def folded(messages: list[dict], rules: FoldRules = FoldRules()) -> MemorySink:  # noqa: B008  # it is frozen
-    sink = MemorySink()
-    feed(sink, PartitionState(), [record(n, each) for n, each in enumerate(messages)], [], rules)
-    return sink
-
-
 def test_honest_readings_beside_a_device_whose_clock_is_ahead_are_on_time() -> None:
     ahead = [message("ahead", at + 50 * 60_000, ingest_ms=at) for at in range(0, 100_000, 10_000)]
     honest = [message("honest", at) for at in range(0, 100_000, 10_000)]
 
-    sink = folded([each for pair in zip(ahead, honest, strict=True) for each in pair])
+    sink = folded([each for pair in zip(ahead, honest, strict=True) for each in pair], FoldRules())
 
     assert sink.machines["honest"]["messages"] == 10
     assert {machine: counts["late"] for machine, counts in sink.machines.items()} == {"ahead": 0, "honest": 0}
@@ -37,7 +31,7 @@ def test_idle_machines_do_not_hold_the_watermark_back() -> None:
     state, sink = PartitionState(), MemorySink()
     messages = [message("idle", 0), *(message("busy", at) for at in range(0, HOUR_MS, 60_000))]
 
-    feed(sink, state, [record(n, each) for n, each in enumerate(messages)], [], FoldRules())
+    feed(sink, state, records_of(messages), [], FoldRules())
 
     assert state.watermark_ms == START_MS + HOUR_MS - 60_000 - 10_000
 
@@ -48,7 +42,7 @@ def test_a_reading_is_late_when_its_window_was_complete_and_very_late_after_the_
 
     found = {}
     for what, start_ms in starts.items():
-        counts = folded([reached, message("m", start_ms + 29_999)]).machines["m"]
+        counts = folded([reached, message("m", start_ms + 29_999)], FoldRules()).machines["m"]
         found[what] = counts["late"], counts["very_late"]
 
     assert found == {"on time": (0, 0), "late": (1, 0), "just late": (1, 0), "very late": (1, 1)}

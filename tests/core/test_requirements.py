@@ -17,8 +17,7 @@ from pipeline.core.records import RecordBatch
 from pipeline.core.registry import Registry
 from pipeline.core.selection import Selection
 from pipeline.core.state import PartitionState
-from tables import snapshots
-from tests.core.sinks import SOURCE, MemorySink, counts_of, feed, record
+from tests.core.sinks import SOURCE, MemorySink, counts_of, feed, folded, record, records_of, resumed
 from tests.core.test_fold_laws import assert_same
 
 HOUR_MS = 3_600_000
@@ -95,19 +94,13 @@ def plainly(messages: list[dict]) -> tuple[dict, dict, dict]:
     return changed, again, counts
 
 
-def folded(messages: list[dict], at: list[int], merge_every: int = 1) -> MemorySink:
-    sink = MemorySink()
-    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at, RULES, merge_every=merge_every)
-    return sink
-
-
 @given(streams, cuts, st.integers(1, 4))
 def test_classes_changes_corrections_and_counts_are_those_of_the_rules_written_plainly(
     messages, at, merge_every
 ) -> None:
     changed, again, counts = plainly(messages)
 
-    sink = folded(messages, at, merge_every)
+    sink = folded(messages, RULES, at, merge_every)
 
     assert {k: (r.machine_id, r.previous, r.requirement) for k, r in sink.requirements.items()} == changed
     assert {k: (r.machine_id, r.requirement, r.start_ms) for k, r in sink.recalculations.items()} == again
@@ -119,16 +112,9 @@ def test_classes_changes_corrections_and_counts_are_those_of_the_rules_written_p
 
 @given(streams, cuts, st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
 def test_a_restart_from_a_snapshot_gives_the_same(messages, at, snapshot_at, effects_at, windows_at) -> None:
-    records = [record(i, m) for i, m in enumerate(messages)]
-    s = min(snapshot_at, effects_at, windows_at, len(records))
-    sink, state = MemorySink(), PartitionState()
-    feed(sink, state, records[:s], at, RULES)
-    kept, _ = snapshots.encode(state.to_arrays())
-    feed(sink, state, records, at, RULES, start=s, reach=Marks(effects_at, windows_at))
+    sink = resumed(messages, RULES, at, snapshot_at, Marks(effects_at, windows_at))
 
-    feed(sink, snapshots.decode(kept), records, at, RULES, start=s)
-
-    assert_same(folded(messages, []), sink)
+    assert_same(folded(messages, RULES), sink)
 
 
 operands = st.sampled_from([1.0, 2.0, 3.0])
@@ -225,6 +211,7 @@ def test_what_came_before_is_counted_and_changes_nothing() -> None:
             message("m0", 5_000, temperature=80.0, pressure=7700.0),
             message("m0", 20_000, temperature=60.0, pressure=7539.0),
         ],
+        RULES,
         [1, 2],
     )
 
@@ -237,7 +224,7 @@ def test_a_machine_that_was_away_for_an_hour_tells_of_corrections_once_for_each_
     away = [message("m0", n * 1000, 3 * HOUR_MS, temperature=60.0 + 20 * (n % 2), pressure=7700.0) for n in range(100)]
     later = message("clock", 3 * HOUR_MS + 120_000, temperature=60.0, pressure=7539.0)
 
-    sink = folded([clock, *away, later, away[0]], [40])
+    sink = folded([clock, *away, later, away[0]], RULES, [40])
 
     assert [(o, r.requirement) for (o, _), r in sink.recalculations.items()] == [(1, 2), (2, 5), (102, 2)]
     assert sink.aggregates["m0", "aurora", 2, START_MS][:2] == (51, 51)
@@ -246,7 +233,7 @@ def test_a_machine_that_was_away_for_an_hour_tells_of_corrections_once_for_each_
 @settings(max_examples=30)
 @given(streams, st.sampled_from(["m0", "m1"]), st.integers(0, 200))
 def test_a_selection_keeps_what_is_wanted(messages: list[dict], machine: str, minute: int) -> None:
-    records = [record(i, m) for i, m in enumerate(messages)]
+    records = records_of(messages)
     state = PartitionState()
     effects = fold(state, RecordBatch(SOURCE, "me", 0, len(records), records), RULES, Marks())
     unit = UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES))
@@ -279,7 +266,7 @@ def test_a_machine_that_moves_to_another_partition_has_the_class_that_it_is_judg
 def test_the_state_has_one_row_for_each_machine(count: int) -> None:
     state = PartitionState()
     messages = [message(f"m{n % 3}", n, temperature=60.0, pressure=7539.0) for n in range(count)]
-    feed(MemorySink(), state, [record(n, each) for n, each in enumerate(messages)], [100], RULES)
+    feed(MemorySink(), state, records_of(messages), [100], RULES)
 
     assert len(state.to_arrays()["requirements"]) == 3
     assert np.all(state.to_arrays()["requirements"]["requirement"] == 0)

@@ -10,7 +10,7 @@ from pipeline.core.fold import Marks, fold, project
 from pipeline.core.records import RecordBatch
 from pipeline.core.selection import Selection
 from pipeline.core.state import PartitionState
-from tests.core.sinks import SOURCE, record
+from tests.core.sinks import SOURCE, records_of
 from tests.core.test_fold_laws import BASE_MS, RULES, streams
 
 WINDOW_MS = RULES.window.size_ms
@@ -22,7 +22,7 @@ selections = st.builds(Selection, factories, ids, instants, instants)
 
 
 def unit_of(messages: list[dict]) -> UnitOfWork:
-    records = [record(i, m) for i, m in enumerate(messages)]
+    records = records_of(messages)
     state = PartitionState()
     effects = fold(state, RecordBatch(SOURCE, "me", 0, len(records), records), RULES, Marks())
     return UnitOfWork(SOURCE, "me", 0, len(records), [effects], project(state, 0, len(records), RULES))

@@ -8,22 +8,19 @@ from hypothesis import given
 from pipeline.core.banks import MEMORY
 from pipeline.core.fold import FoldRules
 from pipeline.core.sequences import LONGEST_GAP
-from pipeline.core.state import PartitionState
-from tests.core.sinks import MemorySink, feed, record
+from tests.core.sinks import folded
 
 BASE_MS = 1_790_000_000_000
 
 
 def missing(sent: list[tuple[int, int]], at: list[int] | None = None) -> int:
     """Return what is missing after (sequence number, second) were received in this order."""
-    sink = MemorySink()
     messages = [
         {"machine": "m", "time_ms": BASE_MS + second * 1000, "seq": seq, "ingest_ms": BASE_MS + 2 * 10**9}
         | {"readings": {"t": 1.0}}
         for seq, second in sent
     ]
-    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at or [], FoldRules())
-    return sink.machines["m"]["missing"]
+    return folded(messages, FoldRules(), at or ()).machines["m"]["missing"]
 
 
 def numbers(first: int, last: int, later: int = 0) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from pipeline.core.controls import METADATA, Control
 from pipeline.core.fold import FoldRules, Marks, fold
 from pipeline.core.records import RecordBatch
 from pipeline.core.state import PartitionState
-from tests.core.sinks import SOURCE, MemorySink, feed, record
+from tests.core.sinks import SOURCE, MemorySink, folded, records_of
 
 BASE_MS = 1_790_000_000_000
 RULES = FoldRules(silence_ms=45_000)
@@ -23,15 +23,9 @@ def message(machine: str, second: int, ingest: int | None = None) -> dict:
     }
 
 
-def sunk(messages: list[dict], rules: FoldRules = RULES) -> MemorySink:
-    sink = MemorySink()
-    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], [], rules)
-    return sink
-
-
 def silent(messages: list[dict], rules: FoldRules = RULES) -> list[tuple[str, int, float]]:
     """Return machine, offset and length of each silence."""
-    found = sunk(messages, rules).anomalies
+    found = folded(messages, rules).anomalies
     return [(machine, offset, value) for (offset, _, machine, _), (value, *_) in found.items()]
 
 
@@ -45,17 +39,17 @@ def test_a_machine_is_silent_once_when_the_watermark_is_45_s_beyond_its_last_mes
 
 
 def test_the_score_is_how_many_times_as_long_as_it_may_be_nothing_came() -> None:
-    anomalies = sunk([message("m", 0), *going_on(30, 60, 90, 100)]).anomalies
+    anomalies = folded([message("m", 0), *going_on(30, 60, 90, 100)], RULES).anomalies
 
     assert anomalies == {(2, 0, "m", "device_silent"): (50.0, 45.0, 50 / 45)}
 
 
 def test_a_silence_ends_with_the_next_message_and_there_may_be_another() -> None:
-    sink = sunk([message("m", 0), *going_on(30, 60), message("m", 61), *going_on(90, 120)])
+    sink = folded([message("m", 0), *going_on(30, 60), message("m", 61), *going_on(90, 120)], RULES)
 
     assert [(machine, offset) for offset, _, machine, _ in sink.anomalies] == [("m", 2), ("m", 5)]
     assert (sink.machines["m"]["silent"], sink.machines["n"]["silent"]) == (True, False)
-    assert not sunk([message("m", 0), *going_on(30, 60), message("m", 61)]).machines["m"]["silent"]
+    assert not folded([message("m", 0), *going_on(30, 60), message("m", 61)], RULES).machines["m"]["silent"]
 
 
 def test_a_device_whose_messages_are_late_or_whose_clock_is_slow_is_not_silent() -> None:
@@ -72,7 +66,7 @@ def test_a_clock_that_is_ahead_hides_no_silence() -> None:
 
 def test_a_silence_is_not_of_the_time_that_a_clock_shows_which_is_ahead() -> None:
     messages = [message("m", 0), *going_on(30), message("n", 3600, ingest=60)]
-    batch = RecordBatch(SOURCE, "owner", 0, 3, [record(i, m) for i, m in enumerate(messages)])
+    batch = RecordBatch(SOURCE, "owner", 0, 3, records_of(messages))
 
     (found,) = fold(PartitionState(), batch, RULES, Marks()).anomalies
 
@@ -91,7 +85,7 @@ def test_nobody_is_silent_where_that_is_switched_off() -> None:
 def test_a_machine_that_is_disabled_or_removed_is_not_told_of() -> None:
     for said in ({"removed": False, "body": {"status": "disabled"}}, {"removed": True, "body": {}}):
         state, sink = PartitionState(), MemorySink()
-        records = [record(i, m) for i, m in enumerate([message("m", 0), *going_on(30, 60)])]
+        records = records_of([message("m", 0), *going_on(30, 60)])
         sink.store(fold(state, RecordBatch(SOURCE, "owner", 0, 1, records[:1]), RULES, Marks()))
         body = {"entity": "machine", "id": "m", "version": 1, "changed_ms": 0, "command_id": "c"} | said
         state.registry.apply(Control(1, METADATA, body))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 import psycopg
 from psycopg.rows import dict_row
 
 from pipeline.core.effects import Effects, Projections, UnitOfWork
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
-from pipeline.core.fold import FOLD_VERSION, Marks
+from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks
 from pipeline.core.state import PartitionState
 from pipeline.store import snapshots as store_snapshots
 from pipeline.store.connect import SCHEMA, connect
@@ -19,7 +21,7 @@ from pipeline.store.sink import Sink
 from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tables import snapshots
-from tests.core.sinks import COUNTS, SOURCE
+from tests.core.sinks import COUNTS, SOURCE, feed, records_of
 from tests.store.leasing import acquire
 
 END = 10**6
@@ -63,6 +65,15 @@ class DatabaseSink:
     def close(self) -> None:
         self.sink.close()
         self.leasing.close()
+
+
+def stored(
+    dsn: str, messages: Sequence[dict], rules: FoldRules, cuts: Iterable[int] = (), merge_every: int = 1
+) -> None:
+    """Take the partition over, and fold and store messages; cuts and merges as of :func:`tests.core.sinks.feed`."""
+    with closing(DatabaseSink(dsn)) as sink:
+        sink.acquire()
+        feed(sink, PartitionState(), records_of(messages), cuts, rules, merge_every=merge_every)
 
 
 _FACT = (

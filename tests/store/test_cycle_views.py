@@ -9,19 +9,12 @@ import pytest
 
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.state import PartitionState
-from tests.core.sinks import feed, record
-from tests.store.database_sink import DatabaseSink
+from tests.core.sinks import feed, records_of
+from tests.store.database_sink import DatabaseSink, stored
 from tests.store.test_window_views import START_MS, message
 
 HOUR_MS = 3_600_000
 CLOCK, LATER = message("clock", HOUR_MS, t=0.0), message("clock", 2 * HOUR_MS, t=0.0)
-
-
-def stored(database, messages: list[dict], cuts: range = range(0)) -> None:
-    sink = DatabaseSink(database.dsn)
-    sink.acquire()
-    feed(sink, PartitionState(), [record(n, each) for n, each in enumerate(messages)], cuts, FoldRules())
-    sink.close()
 
 
 def cycles(dashboard: psycopg.Connection) -> list[tuple[float, float, int, bool]]:
@@ -37,13 +30,13 @@ def cycles(dashboard: psycopg.Connection) -> list[tuple[float, float, int, bool]
 
 def test_a_late_message_between_two_cycles_makes_them_one(database, dashboard) -> None:
     apart = [message("m0", at, t=at / 1000) for at in (0, 20_000, 70_000, 90_000)]
-    stored(database, [*apart, CLOCK], range(1, 5))
+    stored(database.dsn, [*apart, CLOCK], FoldRules(), range(1, 5))
     assert cycles(dashboard) == [(0.0, 20.0, 2, True), (70.0, 20.0, 2, True)]
 
     sink = DatabaseSink(database.dsn)
     sink.acquire()
     late = [*apart, CLOCK, message("m0", 45_000, t=45.0, p=1.0), LATER]
-    state, records = PartitionState(), [record(n, each) for n, each in enumerate(late)]
+    state, records = PartitionState(), records_of(late)
     feed(sink, state, records, [5], FoldRules(), start=0, reach=Marks(7, 7))
     sink.close()
 
@@ -56,18 +49,15 @@ def test_a_late_message_between_two_cycles_makes_them_one(database, dashboard) -
 
 def test_a_cycle_that_may_go_on_is_not_complete(database, dashboard) -> None:
     steady = [message("m0", at, t=1.0) for at in range(0, 400_000, 10_000)]
-    stored(database, steady)
+    stored(database.dsn, steady, FoldRules())
     assert cycles(dashboard) == [(0.0, 290.0, 30, False)]
 
-    sink = DatabaseSink(database.dsn)
-    sink.acquire()
-    feed(sink, PartitionState(), [record(n, each) for n, each in enumerate([*steady, CLOCK])], [40], FoldRules())
-    sink.close()
+    stored(database.dsn, [*steady, CLOCK], FoldRules(), [40])
     assert cycles(dashboard) == [(0.0, 390.0, 40, True)]
 
 
 def test_pieces_of_a_cycle_in_two_partitions_are_one_cycle(database, admin, dashboard) -> None:
-    stored(database, [*(message("m0", at, t=at / 1000) for at in (0, 20_000, 200_000)), CLOCK])
+    stored(database.dsn, [*(message("m0", at, t=at / 1000) for at in (0, 20_000, 200_000)), CLOCK], FoldRules())
     moved, rest = "started + interval '40 seconds', source_id + 1", "factory_id, messages, gap_ms, goes_on"
     first = "WHERE machine_id = 'm0' ORDER BY started LIMIT 1"
     admin.execute(
@@ -94,7 +84,7 @@ def test_means_and_maxima_roll_over_the_last_five_cycles(database, dashboard) ->
         message("m0", n * 100_000 + at, t=level + at / 10_000) for n, level in enumerate(levels) for at in (0, 10_000)
     ]
 
-    stored(database, [*sent, CLOCK])
+    stored(database.dsn, [*sent, CLOCK], FoldRules())
 
     rows = dashboard.execute(
         "SELECT mean, max, cycles, rolling_mean, rolling_max, complete FROM dashboard.cycle_rolling"
@@ -118,7 +108,7 @@ def test_cycles_of_very_small_and_very_large_readings_are_joined_and_can_be_quer
         message("m0", at, t=value) for at, value in ((0, size), (60_000, -size), (30_000, size / 3), (90_000, size))
     ]
 
-    stored(database, [*sent, CLOCK, message("m0", 45_000, t=size), LATER], range(1, 6))
+    stored(database.dsn, [*sent, CLOCK, message("m0", 45_000, t=size), LATER], FoldRules(), range(1, 6))
 
     (row,) = dashboard.execute("SELECT count, min, max FROM dashboard.cycle_rolling WHERE machine_id = 'm0'").fetchall()
     assert row == (5, -size, size)

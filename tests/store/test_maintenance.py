@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 
-from pipeline.core.state import PartitionState
 from tests.core.raw_messages import command
-from tests.core.sinks import feed, record
+from tests.core.sinks import record
 from tests.core.test_requirements import HOUR_MS, RULES, message
-from tests.store.database_sink import DatabaseSink
+from tests.store.database_sink import DatabaseSink, stored
 from tests.store.owners import fold_as_owner, replayed
 
 _RANDOM = random.Random(7)
@@ -61,10 +60,7 @@ SELECT DISTINCT ON (machine_id) machine_id, class FROM judged ORDER BY machine_i
 
 
 def test_tables_and_views_say_what_sql_over_the_messages_says(database, admin, dashboard) -> None:
-    sink = DatabaseSink(database.dsn)
-    sink.acquire()
-    feed(sink, PartitionState(), [record(n, each) for n, each in enumerate(SENT)], range(0, 240, 17), RULES)
-    sink.close()
+    stored(database.dsn, SENT, RULES, range(0, 240, 17))
 
     changes = dashboard.execute(
         "SELECT source_offset, machine_id, previous_class, class FROM dashboard.maintenance_requirement ORDER BY 1"

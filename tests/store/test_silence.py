@@ -9,7 +9,7 @@ from pipeline.replaying import stretches
 from pipeline.replaying.differences import differences
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import connect
-from tests.core.sinks import SOURCE, record
+from tests.core.sinks import SOURCE, records_of
 from tests.core.test_silence import BASE_MS, RULES, going_on, message
 from tests.store.database_sink import DatabaseSink
 from tests.store.owners import fold_as_owner, replayed
@@ -30,7 +30,7 @@ def at(second: int) -> dt.datetime:
 
 
 def test_each_silence_is_one_anomaly_with_its_event_and_a_replay_in_other_batches_has_the_same(database, admin) -> None:
-    records = [record(n, each) for n, each in enumerate(SENT)]
+    records = records_of(SENT)
     live = DatabaseSink(database.dsn)
     fold_as_owner(live, records, [2, 3, 7], RULES)
 
@@ -53,7 +53,7 @@ def test_each_silence_is_one_anomaly_with_its_event_and_a_replay_in_other_batche
 
 def test_a_tick_is_noted_where_it_was_and_takes_effect_there_in_every_later_fold(database, admin) -> None:
     """Nobody sends any more, twice; the second time the replay was already there."""
-    live, records = DatabaseSink(database.dsn), [record(n, each) for n, each in enumerate(SENT)]
+    live, records = DatabaseSink(database.dsn), records_of(SENT)
     ticks = {2: BASE_MS + 60_000, len(SENT): BASE_MS + 200_000}
     fold_as_owner(live, records, [2, 7], RULES, ticks=ticks)
 
@@ -73,7 +73,7 @@ def test_a_tick_is_noted_where_it_was_and_takes_effect_there_in_every_later_fold
 
 
 def test_a_tick_behind_what_a_replay_has_read_is_made_up_for(database, admin) -> None:
-    live, records = DatabaseSink(database.dsn), [record(n, each) for n, each in enumerate(SENT)]
+    live, records = DatabaseSink(database.dsn), records_of(SENT)
     fold_as_owner(live, records, [4], RULES)
     replay = stretches.create(admin, "r", live.progress, {SOURCE: Stretch(0, len(records))}, {"cold": False})
     shadow = DatabaseSink(database.dsn, replay.schema)
@@ -95,7 +95,7 @@ def test_a_tick_behind_what_a_replay_has_read_is_made_up_for(database, admin) ->
 
 def test_the_view_has_who_is_silent_now_and_is_not_disabled(database, admin) -> None:
     sink = DatabaseSink(database.dsn)
-    fold_as_owner(sink, [record(n, each) for n, each in enumerate(SENT)], [4], RULES)
+    fold_as_owner(sink, records_of(SENT), [4], RULES)
     sink.close()
     entity(admin, "machine", "k", status="disabled")
 

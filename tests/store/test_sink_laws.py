@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from pipeline.core.fold import Marks
 from pipeline.core.state import PartitionState
 from tables import snapshots
-from tests.core.sinks import MemorySink, feed, record
+from tests.core.sinks import MemorySink, feed, folded, records_of
 from tests.core.test_cycles import CLOSING, plainly, shifts
 from tests.core.test_cycles import RULES as CYCLE_RULES
 from tests.core.test_fold_laws import (
@@ -70,12 +70,6 @@ def assert_stored(expected: MemorySink, actual: dict[str, dict]) -> None:
     assert_same_cycles(expected.cycle_rows(), actual["cycles"])
 
 
-def in_memory(messages: list[dict]) -> MemorySink:
-    expected = MemorySink()
-    feed(expected, PartitionState(), [record(i, m) for i, m in enumerate(messages)], [], RULES)
-    return expected
-
-
 def at_second(second: int, value: float = 5.0) -> dict:
     at_ms = BASE_MS + second * 1000
     readings = {"temperature": value}
@@ -94,9 +88,9 @@ BETWEEN = [at_second(second) for second in (0, 50, 100, 200, 25)]
 def test_laws_1_2_8_any_batches_give_the_rows_once(sink, admin, messages, at, merge_every) -> None:
     begin(sink, admin)
 
-    feed(sink, PartitionState(), [record(i, m) for i, m in enumerate(messages)], at, RULES, merge_every=merge_every)
+    feed(sink, PartitionState(), records_of(messages), at, RULES, merge_every=merge_every)
 
-    assert_stored(in_memory(messages), rows(admin))
+    assert_stored(folded(messages, RULES), rows(admin))
 
 
 @on_services
@@ -106,7 +100,7 @@ def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
 ) -> None:
     """The first owner vanishes with its marks somewhere behind the snapshot; the next one folds the difference."""
     begin(sink, admin)
-    records = [record(i, m) for i, m in enumerate(messages)]
+    records = records_of(messages)
     s = min(snapshot_at, effects_at, windows_at, len(records))
     state = PartitionState()
     feed(sink, state, records[:s], at, RULES)
@@ -118,7 +112,7 @@ def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
     assert taken.snapshot[0] == s
     feed(sink, snapshots.decode(taken.snapshot[1]), records, at, RULES, start=s)
 
-    assert_stored(in_memory(messages), rows(admin))
+    assert_stored(folded(messages, RULES), rows(admin))
 
 
 @on_services
@@ -126,7 +120,7 @@ def test_laws_1_3_another_owner_goes_on_from_the_snapshot(
 @example(BETWEEN, [1, 2, 3, 4], 1)
 def test_any_order_and_any_batches_give_the_cycles_of_a_sort_and_split(sink, admin, messages, at, merge_every) -> None:
     begin(sink, admin)
-    records = [record(i, m) for i, m in enumerate([*messages, CLOSING])]
+    records = records_of([*messages, CLOSING])
 
     feed(sink, PartitionState(), records, at, CYCLE_RULES, merge_every=merge_every)
 

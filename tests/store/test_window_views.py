@@ -12,10 +12,8 @@ import psycopg
 import pytest
 
 from pipeline.core.fold import FoldRules
-from pipeline.core.state import PartitionState
 from pipeline.store import window_index
-from tests.core.sinks import feed, record
-from tests.store.database_sink import DatabaseSink
+from tests.store.database_sink import stored
 
 START_MS = 1_790_035_200_000  # a midnight
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -34,15 +32,6 @@ COLUMNS = "extract(epoch FROM window_start) * 1000, extract(epoch FROM window_en
 def message(machine: str, at_ms: int, **readings: float) -> dict:
     time_ms = START_MS + at_ms
     return {"machine": machine, "time_ms": time_ms, "seq": -1, "ingest_ms": time_ms, "readings": readings}
-
-
-def stored(database, messages: list[dict], merge_every: int = 1) -> None:
-    sink = DatabaseSink(database.dsn)
-    sink.acquire()
-    cuts = range(0, len(messages), 7)
-    records = [record(n, each) for n, each in enumerate(messages)]
-    feed(sink, PartitionState(), records, cuts, FoldRules(), merge_every=merge_every)
-    sink.close()
 
 
 @pytest.fixture
@@ -90,7 +79,7 @@ def assert_view(dashboard: psycopg.Connection, view: str, length_ms: int, wanted
 
 
 def test_windows_of_every_length_are_what_the_messages_say(database, dashboard, messages) -> None:
-    stored(database, messages, merge_every=3)
+    stored(database.dsn, messages, FoldRules(), range(0, len(messages), 7), merge_every=3)
 
     for view, length_ms in LENGTHS.items():
         by = "factory" if view.startswith("factory") else "machine"
@@ -100,7 +89,7 @@ def test_windows_of_every_length_are_what_the_messages_say(database, dashboard, 
 
 
 def test_a_window_is_complete_when_the_watermark_has_passed_its_end(database, dashboard) -> None:
-    stored(database, [message("m0", at, t=1.0) for at in (0, 40_000, 70_000, 130_000)])
+    stored(database.dsn, [message("m0", at, t=1.0) for at in (0, 40_000, 70_000, 130_000)], FoldRules())
 
     # The watermark stands at 120 s
     def complete(view: str) -> list[bool]:
@@ -113,7 +102,7 @@ def test_a_window_is_complete_when_the_watermark_has_passed_its_end(database, da
 
 
 def test_freshness_says_up_to_which_event_time_each_table_is_complete(database, dashboard) -> None:
-    stored(database, [message("m0", at, t=1.0) for at in (0, 40_000, 200_000)])
+    stored(database.dsn, [message("m0", at, t=1.0) for at in (0, 40_000, 200_000)], FoldRules())
 
     row = dashboard.execute(
         "SELECT events_complete_to, windows_complete_to, cycles_complete_to FROM dashboard.freshness"
@@ -125,7 +114,7 @@ def test_freshness_says_up_to_which_event_time_each_table_is_complete(database, 
 
 
 def test_late_and_very_late_readings_are_counted_in_every_window(database, dashboard) -> None:
-    stored(database, [message("m0", at, t=1.0) for at in (0, 3 * HOUR_MS, 2 * HOUR_MS, 1_000)])
+    stored(database.dsn, [message("m0", at, t=1.0) for at in (0, 3 * HOUR_MS, 2 * HOUR_MS, 1_000)], FoldRules())
 
     for view in LENGTHS:
         row = dashboard.execute(f"SELECT sum(late_count), sum(very_late_count) FROM dashboard.{view}").fetchone()
@@ -136,7 +125,7 @@ def test_late_and_very_late_readings_are_counted_in_every_window(database, dashb
 def test_whole_minutes_of_the_version_before_count_in_minutes_and_are_no_half_minutes(
     database, admin, dashboard
 ) -> None:
-    stored(database, [message("m0", at, t=float(at)) for at in (61_000, 95_000, 125_000)])
+    stored(database.dsn, [message("m0", at, t=float(at)) for at in (61_000, 95_000, 125_000)], FoldRules())
     # As the version before stored it, which did not know of the column
     admin.execute(
         "UPDATE reading_window SET length_s = DEFAULT WHERE window_start = to_timestamp(%s)", [START_MS / 1000 + 120]

@@ -28,7 +28,7 @@ from tests.core.prognosis.models_in_force import (
     spoken_of,
 )
 from tests.core.raw_messages import maintenance
-from tests.core.sinks import SOURCE, record
+from tests.core.sinks import SOURCE, records_of
 
 BASE_MS = 1_790_000_000_000 // 60_000 * 60_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -46,10 +46,6 @@ def message(machine: str, at_s: float, temperature: float, pressure: float = 750
         "ingest_ms": at_ms,
         "readings": readings,
     }
-
-
-def records_of(messages: list[dict]) -> list[Record]:
-    return [record(offset, each) for offset, each in enumerate(messages)]
 
 
 def cycles(machine: str, starts_s: list[float], temperature: float = 60.0) -> list[dict]:
