@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks, fold, project
@@ -11,9 +12,26 @@ from pipeline.core.state import PartitionState
 from pipeline.store.connect import connect
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
+from pipeline.verify import Verification, verify
+from simulator.ledger import LedgerRow
 from simulator.messages import Sent
+from simulator.options import PlantOptions
+from simulator.plant import Plant
 from tests.store.leasing import acquire
-from tests.verify.tables import GROUP, TOPIC
+from tests.verify.tables import GROUP, TOPIC, Tables
+
+
+def fold_plant(tables: Tables, options: PlantOptions) -> list[LedgerRow]:
+    """Return the ledger of a plant that went through the real fold into the real sink."""
+    records = list(Plant(options))
+    sent = tables.send(records, partitions=1)
+    fold_and_store(tables.dsn, records)
+    return sent
+
+
+def alone(tables: Tables, **more: Any) -> Verification:
+    """Return what tables are found to be without a ledger."""
+    return verify(None, tables.dsn, group=GROUP, delay_ms=10_000, **more)
 
 
 def fold_and_store(dsn: str, records: list[Sent]) -> None:

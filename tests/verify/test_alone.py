@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.verify import Bounds, Verification, verify
+from pipeline.verify import Bounds, Verification
 from pipeline.verifying import blocks, run
 from pipeline.verifying.report import DEFECTS
 from simulator.ledger import LedgerRow
 from simulator.plant import Plant
-from tests.verify.folding import fold_and_store
+from tests.verify.folding import alone, fold_and_store, fold_plant
 from tests.verify.tables import GROUP, PLANT, TOPIC, Tables, accepted, at, place, sound
 
 # Devices that send nothing twice: then every offset without an event is one too many
@@ -31,17 +31,6 @@ COLUMNS = (
 def folded(tables: Tables) -> list[LedgerRow]:
     """The ledger of a plant that went through fold and sink."""
     return fold_plant(tables, TIDY)
-
-
-def fold_plant(tables: Tables, options) -> list[LedgerRow]:
-    records = list(Plant(options))
-    sent = tables.send(records, partitions=1)
-    fold_and_store(tables.dsn, records)
-    return sent
-
-
-def alone(tables: Tables, **more) -> Verification:
-    return verify(None, tables.dsn, group=GROUP, delay_ms=10_000, **more)
 
 
 def defects(found: Verification) -> dict[str, int]:

@@ -14,12 +14,11 @@ from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention
 from pipeline.core.errors import SettingsError
 from pipeline.store.connect import connect
-from pipeline.verify import Bounds, Verification, verify
+from pipeline.verify import Bounds, Verification
 from pipeline.verifying.report import DEFECTS
 from simulator.ledger import LedgerRow
-from simulator.plant import Plant
-from tests.verify.folding import fold_and_store
-from tests.verify.tables import GROUP, PLANT, Tables, accepted, at, sound
+from tests.verify.folding import alone, fold_plant
+from tests.verify.tables import PLANT, Tables, accepted, at, sound
 
 AGED = replace(PLANT, duplicate_share=0.0)
 
@@ -27,14 +26,7 @@ AGED = replace(PLANT, duplicate_share=0.0)
 @pytest.fixture
 def folded(tables: Tables) -> list[LedgerRow]:
     """The ledger of a plant that went through fold and sink."""
-    records = list(Plant(AGED))
-    sent = tables.send(records, partitions=1)
-    fold_and_store(tables.dsn, records)
-    return sent
-
-
-def alone(tables: Tables, **more) -> Verification:
-    return verify(None, tables.dsn, group=GROUP, delay_ms=10_000, **more)
+    return fold_plant(tables, AGED)
 
 
 def defects(found: Verification) -> set[str]:
