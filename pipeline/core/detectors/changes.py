@@ -225,16 +225,6 @@ def change_observe(state: Any, rules: Any, time_ms: int, value: float) -> tuple[
     return _take(state, rules, time_ms, value), expected
 
 
-@njit(cache=True, nogil=True)
-def _score_row(rows: Any, rules: Any, time_ms: int, value: float) -> float:
-    return float(change_score(rows[0], rules, time_ms, value)[0])
-
-
-@njit(cache=True, nogil=True)
-def _learn_row(rows: Any, rules: Any, time_ms: int, value: float) -> None:
-    change_learn(rows[0], rules, time_ms, value)
-
-
 _DEFAULTS = ChangeRules()
 
 
@@ -274,7 +264,7 @@ class ChangeDetector(OneSensor):
         self.rules = rules
 
     def _score(self, time_ms: int, value: float) -> float:
-        return float(_score_row(self._row, self.rules, time_ms, value))
+        return float(change_score(self._row[0], self.rules, time_ms, value)[0])
 
     def _learn(self, time_ms: int, value: float) -> None:
-        _learn_row(self._row, self.rules, time_ms, value)
+        change_learn(self._row[0], self.rules, time_ms, value)

@@ -240,16 +240,6 @@ def mixture_learn(state: Any, rules: Any, time_ms: int, value: float) -> None:
     mixture_observe(state, rules, time_ms, value)
 
 
-@njit(cache=True, nogil=True)
-def _score_row(rows: Any, rules: Any, time_ms: int, value: float) -> float:
-    return float(mixture_score(rows[0], rules, time_ms, value)[0])
-
-
-@njit(cache=True, nogil=True)
-def _learn_row(rows: Any, rules: Any, time_ms: int, value: float) -> None:
-    mixture_learn(rows[0], rules, time_ms, value)
-
-
 _DEFAULTS = MixtureRules()
 
 
@@ -290,7 +280,7 @@ class MixtureDetector(OneSensor):
         self.rules = rules
 
     def _score(self, time_ms: int, value: float) -> float:
-        return float(_score_row(self._row, self.rules, time_ms, value))
+        return float(mixture_score(self._row[0], self.rules, time_ms, value)[0])
 
     def _learn(self, time_ms: int, value: float) -> None:
-        _learn_row(self._row, self.rules, time_ms, value)
+        mixture_learn(self._row[0], self.rules, time_ms, value)

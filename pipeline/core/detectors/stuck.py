@@ -130,16 +130,6 @@ def stuck_learn(state: Any, rules: Any, time_ms: int, value: float) -> None:
     stuck_observe(state, rules, time_ms, value)
 
 
-@njit(cache=True, nogil=True)
-def _score_row(rows: Any, rules: Any, time_ms: int, value: float) -> float:
-    return float(stuck_score(rows[0], rules, time_ms, value)[0])
-
-
-@njit(cache=True, nogil=True)
-def _learn_row(rows: Any, rules: Any, time_ms: int, value: float) -> None:
-    stuck_learn(rows[0], rules, time_ms, value)
-
-
 _DEFAULTS = StuckRules()
 
 
@@ -177,7 +167,7 @@ class StuckDetector(OneSensor):
         self.rules = rules
 
     def _score(self, time_ms: int, value: float) -> float:
-        return float(_score_row(self._row, self.rules, time_ms, value))
+        return float(stuck_score(self._row[0], self.rules, time_ms, value)[0])
 
     def _learn(self, time_ms: int, value: float) -> None:
-        _learn_row(self._row, self.rules, time_ms, value)
+        stuck_learn(self._row[0], self.rules, time_ms, value)
