@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from pipeline.broker.complaints import MessageRefused
@@ -64,9 +63,7 @@ class Nowhere:
     def __enter__(self) -> Nowhere:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Do nothing."""
 
     def add(self, judged: Judged) -> None:
@@ -92,9 +89,7 @@ class Lines(Nowhere):
         except OSError as error:
             raise SettingsError(f"--output {path} cannot be written: {error.strerror}") from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._file.close()
         if error is None:
             self._part.replace(self._path)

@@ -7,7 +7,6 @@ import fcntl
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.core.errors import SettingsError
 from pipeline.tabular.rows import Reject
@@ -54,9 +53,7 @@ class RejectReport:
     def __enter__(self) -> RejectReport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if not self.reasons:
             self.path.unlink(missing_ok=True)
         self._file.close()
