@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +18,7 @@ from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable, SettingsError
 from pipeline.processes import command_line, wait_until
+from tests import leftovers
 
 _STARTS_AND_WAITS = """
 import sys, time
@@ -50,8 +49,8 @@ def test_what_was_stored_outlives_kill_and_stop(own_broker: Callable[..., Embedd
 
 
 def test_a_broker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    with _parent(tmp_path) as parent:
-        pid = int(_said(parent)[0])
+    with leftovers.parent(_STARTS_AND_WAITS, tmp_path) as parent:
+        pid = int(leftovers.said(parent)[0])
         assert str(tmp_path) in command_line(pid)
 
         parent.kill()
@@ -61,13 +60,13 @@ def test_a_broker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_left_by_a_killed_run_is_taken_over(tmp_path: Path) -> None:
-    with _parent(tmp_path) as parent:
-        pid, address = _said(parent)
+    with leftovers.parent(_STARTS_AND_WAITS, tmp_path) as parent:
+        pid, address = leftovers.said(parent)
         topics.create_topics(address, BrokerSecurity(), ["kept"], 1)
         with pytest.raises(SettingsError, match="in use by another run"):
             EmbeddedBroker(tmp_path).start()
         # Frozen, the guard cannot end the broker: it is a leftover
-        guard = _child_named(parent.pid, "guard")
+        guard = leftovers.child_named(parent.pid, "guard")
         os.kill(guard, signal.SIGSTOP)
         parent.kill()
         parent.wait()
@@ -140,17 +139,3 @@ async def _consume_as_faust_does(broker: EmbeddedBroker) -> bytes:
             return (await consumer.getone()).value
     finally:
         await consumer.stop()
-
-
-def _parent(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", _STARTS_AND_WAITS, str(folder)], stdout=subprocess.PIPE, text=True)
-
-
-def _said(parent: subprocess.Popen[str]) -> list[str]:
-    assert parent.stdout is not None
-    return parent.stdout.readline().split()
-
-
-def _child_named(parent: int, name: str) -> int:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if name in command_line(int(pid)))

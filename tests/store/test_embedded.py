@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pipeline.core.errors import DatabaseUnavailable, SettingsError
 from pipeline.processes import command_line, free_port, wait_until
 from pipeline.store import embedded
 from pipeline.store.embedded import EmbeddedPostgres
+from tests import leftovers
 
 _STARTS_AND_WAITS = """
 import sys, time
@@ -73,8 +73,8 @@ def test_a_login_needs_its_password(own_postgres: Callable[..., EmbeddedPostgres
 
 
 def test_a_database_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    with _parent(tmp_path) as parent:
-        pid = int(_said(parent)[0])
+    with leftovers.parent(_STARTS_AND_WAITS, tmp_path) as parent:
+        pid = int(leftovers.said(parent)[0])
         assert "postgres" in command_line(pid)
 
         parent.kill()
@@ -85,14 +85,14 @@ def test_a_database_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
 
 
 def test_a_folder_left_by_a_killed_run_is_taken_over(tmp_path: Path) -> None:
-    with _parent(tmp_path) as parent:
-        pid, dsn = _said(parent)
+    with leftovers.parent(_STARTS_AND_WAITS, tmp_path) as parent:
+        pid, dsn = leftovers.said(parent)
         with psycopg.connect(dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
         with pytest.raises(SettingsError, match="in use by another run"):
             EmbeddedPostgres(tmp_path).start()
         # Frozen, the guard cannot end the server: it is a leftover
-        guard = _child_named(parent.pid, "guard")
+        guard = leftovers.child_named(parent.pid, "guard")
         os.kill(guard, signal.SIGSTOP)
         parent.kill()
         parent.wait()
@@ -145,17 +145,3 @@ def test_an_interrupted_first_start_is_made_good(tmp_path: Path) -> None:
 def _row(dsn: str, query: str) -> tuple[object, ...] | None:
     with psycopg.connect(dsn) as connection:
         return connection.execute(query).fetchone()
-
-
-def _parent(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", _STARTS_AND_WAITS, str(folder)], stdout=subprocess.PIPE, text=True)
-
-
-def _said(parent: subprocess.Popen[str]) -> list[str]:
-    assert parent.stdout is not None
-    return parent.stdout.readline().split()
-
-
-def _child_named(parent: int, name: str) -> int:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if name in command_line(int(pid)))
