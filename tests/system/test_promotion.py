@@ -7,7 +7,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
 import psycopg
 import pytest
@@ -51,7 +50,7 @@ class Engineer:
         time.sleep(self._chance.uniform(0, longest_s))
         said.kill_group()
         self._at.wait(lambda: said.exit_code is not None and not is_alive(self._at, "r"), within_s=60)
-        return rows_of(self._at, "SELECT state FROM telemetry.replay WHERE name = 'r'")[0][0]
+        return self._at.rows("SELECT state FROM telemetry.replay WHERE name = 'r'")[0]["state"]
 
     def took_s(self, *words: str) -> float:
         began = time.monotonic()
@@ -92,11 +91,6 @@ def settle(at: Site, plant: Process) -> None:
     assert plant.wait(300) == 0
     total = sum(each["end"] for each in json.loads(at.run("topics", "--json").stdout))
     at.wait(lambda: at.stored() == at.merged() == total, within_s=200)
-
-
-def rows_of(at: Site, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(at.dsn) as connection:
-        return connection.execute(query).fetchall()
 
 
 @pytest.mark.timeout(300)

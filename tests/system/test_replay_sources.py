@@ -181,7 +181,9 @@ def test_killed_at_any_moment_a_replay_of_what_is_stored_goes_on(lived: Site) ->
 
 @pytest.mark.timeout(300)
 def test_results_are_kept_of_some_machines_of_a_factory_and_of_a_stretch_of_time(lived: Site) -> None:
-    machines = [row[0] for row in rows_of(lived, "SELECT machine_id FROM telemetry.machine_state ORDER BY 1 LIMIT 3")]
+    machines = [
+        row["machine_id"] for row in lived.rows("SELECT machine_id FROM telemetry.machine_state ORDER BY 1 LIMIT 3")
+    ]
     started(lived, "machines", *(f"--machine={each}" for each in machines))
     rows = same(lived, "machines")
     assert rows["machine_state"] == (3, 3)
@@ -189,15 +191,15 @@ def test_results_are_kept_of_some_machines_of_a_factory_and_of_a_stretch_of_time
     assert rows["dead_letter"] == (0, 0)
     assert count(lived, "machines", "event", f"machine_id <> ALL(ARRAY{machines})") == 0
 
-    (factory, *_), *_ = rows_of(lived, "SELECT factory_id, count(*) FROM telemetry.machine_state GROUP BY 1 ORDER BY 1")
+    factory = lived.rows("SELECT factory_id FROM telemetry.machine_state ORDER BY 1 LIMIT 1")[0]["factory_id"]
     started(lived, "factory", f"--of-factory={factory}")
     assert 0 < same(lived, "factory")["machine_state"][1] < lived.one("SELECT count(*) FROM telemetry.machine_state")
 
-    ((since, until),) = rows_of(
-        lived,
-        "SELECT to_char(min(event_time) + interval '200 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
-        " to_char(max(event_time) - interval '200 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM telemetry.event",
+    (stretch,) = lived.rows(
+        "SELECT to_char(min(event_time) + interval '200 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since,"
+        " to_char(max(event_time) - interval '200 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS until FROM telemetry.event",
     )
+    since, until = stretch["since"], stretch["until"]
     started(lived, "stretch", f"--since={since}", f"--until={until}")
     rows = same(lived, "stretch")
     assert 0 < rows["event"][1] < lived.one("SELECT count(*) FROM telemetry.event")
@@ -207,14 +209,10 @@ def test_results_are_kept_of_some_machines_of_a_factory_and_of_a_stretch_of_time
     assert count(lived, "stretch", "event", outside) == 0
 
 
-def rows_of(at: Site, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(at.dsn) as connection:
-        return connection.execute(query).fetchall()
-
-
 @pytest.mark.timeout(300)
 def test_a_replay_of_late_offsets_begins_at_the_nearest_state_that_was_kept(lived: Site) -> None:
-    kept = dict(rows_of(lived, "SELECT partition, min(snapshot_offset) FROM telemetry.snapshot_history GROUP BY 1"))
+    history = lived.rows("SELECT partition, min(snapshot_offset) FROM telemetry.snapshot_history GROUP BY 1")
+    kept = {row["partition"]: row["min"] for row in history}
     assert len(kept) == PARTITIONS
     first = max(kept.values()) + 200
 
