@@ -24,7 +24,7 @@ from tests.store.leasing import PROGRESS, acquire
 
 
 def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alone(
-    database, connection, dashboard, sink
+    admin, connection, dashboard, sink
 ) -> None:
     told = {
         0: [
@@ -37,14 +37,13 @@ def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alo
     sent = [*cycles("m0", [0, 100]), message("m0", 130, 60.0, 7570.0), *cycles("m0", [200])]
     predictions = folded(owned, records_of(sent), [], RULES, told)
     taken = acquire(PROGRESS, connection, SOURCE)
-    with connect(database.admin_dsn, autocommit=True) as admin:
-        for control in told[0]:
-            body = orjson.dumps({**control.body, "artefact": None}).decode()
-            admin.execute(
-                "INSERT INTO control_record (id, kind, cluster, consumer_group, reason, detail, created_by, body)"
-                " OVERRIDING SYSTEM VALUE VALUES (%s, 'model', 'local', 'g', '', '', '', %s)",
-                [control.id, body],
-            )
+    for control in told[0]:
+        body = orjson.dumps({**control.body, "artefact": None}).decode()
+        admin.execute(
+            "INSERT INTO control_record (id, kind, cluster, consumer_group, reason, detail, created_by, body)"
+            " OVERRIDING SYSTEM VALUE VALUES (%s, 'model', 'local', 'g', '', '', '', %s)",
+            [control.id, body],
+        )
     unit = UnitOfWork(SOURCE, taken.owner, 0, len(sent), list(owned.pending))
     assert sink.store([unit]) == {SOURCE}
     assert sink.store([unit]) == set()
@@ -76,9 +75,7 @@ def test_what_models_say_is_stored_once_with_its_model_and_told_of_live_ones_alo
     assert inputs == {p.inputs for p in predictions}
 
 
-def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(
-    database, connection, dashboard, sink
-) -> None:
+def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(admin, connection, dashboard, sink) -> None:
     told = {0: [spoken_of(1, "live", remaining_life(), 5), spoken_of(2, "shadow", remaining_life(1), 6)]}
     owned = partition()
     records = records_of(cycles("m0", [0, 100, 200, 300]))
@@ -86,11 +83,10 @@ def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(
     taken = acquire(PROGRESS, connection, SOURCE)
     effects = [each for each in owned.pending if not each.controls]
     sink.store([UnitOfWork(SOURCE, taken.owner, 0, len(records), effects)])
-    with connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute(
-            "INSERT INTO machine_state (machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id,"
-            " messages, duplicates, late, unverified) VALUES ('m0', 'aurora', 'stamping_press', '{}', now(), 0, 0, 0, 0, 0, 0)"
-        )
+    admin.execute(
+        "INSERT INTO machine_state (machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id,"
+        " messages, duplicates, late, unverified) VALUES ('m0', 'aurora', 'stamping_press', '{}', now(), 0, 0, 0, 0, 0, 0)"
+    )
     last = predictions[-1]
     row = dashboard.execute(
         "SELECT kind, value, days, days_lower, days_upper, model_id FROM dashboard.machine_outlook"
@@ -107,7 +103,7 @@ def test_days_are_of_the_calendar_and_the_outlook_is_the_newest_live_word(
     ]
 
 
-def test_machines_of_which_model_and_rules_say_something_else_are_seen(database, connection, dashboard, sink) -> None:
+def test_machines_of_which_model_and_rules_say_something_else_are_seen(admin, connection, dashboard, sink) -> None:
     told = {0: [spoken_of(1, "live", maintenance_class(7550), 7)]}
     owned = partition()
     records = records_of(
@@ -116,12 +112,11 @@ def test_machines_of_which_model_and_rules_say_something_else_are_seen(database,
     folded(owned, records, [], RULES, told)
     taken = acquire(PROGRESS, connection, SOURCE)
     sink.store([UnitOfWork(SOURCE, taken.owner, 0, 3, [each for each in owned.pending if not each.controls])])
-    with connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute(
-            "INSERT INTO machine_state (machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id,"
-            " messages, duplicates, late, unverified)"
-            " SELECT 'm' || n, 'aurora', 'stamping_press', '{}', now(), 0, 0, 0, 0, 0, 0 FROM generate_series(0, 2) AS n"
-        )
+    admin.execute(
+        "INSERT INTO machine_state (machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id,"
+        " messages, duplicates, late, unverified)"
+        " SELECT 'm' || n, 'aurora', 'stamping_press', '{}', now(), 0, 0, 0, 0, 0, 0 FROM generate_series(0, 2) AS n"
+    )
     rows = dashboard.execute(
         "SELECT machine_id, class_by_model, class_by_rules, probability FROM dashboard.maintenance_disagreement"
     ).fetchall()
@@ -141,7 +136,7 @@ def test_inputs_that_are_missing_are_stored_as_such(connection, sink) -> None:
     assert math.isnan(inputs[2])
 
 
-def test_maintenance_is_told_to_every_partition_of_its_group_once(connection, sink, database) -> None:
+def test_maintenance_is_told_to_every_partition_of_its_group_once(connection, sink, admin) -> None:
     owner = acquire(PROGRESS, connection, SOURCE).owner
     done = [maintenance(kind="failure", component="bearing"), maintenance(machine_id="press-9", kind="planned")]
     records = [Record(n, 1_795_298_400_000, orjson.dumps(each)) for n, each in enumerate(done)]
@@ -149,9 +144,8 @@ def test_maintenance_is_told_to_every_partition_of_its_group_once(connection, si
     unit = UnitOfWork(SOURCE, owner, 0, 2, [fold(PartitionState(), batch, FoldRules(), Marks())])
     assert sink.store([unit]) == {SOURCE}
     # The database was restored to before, but for what is told
-    with connect(database.admin_dsn, autocommit=True) as admin:
-        admin.execute("UPDATE source_progress SET effects_next = 0")
-        admin.execute("DELETE FROM maintenance_record")
+    admin.execute("UPDATE source_progress SET effects_next = 0")
+    admin.execute("DELETE FROM maintenance_record")
     assert sink.store([unit]) == {SOURCE}
     told = [each for each in controls.since(connection, PROGRESS, 0).controls if each.kind == MAINTAINED]
     assert {(each.body["machine_id"], each.body["kind"], each.body["component"]) for each in told} == {
@@ -163,7 +157,7 @@ def test_maintenance_is_told_to_every_partition_of_its_group_once(connection, si
     assert controls.since(connection, Progress(Subscriber("local", "another", "w"), 1), 0).controls == []
 
 
-def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(connection, sink, database) -> None:
+def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(connection, sink, admin) -> None:
     told = []
     for time in ("2026-11-21T20:10:00Z", "2026-11-21T20:40:00Z"):
         owner = acquire(PROGRESS, connection, SOURCE).owner
@@ -171,8 +165,7 @@ def test_maintenance_at_a_place_that_a_log_made_anew_has_again_is_told_too(conne
         effects = fold(PartitionState(), RecordBatch(SOURCE, owner, 0, 1, [record]), FoldRules(), Marks())
         assert sink.store([UnitOfWork(SOURCE, owner, 0, 1, [effects])]) == {SOURCE}
         told = controls.since(connection, PROGRESS, 0).controls
-        with connect(database.admin_dsn, autocommit=True) as admin:
-            admin.execute("UPDATE source_progress SET effects_next = 0")
+        admin.execute("UPDATE source_progress SET effects_next = 0")
     assert [each.body["time_ms"] for each in told] == [1_795_291_800_000, 1_795_293_600_000]
 
 
