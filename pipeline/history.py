@@ -15,10 +15,7 @@ from pipeline.core.selection import Selection
 from pipeline.settings import Settings
 from pipeline.store.connect import SCHEMA, Connection
 from pipeline.store.failures import worded
-from pipeline.store.history import carry_dead_letters, log_since, stored_events
-
-_OFFSETS_AT_ONCE = 20_000
-"""The server sorts what it gives: as much as this holds. While they are read, nobody can drop a partition."""
+from pipeline.store.history import carry_dead_letters, log_since, portions, stored_events
 
 _DROPPED = f"SELECT dropped_before, not_archived_before FROM {SCHEMA}.retention_mark WHERE table_name = 'event'"
 _STATE = f"""
@@ -113,8 +110,8 @@ class StoredHistory:
     def _of_table(
         self, connection: Connection, source: SourcePartition, first: int, end: int
     ) -> Iterator[StoredEvents]:
-        for at in range(first, end, _OFFSETS_AT_ONCE):
-            found = stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+        for at, to in portions(first, end):
+            found = stored_events(connection, self._progress, source, at, to)
             some = next(found, None)
             # What is dropped from now on is still seen; of what was dropped before, it was noted before
             if self._state(connection) != self._seen:

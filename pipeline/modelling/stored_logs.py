@@ -16,13 +16,10 @@ from pipeline.settings import Settings
 from pipeline.store import controls
 from pipeline.store.connect import Connection
 from pipeline.store.failures import worded
-from pipeline.store.history import stored_events
+from pipeline.store.history import portions, stored_events
 
 Source = Literal["events", "archive"]
 """From where: the table ``event`` as far back as it goes, or the archive, and behind it the table."""
-
-_OFFSETS_AT_ONCE = 20_000
-"""The server sorts what it gives: as much as this holds."""
 
 _FIRST = """
 SELECT min(source_offset) FROM event WHERE source_topic = %(topic)s AND source_partition = %(partition)s
@@ -79,8 +76,8 @@ class StoredLogs:
         opened = connections.database(self._settings, "pipeline models train", autocommit=False)
         with opened as connection, worded(f"what is stored of {source} is not known"):
             (first,) = connection.execute(_FIRST, self._progress.key(source)).fetchone() or (None,)
-            for at in range(end if first is None else first, end, _OFFSETS_AT_ONCE):
-                yield from stored_events(connection, self._progress, source, at, min(end, at + _OFFSETS_AT_ONCE))
+            for at, to in portions(end if first is None else first, end):
+                yield from stored_events(connection, self._progress, source, at, to)
                 connection.commit()
 
     def controls(self, connection: Connection, source: SourcePartition) -> list[PlacedControl]:

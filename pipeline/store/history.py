@@ -18,6 +18,7 @@ from pipeline.store.failures import worded
 from pipeline.store.identity import event_ids, seed
 from pipeline.store.progress import KEY, Progress
 
+_OFFSETS_AT_ONCE = 20_000
 _ROWS = 200
 """Rows of one answer: bodies may have a megabyte."""
 
@@ -85,6 +86,14 @@ def stored_events(
                     events.append(row[:5])
                 last = row[:2]
             yield StoredEvents.of(events)
+
+
+def portions(first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield ``[first, end)`` in pieces to ask for in transactions of their own, in order.
+
+    The server sorts what it gives: as much as one holds. While one is read, nobody can drop a partition.
+    """
+    return ((at, min(end, at + _OFFSETS_AT_ONCE)) for at in range(first, end, _OFFSETS_AT_ONCE))
 
 
 def log_since(connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition) -> dt.datetime | None:
