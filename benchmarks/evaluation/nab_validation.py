@@ -18,15 +18,23 @@ Score = Callable[[Series, Choice], Floats]
 THRESHOLDS = 0.2 * 1.05 ** np.arange(65)
 """The thresholds that are compared: 0.2 to 4.5, a twentieth apart."""
 
-# The best threshold of few files is a lucky one: what counts is how good its neighbours are with it
-_NEIGHBOURS = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
+FACTORS = (0.5, 2.0)
+"""What the value of a rule is multiplied by when it is tried."""
+
+# The best threshold of few files is a lucky one: what counts is how good its neighbours are with it, to a quarter off
+_FARTHEST = 5
+_NEIGHBOURS = (_FARTHEST + 1.0 - np.abs(np.arange(-_FARTHEST, _FARTHEST + 1))) / (_FARTHEST + 1.0) ** 2
 
 
 class HeldOut(NamedTuple):
-    """Normalised scores on held-out files over several splits: mean and standard deviation by profile."""
+    """Normalised scores on held-out files over several splits: mean and standard deviation by profile.
+
+    ``choices`` are the rules that were chosen, one for each half.
+    """
 
     means: dict[str, float]
     spreads: dict[str, float]
+    choices: list[Choice]
 
 
 @njit(cache=True, nogil=True)
@@ -53,13 +61,21 @@ def raw_by_threshold(scores: Floats, rows: Any, profile: Profile, thresholds: Fl
     return raw
 
 
-def curves(files: Sequence[Series], score: Score, choice: Choice, profile: Profile) -> Floats:
-    """Return the raw score of each file at each of :data:`THRESHOLDS`, shape (files, thresholds)."""
-    return np.array([raw_by_threshold(score(file, choice), file.rows, profile, THRESHOLDS) for file in files])
+def curves(files: Sequence[Series], score: Score, choice: Choice, profiles: Sequence[Profile]) -> Floats:
+    """Return the raw score of each file at each of :data:`THRESHOLDS`, shape (profiles, files, thresholds)."""
+    scores = [score(file, choice) for file in files]
+    return np.array(
+        [
+            [raw_by_threshold(of, file.rows, profile, THRESHOLDS) for of, file in zip(scores, files, strict=True)]
+            for profile in profiles
+        ]
+    )
 
 
-def _smooth(curve: Floats) -> Floats:
-    return np.convolve(np.pad(curve, 2, mode="edge"), _NEIGHBOURS, "valid")
+def best_threshold(by_file: Floats) -> int:
+    """Return the place in :data:`THRESHOLDS` that is best for all files, given each one's curve: of a smoothed sum."""
+    around = np.pad(by_file.sum(axis=0), _FARTHEST, mode="edge")
+    return int(np.convolve(around, _NEIGHBOURS, "valid").argmax())
 
 
 def halves(files: Sequence[Series], splits: int, seed: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -77,54 +93,41 @@ def halves(files: Sequence[Series], splits: int, seed: int) -> Iterator[tuple[li
 
 
 class Tuner:
-    """Chooses rules on some files by coordinate descent, each rule among a few values, and remembers every file's curve.
+    """Chooses rules on some files by coordinate descent, each once halved and once doubled.
 
     Parameters
     ----------
     files, score
         What is scored, and how.
-    grid
-        The values to choose from, by rule.
     profile
         The profile that the rules are chosen for.
     """
 
-    def __init__(
-        self, files: Sequence[Series], score: Score, grid: Mapping[str, Sequence[float]], profile: Profile
-    ) -> None:
+    def __init__(self, files: Sequence[Series], score: Score, profile: Profile) -> None:
         self._files = files
         self._score = score
-        self._grid = grid
         self._profile = profile
-        self._known: dict[tuple[tuple[str, float], ...], dict[int, Floats]] = {}
-
-    def _curves(self, choice: Choice, places: Sequence[int]) -> Floats:
-        known = self._known.setdefault(tuple(sorted(choice.items())), {})
-        for place in places:
-            if place not in known:
-                known[place] = curves([self._files[place]], self._score, choice, self._profile)[0]
-        return np.array([known[place] for place in places])
 
     def _worth(self, choice: Choice, places: Sequence[int]) -> Floats:
         """Return each file's raw score at the threshold that is best for all of them, shape (places,)."""
-        by_file = self._curves(choice, places)
-        return np.array(by_file[:, _smooth(by_file.sum(axis=0)).argmax()])
+        by_file = curves([self._files[place] for place in places], self._score, choice, [self._profile])[0]
+        return np.array(by_file[:, best_threshold(by_file)])
 
-    def choose(self, places: Sequence[int], start: Choice, rng: np.random.Generator, rounds: int) -> dict[str, float]:
-        """Return the best choice that is found on the files at these places.
+    def choose(self, places: Sequence[int], start: Choice, rng: np.random.Generator) -> dict[str, float]:
+        """Return the choice that the files at these places lead to from a given one, rule by rule in random order.
 
-        Every rule is tried at all its values, in random order, ``rounds`` times. A value replaces another only if it is
-        better by more than one standard error of the difference, taken over the files: few files favour many values by
-        chance.
+        A value replaces another only if it is better by more than one standard error of the difference, taken over the
+        files: few files favour many values by chance. What one file alone gains is just one standard error, so never
+        enough.
         """
         choice = dict(start)
         highest = self._worth(choice, places)
-        for rule in [str(rule) for _ in range(rounds) for rule in rng.permutation(list(self._grid))]:
-            for value in self._grid[rule]:
-                other = {**choice, rule: value}
+        for rule in (str(rule) for rule in rng.permutation(list(start))):
+            for factor in FACTORS:
+                other = {**choice, rule: start[rule] * factor}
                 worth = self._worth(other, places)
                 gain = worth - highest
-                if gain.sum() > np.sqrt(len(places)) * gain.std():
+                if gain.sum() > 1.000_001 * np.sqrt(len(places)) * gain.std(ddof=1):
                     choice, highest = other, worth
         return choice
 
@@ -142,27 +145,39 @@ def held_out(
     Parameters
     ----------
     choose
-        Returns the rules for files at given places.
+        Returns the rules for files at given places. The generator that it gets is at the same place for every way to
+        choose, so that two that begin at random begin alike.
     """
     found: dict[str, list[float]] = {name: [] for name in profiles}
+    choices = []
+    count = sum(file.rows.count for file in files)
     for split, sides in enumerate(halves(files, splits, seed)):
-        rng = np.random.default_rng(split)
         raw = dict.fromkeys(profiles, 0.0)
-        for train, test in (sides, sides[::-1]):
-            choice = choose(train, rng)
-            for name, profile in profiles.items():
-                by_file = curves(files, score, choice, profile)
-                at = int(_smooth(by_file[train].sum(axis=0)).argmax())
-                raw[name] += float(by_file[test, at].sum())
-        count = sum(file.rows.count for file in files)
+        for side, (train, test) in enumerate((sides, sides[::-1])):
+            choices.append(choose(train, np.random.default_rng([split, side])))
+            by_profile = curves(files, score, choices[-1], list(profiles.values()))
+            for name, by_file in zip(profiles, by_profile, strict=True):
+                raw[name] += float(by_file[test, best_threshold(by_file[train])].sum())
         for name, profile in profiles.items():
             found[name].append(normalised(raw[name], count, profile))
     return HeldOut(
         {name: float(np.mean(scores)) for name, scores in found.items()},
         {name: float(np.std(scores)) for name, scores in found.items()},
+        choices,
     )
 
 
-def start_at_random(grid: Mapping[str, Sequence[float]], rng: np.random.Generator) -> dict[str, float]:
-    """Return a choice of random values from a grid."""
-    return {rule: float(rng.choice(np.asarray(values))) for rule, values in grid.items()}
+def off_at_random(choice: Choice, rng: np.random.Generator) -> dict[str, float]:
+    """Return a choice with each value multiplied by something between a half and two, alike for the logarithm."""
+    return {rule: value * 2.0 ** rng.uniform(-1.0, 1.0) for rule, value in choice.items()}
+
+
+def distance(choice: Choice, other: Choice) -> float:
+    """Return by how many doublings two choices' values differ, root mean square.
+
+    Examples
+    --------
+    >>> distance({"share": 1.0, "quiet": 8.0}, {"share": 2.0, "quiet": 4.0})
+    1.0
+    """
+    return float(np.sqrt(np.mean([np.log2(choice[rule] / other[rule]) ** 2 for rule in other])))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from benchmarks.evaluation.nab import chosen_scores, defaults, in_sample
-from benchmarks.evaluation.nab_files import profiles, read
+from benchmarks.evaluation.nab_files import Series, profiles, read
 from benchmarks.evaluation.nab_scoring import Profile, Rows, best, joined, probation, raw_at, rows_of, score_at
-from benchmarks.evaluation.nab_validation import THRESHOLDS, halves, raw_by_threshold
+from benchmarks.evaluation.nab_validation import (
+    THRESHOLDS,
+    Choice,
+    Tuner,
+    best_threshold,
+    halves,
+    held_out,
+    off_at_random,
+    raw_by_threshold,
+)
 from tests.datasets import dataset
 
 STANDARD = Profile(tp=1.0, fn=1.0, fp=0.11)
@@ -107,6 +117,62 @@ def test_curves_over_thresholds_equal_the_score_at_each() -> None:
 
     for at in (0, 20, 40, 64):
         assert by_threshold[at] == pytest.approx(raw_at(THRESHOLDS[at], scores, ONE_WINDOW, STANDARD))
+
+
+def test_a_broad_best_is_preferred_to_a_lucky_one() -> None:
+    curve = np.zeros((2, len(THRESHOLDS)))
+    curve[0, 50] = 2.0
+    curve[1, 10:25] = 1.0
+
+    assert 12 <= best_threshold(curve) <= 22
+
+
+def marked(name: str, row: int) -> Series:
+    """A file of 100 rows whose window begins where its value is 1."""
+    values = np.zeros(100)
+    values[row] = 1.0
+    return Series(f"{name}/{row}", np.arange(100), values, rows_of(100, [(row, row + 9)]))
+
+
+FILES = [marked(name, row) for name in "ab" for row in range(20, 50, 5)]
+
+
+def right_by(right: dict[str, float], files: list[Series] = FILES) -> Callable[[Series, Choice], np.ndarray]:
+    """Score files by their values, and raise a false alarm for each rule that is off its right value in them."""
+
+    def score(file: Series, choice: Choice) -> np.ndarray:
+        scores = file.values.copy()
+        if file in files:
+            for row, (rule, value) in enumerate(right.items()):
+                scores[90 + row] = float(choice[rule] != value)
+        return scores
+
+    return score
+
+
+def test_rules_are_chosen_that_are_better_on_all_files_and_not_those_that_are_on_one() -> None:
+    start, right, rng = {"one": 1.0, "two": 3.0}, {"one": 2.0, "two": 1.5}, np.random.default_rng(0)
+
+    assert Tuner(FILES, right_by(right), STANDARD).choose(range(12), start, rng) == right
+    assert Tuner(FILES, right_by(right, FILES[:1]), STANDARD).choose(range(12), start, rng) == start
+
+
+def test_held_out_files_have_no_say_in_rules_or_threshold() -> None:
+    seen: list[list[int]] = []
+
+    def choose(half: Sequence[int], rng: np.random.Generator) -> Choice:
+        seen.append(list(half))
+        return off_at_random({"one": 4.0}, rng)
+
+    # What is raised in half of the files is 1, in the others 3; right are thresholds below 1
+    found = held_out(
+        FILES, lambda file, _: file.values * (3.0 if file in FILES[::2] else 1.0), {"s": STANDARD}, 3, choose
+    )
+
+    assert all(sorted(one + two) == list(range(12)) for one, two in zip(seen[::2], seen[1::2], strict=True))
+    assert all(2.0 <= choice["one"] <= 8.0 for choice in found.choices)
+    assert len({choice["one"] for choice in found.choices}) == 6
+    assert found.means["s"] == pytest.approx(100.0)
 
 
 def test_a_sweep_over_two_hundred_thousand_rows_takes_less_than_a_second() -> None:

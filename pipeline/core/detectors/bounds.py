@@ -14,7 +14,7 @@ _SOME = 1, MOST_WHOLE
 
 _BOUNDS: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(
-        ("budget", "power", "initial", "step", "clip", "doubt", "accept", "knee", "rare_after", "drift", "quiet"),
+        ("budget", "power", "initial", "step", "clip", "doubt", "accept", "drift", "quiet"),
         _POSITIVE,
     ),
     **dict.fromkeys(("tolerance", "decay", "slow_decay", "adapting", "likeness"), _SHARE),

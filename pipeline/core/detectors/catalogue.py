@@ -49,7 +49,7 @@ STUCK = Detector("stuck", "stuck", 1, stuck.STATE, stuck.StuckRules(), AlarmRule
 MIXTURE = Detector(
     "mixture", "spike", 1, mixture.STATE, mixture.MixtureRules(), fixed(math.log10(2.0)), of_readings=True
 )
-NOVELTY = Detector("novelty", "novelty", 1, novelty.QUIET_STATE, novelty.NoveltyRules(), AlarmRules(initial=4.0))
+NOVELTY = Detector("novelty", "novelty", 2, novelty.QUIET_STATE, novelty.NoveltyRules(), AlarmRules(initial=4.0))
 MULTIVARIATE = Detector(
     "multivariate",
     "multivariate",

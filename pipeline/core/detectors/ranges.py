@@ -8,7 +8,7 @@ from numba import njit
 
 # What the first move of a number is worth that never moved before
 _FIRST_MOVE = 10.0
-_HIGHEST = 1e300
+_HIGHEST = 1e290
 _TINY = 1e-300
 
 
@@ -19,10 +19,11 @@ def outside(low: float, high: float, number: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def outlyingness(
-    low: float, high: float, step: float, age: int, number: float, share: float, rare_after: float
-) -> float:
+def outlyingness(low: float, high: float, step: float, age: int, number: float, share: float) -> float:
     """Return how unusual it is that a number leaves its range: ≥ 0, finite, 0 inside.
+
+    It grows with how far, and with the root of how long the number had kept to the range. No time is set after which
+    leaving counts in full, so that fast and slow numbers are measured alike.
 
     Parameters
     ----------
@@ -32,16 +33,13 @@ def outlyingness(
         Readings since the range was last left, ≥ 0.
     share
         Part of the range's width that the distance from it is measured by, ≥ 0; beside it counts the usual step.
-    rare_after
-        Readings after which leaving the range counts in full, > 0; sooner after it was left, it counts as the root of
-        the time that has passed since.
 
     Examples
     --------
-    >>> outlyingness(0.0, 10.0, 1.0, 1000, 14.0, 0.1, 1000.0)
+    >>> outlyingness(0.0, 10.0, 1.0, 1, 14.0, 0.1)
     2.0
-    >>> outlyingness(0.0, 10.0, 1.0, 10, 14.0, 0.1, 1000.0)
-    0.2
+    >>> outlyingness(0.0, 10.0, 1.0, 100, 14.0, 0.1)
+    20.0
     """
     excess = outside(low, high, number)
     if excess == 0.0:
@@ -49,7 +47,7 @@ def outlyingness(
     ratio = _FIRST_MOVE
     if high > low:
         ratio = min(excess / max(share * (high - low) + step, _TINY), _HIGHEST)
-    return ratio * math.sqrt(min(1.0, age / rare_after))
+    return ratio * math.sqrt(age)
 
 
 @njit(cache=True, nogil=True)

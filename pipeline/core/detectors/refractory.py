@@ -22,7 +22,7 @@ class RefractoryRules(NamedTuple):
         Readings after a score was let through in which only a higher one is; ≥ 0.
     """
 
-    quiet: int = 90
+    quiet: int = 60
 
 
 @njit(cache=True, nogil=True)
