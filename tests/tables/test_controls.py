@@ -265,7 +265,7 @@ def test_a_take_over_that_reads_what_its_snapshot_lacks_is_one_that_reads_every_
 def said_to(partition: OwnedPartition) -> str:
     """Return what a partition holds of control records."""
     arrays = to_plain(partition.state.to_arrays())
-    return repr([arrays[name] for name in ("registry", "lives", "wears", "renewals", "foretold")])
+    return repr([arrays[name] for name in ("registry", "lives", "wears", "stretches", "renewals", "foretold")])
 
 
 def went_on(told: Story, snapshot: tuple[int, bytes] | None) -> Story:
