@@ -42,7 +42,9 @@ def stages(settings: Settings, vault: DatabaseVault) -> Stages:
         Where effects, leases, snapshots and control records are kept.
     """
     flush = settings.flush
-    partitions = Partitions(vault.take_over, vault.stored_events, fold_rules(settings), flush.max_pending_records)
+    partitions = Partitions(
+        vault.take_over, vault.stored_events, vault.placed_controls, fold_rules(settings), flush.max_pending_records
+    )
     ownership = Ownership(PartitionLeases(partitions, vault.peek))
     when = FlushRules(
         flush.min_interval_ms / 1000, flush.max_records, flush.windows_interval_s, flush.snapshot_interval_s

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from pipeline.core.controls import Polled
+from pipeline.core.controls import PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
@@ -114,6 +114,10 @@ class DatabaseVault:
         """Take a partition over; blocks, see :func:`pipeline.store.takeover.take_over`."""
         backend = self._sink.backend
         return self._leasing.use(lambda c: takeover.take_over(c, self._progress, source, evidence, backend))
+
+    def placed_controls(self, source: SourcePartition, first: int) -> list[PlacedControl]:
+        """Return control records that a partition applied; blocks, see :func:`pipeline.store.controls.placed`."""
+        return self._leasing.use(lambda c: controls.placed(c, self._progress, source, first))
 
     def backends(self) -> list[int]:
         """Return the server's process ids of the connections that are open; from any thread."""

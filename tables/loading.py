@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import structlog
 
-from pipeline.core.errors import NotOwner
+from pipeline.core.controls import PlacedControl
+from pipeline.core.errors import NotOwner, NotReproducible
 from pipeline.core.fold import FoldRules, Marks
 from pipeline.core.records import RecordBatch, SourcePartition, StoredEvents
 from pipeline.core.state import PartitionState
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 Stored = Callable[[SourcePartition, int, int], Iterable[StoredEvents]]
 """Gives the stored events of the offsets ``[first, end)`` of a partition, in order, some at a time."""
 
+Placed = Callable[[SourcePartition, int], Sequence[PlacedControl]]
+"""Gives the control records that a partition applied in its log, in this order, but for so many of the first."""
+
 _AT_ONCE = 4000
 _BYTES_AT_ONCE = 1_000_000
 
@@ -35,11 +39,13 @@ def load(
     rules: FoldRules,
     stored: Stored,
     is_wanted: Callable[[], bool],
+    placed: Placed,
 ) -> OwnedPartition:
     """Return a partition as its new owner goes on with it.
 
     The state comes from the snapshot; what lies between that and the log's start (all of it, if no snapshot can be read) is
     folded from the stored events, by the same fold with the same marks, so that windows which were not merged yet are complete.
+    Of control records, those are read that the state does not hold.
 
     Parameters
     ----------
@@ -52,8 +58,10 @@ def load(
     ------
     NotOwner
         If it is not wanted any more.
+    NotReproducible
+        If control records are missing that the partition applied.
     """
-    partition = _at_snapshot(source, taken, rules)
+    partition = _at_snapshot(source, taken, rules, placed)
     end = readable_from(taken, log_start)
     # What nobody had read before it was gone is stored nowhere, and to look for it takes long in a large table
     stored_to = min(end, taken.gap.first) if taken.gap is not None else end
@@ -61,7 +69,7 @@ def load(
         _rebuild(partition, stored_to, rules, stored, is_wanted)
     partition.move_to(max(partition.position, end), rules)
     if not taken.settle_first:
-        partition.tell(taken.waiting)
+        partition.take_in(taken.waiting)
     return partition
 
 
@@ -70,9 +78,9 @@ def readable_from(taken: Acquired, log_start: int) -> int:
     return taken.effects if taken.settle_first else log_start
 
 
-def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules) -> OwnedPartition:
+def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules, placed: Placed) -> OwnedPartition:
     state, position = _from_snapshot(source, taken)
-    recorded = deque(each for each in taken.controls if each.ordinal >= state.registry.applied)
+    recorded = deque(_recorded(source, taken, state.registry.applied, placed))
     marks = Marks(taken.effects, taken.windows, taken.controls_mark, taken.windows_controls)
     partition = OwnedPartition(
         source,
@@ -86,7 +94,8 @@ def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules) -> 
         controls_mark=taken.controls_mark,
         windows_controls=taken.windows_controls,
         recorded=recorded,
-        known={each.control.id for each in taken.controls},
+        horizon=taken.horizon,
+        known=set(taken.heard),
     )
     partition.move_to(position, rules)
     return partition
@@ -96,10 +105,30 @@ def _from_snapshot(source: SourcePartition, taken: Acquired) -> tuple[PartitionS
     if taken.snapshot is not None:
         try:
             reached(CrashPoint.LOADING_SNAPSHOT)
-            return snapshots.decode(taken.snapshot[1]), taken.snapshot[0]
+            state = snapshots.decode(taken.snapshot[1])
+            _require_not_ahead(state.registry.applied, taken)
+            return state, taken.snapshot[0]
         except ValueError as error:
             log.warning("snapshot.unreadable", source=str(source), reason=str(error))
     return PartitionState(), 0
+
+
+def _require_not_ahead(applied: int, taken: Acquired) -> None:
+    known = min(taken.controls_mark, taken.windows_controls)
+    if applied > known:
+        msg = f"it holds {applied} control records, and the database knows of {known}"
+        raise ValueError(msg)
+
+
+def _recorded(source: SourcePartition, taken: Acquired, applied: int, placed: Placed) -> Sequence[PlacedControl]:
+    """Return the control records that a partition applied and its state does not hold; a replay is told of later ones too."""
+    found = placed(source, applied)
+    if [each.ordinal for each in found] != list(range(applied, max(taken.controls_mark, applied + len(found)))):
+        raise NotReproducible(
+            f"{source} applied {taken.controls_mark} control records, and {len(found)} are stored from number {applied} on:"
+            " its state cannot be made again without them; restore control_record and control_effect"
+        )
+    return found
 
 
 def _rebuild(

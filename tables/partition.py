@@ -38,8 +38,10 @@ class OwnedPartition:
         What the sink has now, as far as is known here; of control records, how many.
     recorded
         Control records that were applied before, in this order and at these places; the state does not hold them yet.
+    horizon
+        Control records that came with a transaction before it are known, or wait; see :class:`pipeline.core.controls.Polled`.
     known
-        Numbers of the control records that were applied before, those that the state holds included.
+        Numbers of the others that are.
     skip
         Offsets that become dead letters.
     unstored
@@ -57,6 +59,7 @@ class OwnedPartition:
     controls_mark: int = 0
     windows_controls: int = 0
     recorded: deque[PlacedControl] = field(default_factory=deque)
+    horizon: int = 0
     known: set[int] = field(default_factory=set)
     pending: deque[Effects] = field(default_factory=deque)
     unstored: int = 0
@@ -103,6 +106,10 @@ class OwnedPartition:
             self.move_to(max(self.position, self.recorded[0].offset), rules)
 
     def tell(self, controls: Iterable[Control]) -> None:
+        """Apply what somebody was told who looked for control records, as far as the partition does not know it."""
+        self.take_in(control for control in controls if control.xid >= self.horizon)
+
+    def take_in(self, controls: Iterable[Control]) -> None:
         """Apply control records that the partition does not know yet, where it stands; at once, or when it has come so far.
 
         What a partition applied is stored with the offset: no later than any record from there on, so that whoever folds

@@ -14,7 +14,7 @@ from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.store.takeover import Acquired
-from tables.loading import Stored, load, readable_from
+from tables.loading import Placed, Stored, load, readable_from
 from tables.partition import OwnedPartition
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,8 @@ class Partitions:
         Takes a partition over in the database, given what its log was seen to hold; runs in a thread.
     stored
         Gives what is stored already of a range of offsets; runs in a thread.
+    placed
+        Gives control records that a partition applied; runs in a thread.
     rules
         Of the fold.
     max_pending
@@ -46,11 +48,13 @@ class Partitions:
         self,
         take_over: Callable[[SourcePartition, Evidence], Acquired],
         stored: Stored,
+        placed: Placed,
         rules: FoldRules,
         max_pending: int = 40_000,
     ) -> None:
         self._take_over = take_over
         self._stored = stored
+        self._placed = placed
         self.rules = rules
         self._max_pending = max_pending
         self.owned: dict[SourcePartition, OwnedPartition] = {}
@@ -89,12 +93,14 @@ class Partitions:
         if parked is not None and _still_right(parked, taken) and parked.position >= readable_from(taken, begins):
             partition = parked
             partition.owner = taken.owner
-            partition.tell(taken.waiting)
+            partition.horizon = taken.horizon
+            partition.known |= taken.heard
+            partition.take_in(taken.waiting)
         else:
-            arguments = (source, taken, begins, self.rules, self._stored)
+            arguments = (source, taken, begins, self.rules, self._stored, lambda: self._may_own(source, releases))
             self.loading = source
             try:
-                partition = await asyncio.to_thread(load, *arguments, lambda: self._may_own(source, releases))
+                partition = await asyncio.to_thread(load, *arguments, self._placed)
             finally:
                 self.loading = None
         if not self._may_own(source, releases):

@@ -41,11 +41,14 @@ class Control(NamedTuple):
         What it changes, for example :data:`METADATA`.
     body
         What it says, as plain JSON; of a :data:`MODEL` that is to predict also its artefact, bytes.
+    xid
+        Of the transaction that it came with: what came with one before a horizon, whoever had that horizon knew.
     """
 
     id: int
     kind: str
     body: Mapping[str, Any]
+    xid: int = 0
 
 
 class PlacedControl(NamedTuple):

@@ -46,7 +46,7 @@ from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
 from pipeline.core.windows import Tumbling
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Raised whenever the same records give other effects than before."""
 
 

@@ -23,7 +23,7 @@ from pipeline.core.silence import Silence
 from pipeline.core.watermark import BEGINNING_MS
 from pipeline.core.windows import FACTORY_STEP, WindowDeltas
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Version of the plain arrays; another one is not loaded but folded anew."""
 
 _SHAPES_PER_MACHINE = 8

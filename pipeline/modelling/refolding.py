@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,8 +89,7 @@ def refold(settings: Settings, connection: Connection, found: Derived, told: Tol
     origin = _origin(settings, connection, progress, found, kept)
     begin = 0 if kept is None else kept.offset
     counted = _Counted(origin.stored, begin, offset + 1, told)
-    with connection.transaction(), connection.cursor() as cursor:
-        placed = controls.of_partition(cursor, progress.key(source)).placed
+    placed = controls.placed(connection, progress, source)
     effects, state = _folded(source, offset, rules.fold_rules(settings), kept, placed, counted)
     return Refolded(begin, counted.events, effects, state, "; ".join([*notes, *origin.notes]))
 
@@ -121,7 +120,7 @@ def _folded(
     offset: int,
     fold_rules: FoldRules,
     kept: KeptState | None,
-    placed: tuple[PlacedControl, ...],
+    placed: Sequence[PlacedControl],
     stored: _Counted,
 ) -> tuple[list[Effects], PartitionState]:
     """Return what the record at an offset, and the control records behind it, led to, and the state after them."""
@@ -134,11 +133,18 @@ def _folded(
         windows=offset,
         snapshot=None if kept is None else (kept.offset, kept.state),
         skip={},
-        controls=placed,
         controls_mark=before,
         windows_controls=before,
     )
-    partition = load(source, taken, offset, fold_rules, stored, lambda: True)
+    partition = load(
+        source,
+        taken,
+        offset,
+        fold_rules,
+        stored,
+        lambda: True,
+        lambda _, first: [each for each in placed if each.ordinal >= first],
+    )
     for records in batches(stored(source, offset, offset + 1)):
         batch = RecordBatch(source, "", partition.position, offset + 1, records)
         partition.fold(batch, lenient(fold_rules))

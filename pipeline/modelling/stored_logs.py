@@ -82,8 +82,7 @@ class StoredLogs:
 
     def controls(self, connection: Connection, source: SourcePartition) -> list[PlacedControl]:
         """Return the control records that a partition applied, where it did; models that predicted are left out."""
-        with connection.cursor() as cursor:
-            placed = controls.of_partition(cursor, self._progress.key(source)).placed
+        placed = controls.placed(connection, self._progress, source)
         return [each for each in placed if each.control.kind != MODEL]
 
     def maintenance(self, connection: Connection) -> list[Maintenance]:

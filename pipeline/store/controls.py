@@ -33,25 +33,44 @@ LEFT JOIN {SCHEMA}.model_version AS m
   ON m.model_id = CASE WHEN c.kind = '{MODEL}' AND c.body ->> 'action' <> '{OUT}' THEN (c.body ->> 'model_id')::bigint END
 """
 
+_OF_GROUP = "c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL"
+
 _SINCE = f"""
-SELECT xmin, c.id, c.kind, c.body, m.artefact FROM {_HORIZON}
-LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s AND c.topic IS NULL
-  AND c.xid >= %(since)s::text::xid8
+SELECT xmin, c.xid::text::bigint, c.id, c.kind, c.body, m.artefact FROM {_HORIZON}
+LEFT JOIN control_record AS c ON {_OF_GROUP} AND c.xid >= %(since)s::text::xid8
 {_ARTEFACT}
 ORDER BY c.id
 """
 
+_MARKS = f"SELECT controls_next, windows_controls, log_since FROM source_progress WHERE {KEY}"
+
 # Places in a log that was lost are none in the present one
-_OF_PARTITION = f"""
-SELECT xmin, p.controls_next, p.windows_controls, c.id, c.kind, c.body, m.artefact, e."offset", e.ordinal
-FROM {_HORIZON}
-CROSS JOIN (SELECT controls_next, windows_controls, log_since FROM source_progress WHERE {KEY}) AS p
-LEFT JOIN control_record AS c ON c.cluster = %(cluster)s AND c.consumer_group = %(group)s
-  AND (c.topic IS NULL OR c.kind = '{TICK}' AND c.topic = %(topic)s AND c.partition = %(partition)s)
-LEFT JOIN control_effect AS e ON e.control_id = c.id AND e.topic = %(topic)s AND e.partition = %(partition)s
-  AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+_APPLIED = """
+SELECT FROM control_effect AS e
+WHERE e.control_id = c.id AND e.topic = %(topic)s AND e.partition = %(partition)s AND e.ordinal IS NOT NULL
+  AND (%(log_since)s::timestamptz IS NULL OR e.noted_at >= %(log_since)s)
+"""
+# In one statement: what is committed between two would be in neither
+_WAITING = f"""
+SELECT xmin, c.xid::text::bigint, c.id, c.kind, c.body, m.artefact FROM {_HORIZON}
+LEFT JOIN (SELECT * FROM control_record AS c WHERE {_OF_GROUP} AND NOT EXISTS ({_APPLIED})) AS c ON true
 {_ARTEFACT}
-ORDER BY e.ordinal, c.id
+ORDER BY c.id
+"""
+_HEARD = f"""
+SELECT c.id FROM control_record AS c
+WHERE {_OF_GROUP} AND c.xid >= %(horizon)s::text::xid8 AND EXISTS ({_APPLIED})
+"""
+_PLACED = f"""
+SELECT c.xid::text::bigint, c.id, c.kind, c.body, m.artefact, e."offset", e.ordinal
+FROM control_effect AS e
+JOIN control_record AS c ON c.id = e.control_id AND c.cluster = %(cluster)s AND c.consumer_group = %(group)s
+JOIN source_progress AS p
+  ON (p.cluster, p.consumer_group, p.topic, p.partition) = (c.cluster, c.consumer_group, e.topic, e.partition)
+{_ARTEFACT}
+WHERE e.topic = %(topic)s AND e.partition = %(partition)s AND e.ordinal >= %(first)s
+  AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
+ORDER BY e.ordinal
 """
 
 _TICK = f"""
@@ -77,36 +96,41 @@ class OfPartition(NamedTuple):
     Parameters
     ----------
     mark, windows_mark
-        How many it has applied, and how many of these its windows and machine states hold.
-    placed
-        Those, in this order.
+        How many it has applied, and how many of these its windows and machine states hold; :func:`placed` returns them.
     waiting
         The others.
     horizon
         See :class:`pipeline.core.controls.Polled`.
+    heard
+        Numbers of those that it has applied and that may be told again by whoever looks from the horizon on.
     """
 
     mark: int
     windows_mark: int
-    placed: tuple[PlacedControl, ...]
     waiting: tuple[Control, ...]
     horizon: int
+    heard: frozenset[int]
 
 
 def of_partition(cursor: psycopg.Cursor[Any], key: dict[str, Any]) -> OfPartition:
-    """Return what a partition, whose row of progress is locked, knows and what it does not."""
-    rows = cursor.execute(_OF_PARTITION, key).fetchall()
-    horizon, mark, windows_mark = rows[0][:3]
-    placed, waiting = [], []
-    for _, _, _, number, kind, body, artefact, offset, ordinal in rows:
-        if number is None:
-            continue
-        control = _control(number, kind, body, artefact)
-        if ordinal is None and kind != TICK:
-            waiting.append(control)
-        elif ordinal is not None:
-            placed.append(PlacedControl(control, offset, ordinal))
-    return OfPartition(mark, windows_mark, tuple(placed), tuple(waiting), horizon)
+    """Return what a partition, whose row of progress is locked, has not applied, and how much it has."""
+    marks = cursor.execute(_MARKS, key).fetchone()
+    assert marks is not None  # noqa: S101  # it is locked
+    mark, windows_mark, log_since = marks
+    about = key | {"log_since": log_since}
+    rows = cursor.execute(_WAITING, about).fetchall()
+    waiting = tuple(_control(*row[1:]) for row in rows if row[1] is not None)
+    horizon = rows[0][0]
+    heard = cursor.execute(_HEARD, about | {"horizon": horizon})
+    return OfPartition(mark, windows_mark, waiting, horizon, frozenset(number for (number,) in heard))
+
+
+def placed(
+    connection: psycopg.Connection[Any], progress: Progress, source: SourcePartition, first: int = 0
+) -> list[PlacedControl]:
+    """Return the control records that a partition applied in its present log, in this order, but for the ``first`` ones."""
+    rows = connection.execute(_PLACED, progress.key(source) | {"first": first})
+    return [PlacedControl(_control(*row[:5]), *row[5:]) for row in rows]
 
 
 def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int) -> Polled:
@@ -115,8 +139,8 @@ def since(connection: psycopg.Connection[Any], progress: Progress, horizon: int)
     return Polled([_control(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
 
 
-def _control(number: int, kind: str, body: dict[str, Any], artefact: bytes | None) -> Control:
-    return Control(number, kind, body if artefact is None else body | {"artefact": artefact})
+def _control(xid: int, number: int, kind: str, body: dict[str, Any], artefact: bytes | None) -> Control:
+    return Control(number, kind, body if artefact is None else body | {"artefact": artefact}, xid)
 
 
 def clock_ms(connection: psycopg.Connection[Any]) -> int:

@@ -6,7 +6,8 @@ In order, inside one transaction and under the row's lock:
 2. note what is gone, and forget what a lost log left behind,
 3. write the new owner's token, after which every transaction of the one before misses; and from where on another version of
    the fold, or of its rules, decides,
-4. read what the new owner goes on with: snapshot and control records.
+4. read what the new owner goes on with: snapshot, and control records that it has not applied. Those that it has are many,
+   and the snapshot says how many it holds: the others are read when that is loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from pipeline.core.controls import Control, PlacedControl
+from pipeline.core.controls import Control
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.errors import DatabaseUnavailable
 from pipeline.core.marks import Evidence, Gap, Reconciled, StoredMarks, reconcile
@@ -53,13 +54,15 @@ class Acquired:
         What the log no longer had of what was to be read, if anything.
     settle_first
         Whether the log is lost and its windows are still to be merged: nothing can be read before.
-    controls, controls_mark, windows_controls
-        Control records that the partition applied in this log, in this order; of how many of them what they bring to light is
-        stored, and how many the stored windows and machine states hold.
+    controls_mark, windows_controls
+        Of how many control records that the partition applied in this log what they bring to light is stored, and how many the
+        stored windows and machine states hold.
     waiting
         Those that it has not applied yet.
     horizon
         Where to look for control records that came since; see :class:`pipeline.core.controls.Polled`.
+    heard
+        Numbers of those that it has applied and that may be told again by whoever looks from the horizon on.
     """
 
     owner: str
@@ -70,11 +73,11 @@ class Acquired:
     skip: dict[int, tuple[DeadLetterReason, str]]
     gap: Gap | None = None
     settle_first: bool = False
-    controls: tuple[PlacedControl, ...] = ()
     controls_mark: int = 0
     windows_controls: int = 0
     waiting: tuple[Control, ...] = ()
     horizon: int = 0
+    heard: frozenset[int] = frozenset()
 
 
 _INSERT = """
@@ -242,11 +245,7 @@ def _acquired(cursor: Cursor, key: dict[str, Any], before: StoredMarks, found: R
         skip,
         found.gap,
         found.settle_first,
-        known.placed,
-        known.mark,
-        known.windows_mark,
-        known.waiting,
-        known.horizon,
+        *known,
     )
 
 

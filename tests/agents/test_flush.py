@@ -18,7 +18,7 @@ from pipeline.store.snapshots import Snapshot
 from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 from tests.tables.test_partitions import batch as batch_of_one_partition
-from tests.tables.test_partitions import nothing_stored
+from tests.tables.test_partitions import nothing_placed, nothing_stored
 
 A, B = SourcePartition("t", 0), SourcePartition("t", 1)
 
@@ -74,7 +74,9 @@ class ManualClock:
 class World:
     def __init__(self) -> None:
         self.vault, self.ownership, self.clock = FakeVault(), FakeOwnership(), ManualClock()
-        self.partitions = Partitions(lambda *_: Acquired("mine", None, 0, 0, None, {}), nothing_stored, FoldRules())
+        self.partitions = Partitions(
+            lambda *_: Acquired("mine", None, 0, 0, None, {}), nothing_stored, nothing_placed, FoldRules()
+        )
         rules = FlushRules(0.001, 20_000, windows_interval_s=5, snapshot_interval_s=30, max_retry_s=0.01)
         self.flusher = Flusher(self.partitions, self.ownership, self.vault, rules, self.clock)
 
@@ -192,7 +194,9 @@ async def test_a_state_that_did_not_change_is_not_kept_again(world: World) -> No
 
 async def test_a_state_that_is_behind_the_effects_mark_is_kept_at_its_own_offset(world: World) -> None:
     """Records are folded again after a loss of windows: a state of ten records is none of twenty."""
-    world.partitions = Partitions(lambda *_: Acquired("mine", None, 20, 0, None, {}), nothing_stored, FoldRules())
+    world.partitions = Partitions(
+        lambda *_: Acquired("mine", None, 20, 0, None, {}), nothing_stored, nothing_placed, FoldRules()
+    )
     world.flusher = Flusher(world.partitions, world.ownership, world.vault, FlushRules(0.001), world.clock)
     await world.own(A)
     world.fold(A, 0, 10)

@@ -42,7 +42,9 @@ class Site:
         self._dsn = dsn
         progress = Progress(Subscriber("local", "g", "w"), FOLD_VERSION)
         self.vault = DatabaseVault(self._connect, progress, alerts)
-        self.partitions = Partitions(self.vault.take_over, self.vault.stored_events, FoldRules())
+        self.partitions = Partitions(
+            self.vault.take_over, self.vault.stored_events, self.vault.placed_controls, FoldRules()
+        )
         self.box = DatabaseOutbox(self._connect, progress)
         self.publisher = Publisher(address, BrokerSecurity())
         self.metrics = Metrics()

@@ -16,7 +16,7 @@ from pipeline.store.takeover import Acquired
 from tables.partitions import Partitions
 from tests.core.sinks import record
 from tests.core.test_silence import BASE_MS, message
-from tests.tables.test_partitions import nothing_stored
+from tests.tables.test_partitions import nothing_placed, nothing_stored
 
 SOURCE = SourcePartition("telemetry.machine", 0)
 
@@ -45,7 +45,7 @@ class Story:
         self.now = self.ahead_s = 0.0
         self.broker = FakeInspector()
         taken = Acquired("owner", "before", 0, 0, None, {})
-        self.partitions = Partitions(lambda *_: taken, nothing_stored, FoldRules(silence_ms=45_000))
+        self.partitions = Partitions(lambda *_: taken, nothing_stored, nothing_placed, FoldRules(silence_ms=45_000))
         asyncio.run(self.partitions.acquire(SOURCE, Evidence(None, LogRange(0, 0))))
         self.ticker = Ticker(self.partitions, self.broker, 30.0, lambda: self.now, self.wall_ms, self.database_ms)
         self.fold(0, 2)

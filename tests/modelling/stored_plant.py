@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Iterator
 
 from pipeline import rules
+from pipeline.core.controls import PlacedControl
 from pipeline.core.prognosis import artefacts, kinds
 from pipeline.core.prognosis.artefacts import Model
 from pipeline.core.prognosis.features import FEATURE_VERSION
-from pipeline.core.records import Record, RecordBatch, StoredEvents
+from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvents
 from pipeline.settings import Settings
 from pipeline.store import controls, model_stages, models
 from pipeline.store import snapshots as kept
@@ -45,7 +46,10 @@ class StoredPlant:
     def own(self) -> None:
         """Take the partition over, with the state that was saved; its log is still there."""
         taken = acquire(self.progress, self.worker, SOURCE, end=10**6)
-        self.partition = load(SOURCE, taken, 0, self.rules, nothing_stored, lambda: True)
+        self.partition = load(SOURCE, taken, 0, self.rules, nothing_stored, lambda: True, self.placed)
+
+    def placed(self, source: SourcePartition, first: int) -> list[PlacedControl]:
+        return controls.placed(self.worker, self.progress, source, first)
 
     def close(self) -> None:
         self.sink.close()

@@ -8,6 +8,8 @@ _LAWS = "tests/core/test_fold_laws.py::"
 _AGREES = _LAWS + "test_the_fold_agrees_with_the_rules_written_plainly"
 _CYCLES = "tests/core/test_cycles.py::"
 _CLASSES = "tests/core/test_requirements.py::"
+_STRETCHES = "tests/core/prognosis/test_stretches.py::"
+_PREDICTIONS = "tests/core/prognosis/test_predictions.py::"
 _RESTARTS = _LAWS + "test_law_3_a_restart_from_a_snapshot_gives_the_same_tables"
 
 CORE_BUGS = [
@@ -158,6 +160,28 @@ CORE_BUGS = [
         '        self.open.load(arrays["cycles"])\n',
         '        self.open.load(arrays["cycles"])\n        self.open.rows["messages"] = 0\n',
         _CYCLES + "test_a_cycle_that_was_open_in_a_snapshot_is_whole_after_a_restart",
+    ),
+    # -- lives ---------------------------------------------------------------------------------------------------------
+    Bug(
+        "of maintenance that comes late the work since is forgotten",
+        "pipeline.core.prognosis.stretches",
+        'left = stretches[stretches["ended_ms"] > at_ms]',
+        "left = stretches[:0]",
+        _STRETCHES + "test_told_in_time_or_late_or_late_twice_a_life_goes_on_alike",
+    ),
+    Bug(
+        "the oldest work of a life gives way",
+        "pipeline.core.prognosis.stretches",
+        "        stretches[i - 1] = stretches[i]\n",
+        "        stretches[i - 1] = stretches[i]\n    stretches[0].operating_ms = 0\n",
+        _STRETCHES + "test_a_late_life_is_as_old_as_the_work_since_but_for_pauses_that_are_not_kept",
+    ),
+    Bug(
+        "when a machine worked is not part of a snapshot",
+        "pipeline.core.prognosis.lives",
+        '            "stretches": self.stretches.copy(),\n',
+        '            "stretches": np.zeros_like(self.stretches.copy()),\n',
+        _PREDICTIONS + "test_laws_2_and_3_batches_restarts_and_recorded_places_change_no_prediction",
     ),
     # -- maintenance classes -------------------------------------------------------------------------------------------
     Bug(

@@ -79,8 +79,8 @@ STORE_BUGS = [
     Bug(
         "control records are looked for by the numbers that were seen",
         "pipeline.store.controls",
-        "  AND c.xid >= %(since)s::text::xid8\n",
-        "  AND c.xid > %(since)s::text::xid8\n",
+        " AND c.xid >= %(since)s::text::xid8\n",
+        " AND c.xid > %(since)s::text::xid8\n",
         _CONTROLS + "test_what_is_committed_later_than_a_higher_number_is_found_all_the_same",
     ),
     Bug(
@@ -89,6 +89,13 @@ STORE_BUGS = [
         "  AND (p.log_since IS NULL OR e.noted_at >= p.log_since)\n",
         "",
         _CONTROLS + "test_what_was_applied_in_a_log_that_is_lost_waits_for_the_new_one_and_may_have_the_same_place",
+    ),
+    Bug(
+        "a new owner is not told what it may be told again",
+        "pipeline.store.controls",
+        "AND c.xid >= %(horizon)s::text::xid8 AND EXISTS",
+        "AND c.xid < %(horizon)s::text::xid8 AND EXISTS",
+        _CONTROLS + "test_what_a_new_owner_is_told_again_it_applied_before",
     ),
     # -- ownership -----------------------------------------------------------------------------------------------------
     Bug(

@@ -85,6 +85,27 @@ TABLES_BUGS = [
         _CONTROLS + "test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold",
     ),
     Bug(
+        "what a snapshot holds is applied once more when somebody is told of it",
+        "tables.partition",
+        "self.take_in(control for control in controls if control.xid >= self.horizon)",
+        "self.take_in(controls)",
+        _CONTROLS + "test_of_what_is_told_again_only_that_is_applied_which_came_since_the_take_over",
+    ),
+    Bug(
+        "a state goes on that knows more control records than the database",
+        "tables.loading",
+        "    if applied > known:\n",
+        "    if applied > 10**9:\n",
+        _CONTROLS + "test_a_state_that_knows_more_control_records_than_the_database_is_not_gone_on_with",
+    ),
+    Bug(
+        "control records are left out that a snapshot does not hold",
+        "tables.loading",
+        "    found = placed(source, applied)\n",
+        "    found = placed(source, applied)[:0]\n    return found\n",
+        _CONTROLS + "test_a_take_over_that_reads_what_its_snapshot_lacks_is_one_that_reads_every_control_record",
+    ),
+    Bug(
         "nobody looks for what came while a partition was acquired",
         "tables.partitions",
         "self.controls_since = min(self.controls_since, taken.horizon)",

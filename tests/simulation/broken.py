@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from agents.flush import Flusher
 from pipeline.broker.reading import Reader
+from pipeline.core.controls import PlacedControl
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.marks import Evidence, StoredMarks
 from pipeline.core.records import RecordBatch, SourcePartition
@@ -120,9 +121,9 @@ class SilentPartitionsNotCompared(FailingPartitions):
 class PlacesForgotten(SimulatedVault):
     """A new owner applies control records at the effects mark, wherever they were applied before."""
 
-    def take_over(self, source: SourcePartition, evidence: Evidence) -> Acquired:
-        taken = super().take_over(source, evidence)
-        return replace(taken, controls=tuple(each._replace(offset=taken.effects) for each in taken.controls))
+    def placed_controls(self, source: SourcePartition, first: int) -> tuple[PlacedControl, ...]:
+        at = self.database.tables.progress[source].effects
+        return tuple(each._replace(offset=at) for each in super().placed_controls(source, first))
 
 
 class PlacesNotStored(SimulatedVault):

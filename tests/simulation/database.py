@@ -200,7 +200,10 @@ class Database:
     def write_control(self, kind: str, body: dict[str, object]) -> None:
         """Write a control record in a transaction that takes some time; those that begin later may be over sooner."""
         number = len(self.controls) + 1
-        self.controls[number] = Control(number, kind, body), self.trace.now() + self.rng.choice((0.0, 0.01, 0.5))
+        self.controls[number] = (
+            Control(number, kind, body, number),
+            self.trace.now() + self.rng.choice((0.0, 0.01, 0.5)),
+        )
 
     def polled(self, horizon: int) -> Polled:
         """Return what is committed of the control records from a horizon on."""

@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from contextvars import Context
 
-from pipeline.core.controls import Polled
+from pipeline.core.controls import PlacedControl, Polled
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
@@ -191,12 +191,17 @@ class SimulatedVault:
             skip,
             found.gap,
             found.settle_first,
-            placed,
             len(placed),
             tables.windows_controls.get(source, 0),
             tuple(each for each in polled.controls if each.id not in known),
             polled.horizon,
+            frozenset(each.id for each in polled.controls if each.id in known and each.xid >= polled.horizon),
         )
+
+    def placed_controls(self, source: SourcePartition, first: int) -> tuple[PlacedControl, ...]:
+        """Return the control records that a partition applied in the present log, but for the first; runs in a thread."""
+        self.database.require_available()
+        return self.database.tables.placed.get(source, ())[first:]
 
     def stored_events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         """Yield what is stored of some offsets in the present log; runs in a thread."""

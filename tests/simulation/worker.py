@@ -107,7 +107,9 @@ class SimulatedWorker:
         self.process = Process(name)
         parts, odds, trace = world.parts, world.odds, world.trace
         self._vault = parts.vault(world.loop, world.database, name, odds, trace)
-        self._partitions = parts.partitions(self._vault.take_over, self._vault.stored_events, RULES, MAX_PENDING)
+        self._partitions = parts.partitions(
+            self._vault.take_over, self._vault.stored_events, self._vault.placed_controls, RULES, MAX_PENDING
+        )
         self._partitions.odds, self._partitions.trace, self._partitions.name = odds, trace, name
         ownership = parts.ownership(PartitionLeases(self._partitions, self._vault.peek), retry_s=0.15)
         self._client = client = parts.client(world.broker, ownership, name, odds, trace, world.rng)

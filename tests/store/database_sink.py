@@ -9,10 +9,13 @@ from contextlib import closing
 import psycopg
 from psycopg.rows import dict_row
 
+from pipeline.core.controls import PlacedControl
 from pipeline.core.effects import Effects, Projections, UnitOfWork
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.core.fold import FOLD_VERSION, FoldRules, Marks
+from pipeline.core.records import SourcePartition
 from pipeline.core.state import PartitionState
+from pipeline.store import controls
 from pipeline.store import snapshots as store_snapshots
 from pipeline.store.connect import SCHEMA, connect
 from pipeline.store.fact_rows import IS_INGESTED
@@ -45,6 +48,9 @@ class DatabaseSink:
         taken = acquire(self.progress, self.leasing, SOURCE, end=END, backend=self.sink.backend)
         self.owner, self.marks = taken.owner, Marks(taken.effects, taken.windows)
         return taken
+
+    def placed(self, source: SourcePartition, first: int) -> list[PlacedControl]:
+        return controls.placed(self.leasing, self.progress, source, first)
 
     def store(self, effects: Effects) -> None:
         self._commit(UnitOfWork(SOURCE, self.owner, self.marks.effects, effects.next, [effects]))

@@ -35,7 +35,7 @@ def fold_as_owner(
     ticks
         The clock, ms since the epoch, UTC, when the owner finds the log at an end.
     """
-    partition = load(SOURCE, sink.acquire(), 0, rules, lambda *_: [], lambda: True)
+    partition = load(SOURCE, sink.acquire(), 0, rules, lambda *_: [], lambda: True, sink.placed)
     begins = partition.position
     for first, end in pairwise([begins, *(cut for cut in cuts if begins < cut < len(records)), len(records)]):
         partition.fold(RecordBatch(SOURCE, sink.owner, first, end, records[first:end]), rules)

@@ -371,12 +371,13 @@ def test_partitions_get_the_artefact_with_the_control_record(database, engineer,
     place(sink, database, live.control_id)
     with connect(database.dsn, autocommit=True) as worker:
         again = acquire(PROGRESS, worker, SOURCE)
+        placed = controls.placed(worker, PROGRESS, SOURCE)
 
     said = [model_controls.parse(each.body) for each in polled]
     assert [(each.id, each.kind) for each in polled] == [(c.control_id, MODEL) for c in (live, beside, out)]
     assert [each.artefact for each in said] == [line(1), line(2), b""]
     assert waiting == tuple(polled)
-    assert again.controls == (PlacedControl(polled[0], 0, 0),)
+    assert placed == [PlacedControl(polled[0], 0, 0)]
     assert again.waiting == tuple(polled[1:])
 
 
@@ -393,9 +394,9 @@ def test_a_replay_folds_with_the_models_of_then(database, engineer, sink) -> Non
         owner.commit()
 
     with connect(database.dsn, autocommit=True, schema="replayed") as replaying:
-        taken = acquire(PROGRESS, replaying, SOURCE)
+        acquire(PROGRESS, replaying, SOURCE)
+        (placed,) = controls.placed(replaying, PROGRESS, SOURCE)
 
-    (placed,) = taken.controls
     assert model_controls.parse(placed.control.body).artefact == line(1)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from agents.controls import ControlPoll
-from pipeline.core.controls import FIRST_INDEX, METADATA, TICK, Control, PlacedControl, Polled
+from pipeline.core.arrays import to_plain
+from pipeline.core.controls import FIRST_INDEX, MAINTAINED, METADATA, TICK, Control, PlacedControl, Polled
 from pipeline.core.effects import Projections, UnitOfWork
-from pipeline.core.errors import DatabaseUnavailable
+from pipeline.core.errors import DatabaseUnavailable, NotReproducible
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
 from pipeline.core.metadata import MetadataChange
@@ -24,6 +27,7 @@ from tables.partitions import NEVER, Partitions
 from tests.core.raw_messages import command
 from tests.core.sinks import SOURCE, MemorySink, record
 from tests.core.test_fold_laws import BASE_MS, RULES, assert_same, streams
+from tests.tables.test_partitions import nothing_placed
 
 LOG = Evidence(None, LogRange(0, 1000))
 
@@ -75,11 +79,24 @@ steps = st.lists(
     ),
     max_size=40,
 )
+maintenance = st.tuples(st.just("maintain"), st.tuples(st.sampled_from(["m0", "m1", "m2"]), st.integers(0, 400)))
+to_a_snapshot = [("merge", None), ("snapshot", None)]
+eventful = st.lists(
+    st.one_of(
+        st.tuples(st.just("fold"), st.integers(1, 12)).map(lambda step: [step]),
+        st.one_of(maintenance, st.tuples(st.just("tell"), machines)).map(lambda step: [step, *to_a_snapshot]),
+        maintenance.map(lambda step: [step]),
+        st.tuples(st.just("tick"), st.integers(0, 900)).map(lambda step: [step]),
+        st.just([("merge", None)]),
+        st.just([("crash", None)]),
+    ),
+    max_size=30,
+).map(lambda parts: [step for part in parts for step in part])
 
 
 def control(number: int, machine: str, status: str, version: int | None = None) -> Control:
     said = {"entity": "machine", "id": machine, "version": version or number, "removed": False, "changed_ms": 0}
-    return Control(number, METADATA, said | {"body": {"status": status}, "command_id": f"c{number}"})
+    return Control(number, METADATA, said | {"body": {"status": status}, "command_id": f"c{number}"}, number)
 
 
 class Sink(MemorySink):
@@ -92,14 +109,16 @@ class Sink(MemorySink):
         self.snapshot: tuple[int, bytes] | None = None
         self.controls: list[Control] = []
         self.lines: dict[str, str] = {}
+        self.read_from = 0
 
     def merge(self, due: Projections) -> None:
         super().merge(due)
         self.windows_controls = due.controls
         self.lines |= {each.machine_id: each.line_id for each in due.machines if each.messages}
 
-    def write(self, body: dict) -> None:
-        self.controls.append(Control(len(self.controls) + 1, METADATA, body))
+    def write(self, body: dict, kind: str = METADATA) -> None:
+        number = len(self.controls) + 1
+        self.controls.append(Control(number, kind, body, number))
 
     def commit(self, unit: UnitOfWork | None, partition: OwnedPartition) -> None:
         if unit is None:
@@ -120,8 +139,15 @@ class Sink(MemorySink):
         known = {each.control.id for each in self.placed}
         waiting = tuple(each for each in self.controls if each.id not in known)
         marks = self.marks.effects, self.marks.windows
-        placed = self.placed, self.controls_mark, self.windows_controls
-        return Acquired("new", "old", *marks, self.snapshot, {}, None, False, *placed, waiting)  # by place
+        counts = self.controls_mark, self.windows_controls
+        # A transaction that takes long is still open
+        horizon = len(self.controls) // 2 + 1
+        heard = frozenset(number for number in known if number >= horizon)
+        return Acquired("new", "old", *marks, self.snapshot, {}, None, False, *counts, waiting, horizon, heard)
+
+    def read(self, source: SourcePartition, first: int) -> tuple[PlacedControl, ...]:
+        self.read_from = first
+        return tuple(each for each in self.placed if each.ordinal >= first)
 
 
 def batch(records: list[Record], first: int, end: int) -> RecordBatch:
@@ -136,7 +162,7 @@ def once(records: list[Record], placed: tuple[PlacedControl, ...]) -> Sink:
     """Return what one clean fold gives with control records where they were applied."""
     sink = Sink()
     sink.placed = placed
-    partition = load(SOURCE, sink.acquired(), 0, RULES, nothing_stored, lambda: True)
+    partition = load(SOURCE, sink.acquired(), 0, RULES, nothing_stored, lambda: True, sink.read)
     partition.fold(batch(records, 0, len(records)), RULES)
     sink.commit(partition.take_all(RULES), partition)
     assert partition.is_stored
@@ -153,9 +179,9 @@ class Story:
 
     def load(self, begins: int) -> None:
         taken = self.sink.acquired()
-        self.partition = load(SOURCE, taken, begins, RULES, lambda _, *of: self.stored(*of), lambda: True)
+        self.partition = load(SOURCE, taken, begins, RULES, self.events, lambda: True, self.sink.read)
 
-    def stored(self, first: int, end: int) -> Iterator[StoredEvents]:
+    def events(self, source: SourcePartition, first: int, end: int) -> Iterator[StoredEvents]:
         events = [(*at, body, TELEMETRY_INGEST) for at, (_, body) in self.sink.events.items()]
         events += [(*at, fact.body, fact.event_type) for at, fact in self.sink.facts.items()]
         for offset, place, body, kind in sorted(events):
@@ -173,6 +199,9 @@ class Story:
             # Half of them are heard of at once, the others by the next owner
             if number % 2:
                 partition.tell(sink.controls)
+        elif what == "maintain":
+            sink.write({"machine_id": how[0], "time_ms": BASE_MS + how[1] * 1000}, MAINTAINED)
+            partition.tell(sink.controls)
         elif what == "tick":
             partition.tick(BASE_MS + how * 1000, RULES)
         elif what == "store":
@@ -216,6 +245,81 @@ def test_laws_2_3_9_any_cuts_crashes_and_arrivals_give_the_tables_of_one_fold(
     expected = once(told.records, placed)
     assert_same(expected, told.sink)
     assert told.sink.lines == expected.lines
+
+
+@given(streams_with_commands, eventful)
+def test_a_take_over_that_reads_what_its_snapshot_lacks_is_one_that_reads_every_control_record(
+    messages: list[dict], steps_: list
+) -> None:
+    told = Story([record(n, message) for n, message in enumerate(messages)])
+    for what, how in steps_:
+        told.do(what, how)
+
+    lean, whole = (went_on(told, snapshot) for snapshot in (told.sink.snapshot, None))
+
+    assert_same(whole.sink, lean.sink)
+    assert lean.sink.placed == whole.sink.placed
+    assert said_to(lean.partition) == said_to(whole.partition)
+
+
+def said_to(partition: OwnedPartition) -> str:
+    """Return what a partition holds of control records."""
+    arrays = to_plain(partition.state.to_arrays())
+    return repr([arrays[name] for name in ("registry", "lives", "wears", "stretches", "renewals", "foretold")])
+
+
+def went_on(told: Story, snapshot: tuple[int, bytes] | None) -> Story:
+    """Return how a story ends with an owner that has this snapshot, and hears of every control record once more."""
+    end = copy.copy(told)
+    end.sink = copy.deepcopy(told.sink)
+    end.sink.snapshot = snapshot
+    end.load(0)
+    held = 0 if snapshot is None else snapshots.decode(snapshot[1]).registry.applied
+    assert end.sink.read_from == held
+    # Both hear of what waits at the mark
+    end.do("fold", end.sink.marks.effects - end.partition.position)
+    end.end()
+    return end
+
+
+def test_a_state_that_knows_more_control_records_than_the_database_is_not_gone_on_with() -> None:
+    story = Story([message("m0", n) for n in range(6)])
+    for what, how in [("fold", 2), ("merge", None)]:
+        story.do(what, how)
+    restored = copy.deepcopy(story.sink)
+    for what, how in [("tell", ("m0", "disabled")), ("merge", None), ("snapshot", None)]:
+        story.do(what, how)
+    restored.snapshot = story.sink.snapshot
+
+    story.sink = restored
+    story.load(0)
+
+    assert (story.partition.position, story.partition.state.registry.applied) == (0, 0)
+
+
+def test_what_a_partition_applied_is_not_gone_on_without() -> None:
+    story = Story([message("m0", n) for n in range(6)])
+    for what, how in [("tell", ("m0", "disabled")), ("fold", 2), ("tell", ("m1", "disabled")), ("end", None)]:
+        story.end() if what == "end" else story.do(what, how)
+    first, _ = story.sink.placed
+
+    for left in ((), (first,), story.sink.placed[1:]):
+        story.sink.placed = left
+        with pytest.raises(NotReproducible, match="applied 2 control records"):
+            story.load(0)
+
+
+def test_of_what_is_told_again_only_that_is_applied_which_came_since_the_take_over() -> None:
+    story = Story([message("m0", n) for n in range(6)])
+    for number, what in enumerate(["tell", "tell", "tell", "merge", "crash"]):
+        story.do(what, (f"m{number}", "disabled"))
+    assert (story.partition.horizon, story.partition.known) == (2, {2, 3})
+
+    story.sink.write(said_of("m0"))
+    story.partition.tell(story.sink.controls)
+    story.do("store", 100)
+
+    assert [each.control.id for each in story.sink.placed] == [1, 2, 3, 4]
 
 
 def message(machine: str, n: int) -> Record:
@@ -311,7 +415,7 @@ def test_machines_that_nobody_knows_can_be_quarantined_everywhere() -> None:
     story = Story([message("m0", 0), message("m0", 1)])
 
     story.partition.fold(batch(story.records, 0, 1), rules)
-    story.partition.tell([Control(1, METADATA, said_of("m0"))])
+    story.partition.tell([Control(1, METADATA, said_of("m0"), 1)])
     story.partition.fold(batch(story.records, 1, 2), rules)
 
     taken = story.partition.take(100)
@@ -346,12 +450,12 @@ class Database:
         self.asked.append(horizon)
         if not self.answers:
             raise DatabaseUnavailable("away")
-        return Polled([control(len(self.asked), "m0", "disabled")], 7)
+        return Polled([control(len(self.asked), "m0", "disabled")._replace(xid=horizon)], 7)
 
 
 async def test_what_came_while_a_partition_was_acquired_is_looked_for() -> None:
     database = Database()
-    partitions = Partitions(database.take_over, nothing_stored, RULES)
+    partitions = Partitions(database.take_over, nothing_stored, nothing_placed, RULES)
     poll = ControlPoll(partitions, database.since)
     assert partitions.controls_since == NEVER
     await partitions.acquire(SOURCE, LOG)
@@ -368,7 +472,7 @@ async def test_what_came_while_a_partition_was_acquired_is_looked_for() -> None:
 
 async def test_what_could_not_be_read_is_looked_for_again() -> None:
     database = Database()
-    partitions = Partitions(database.take_over, nothing_stored, RULES)
+    partitions = Partitions(database.take_over, nothing_stored, nothing_placed, RULES)
     poll = ControlPoll(partitions, database.since)
     await partitions.acquire(SOURCE, LOG)
     database.answers = False

@@ -20,6 +20,7 @@ from tables import snapshots
 from tables.loading import batches, load
 from tests.core.sinks import SOURCE, MemorySink, record
 from tests.core.test_fold_laws import BASE_MS, RULES, accepted, assert_same_windows, facts, garbage
+from tests.tables.test_partitions import nothing_placed
 
 refused_elements = st.sampled_from([b'{"machine_id":"m0"}', b"null", b'{"type":"??"}', b"7"])
 elements = (accepted | facts).map(lambda message: record(0, message).value) | refused_elements
@@ -86,7 +87,9 @@ def test_a_rebuilt_partition_answers_as_one_that_was_never_lost(records: list[Re
     sink.marks = Marks(after_gap, w)
     gap = Gap(e, begins, GapReason.LOG_START_MOVED) if begins > e else None
     taken = Acquired("new", "old", after_gap, w, snapshot, {}, gap)
-    loaded = load(SOURCE, taken, begins, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True)
+    loaded = load(
+        SOURCE, taken, begins, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True, nothing_placed
+    )
     readable = snapshot is not None and snapshot[1] != b"unreadable"
     assert loaded.position == (max(s, begins) if readable else begins)
     loaded.fold(RecordBatch(SOURCE, "new", loaded.position, n, records[loaded.position :]), RULES)
@@ -126,7 +129,7 @@ def test_a_lost_log_is_settled_with_all_that_is_stored_of_it(records: list[Recor
     fold_some(state, records, w, e, sink)
 
     taken = Acquired("new", "old", e, w, None, {}, settle_first=True)
-    loaded = load(SOURCE, taken, 0, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True)
+    loaded = load(SOURCE, taken, 0, RULES, lambda _, *of: stored_in(sink, records, *of), lambda: True, nothing_placed)
     unit = loaded.take_all(RULES)
     if unit is not None:
         assert unit.effects == []
@@ -142,7 +145,7 @@ def test_a_partition_that_nobody_had_before_is_not_looked_for() -> None:
 
     taken = Acquired("new", None, 7, 7, None, {})
 
-    assert load(SOURCE, taken, 7, RULES, stored, lambda: True).position == 7
+    assert load(SOURCE, taken, 7, RULES, stored, lambda: True, nothing_placed).position == 7
 
 
 def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
@@ -156,6 +159,7 @@ def test_a_partition_that_went_elsewhere_is_not_rebuilt_to_the_end() -> None:
             RULES,
             lambda *_: [StoredEvents.of([StoredEvent(n, 0, BASE_MS, b"{}")]) for n in range(5)],
             lambda: next(wanted),
+            nothing_placed,
         )
 
 
@@ -169,8 +173,12 @@ def test_nothing_is_looked_for_that_nobody_can_have_stored() -> None:
     snapshot = 40, snapshots.encode(PartitionState().to_arrays())[0]
     gap = Gap(40, 70, GapReason.LOG_START_MOVED)
 
-    loaded = load(SOURCE, Acquired("new", "old", 70, 40, snapshot, {}, gap), 70, RULES, stored, lambda: True)
-    behind = load(SOURCE, Acquired("new", "old", 70, 30, None, {}, gap), 70, RULES, stored, lambda: True)
+    loaded = load(
+        SOURCE, Acquired("new", "old", 70, 40, snapshot, {}, gap), 70, RULES, stored, lambda: True, nothing_placed
+    )
+    behind = load(
+        SOURCE, Acquired("new", "old", 70, 30, None, {}, gap), 70, RULES, stored, lambda: True, nothing_placed
+    )
 
     assert (loaded.position, behind.position) == (70, 70)
     assert asked == [(0, 40)]

@@ -9,6 +9,7 @@ from itertools import count
 import orjson
 import pytest
 
+from pipeline.core.controls import PlacedControl
 from pipeline.core.errors import NotOwner, StaleEvidence
 from pipeline.core.fold import FoldRules
 from pipeline.core.marks import Evidence, LogRange
@@ -21,6 +22,10 @@ LOG = Evidence(None, LogRange(0, 1000))
 
 
 def nothing_stored(source: SourcePartition, first: int, end: int) -> list[StoredEvents]:
+    return []
+
+
+def nothing_placed(source: SourcePartition, first: int) -> list[PlacedControl]:
     return []
 
 
@@ -56,7 +61,7 @@ def marks() -> Marks:
 
 @pytest.fixture
 def partitions(marks: Marks) -> Partitions:
-    return Partitions(marks.take_over, nothing_stored, FoldRules(), max_pending=50)
+    return Partitions(marks.take_over, nothing_stored, nothing_placed, FoldRules(), max_pending=50)
 
 
 async def store(partitions: Partitions, marks: Marks, *, hit: bool = True) -> list[SourcePartition]:
@@ -240,7 +245,7 @@ async def test_a_partition_that_went_elsewhere_while_it_was_taken_over_is_not_ow
         partitions.release([])
         return marks.take_over(source, evidence)
 
-    partitions = Partitions(take_over, nothing_stored, FoldRules())
+    partitions = Partitions(take_over, nothing_stored, nothing_placed, FoldRules())
     partitions.release([SOURCE])
 
     with pytest.raises(NotOwner):
@@ -268,7 +273,7 @@ async def test_a_lost_log_is_left_behind_when_its_windows_are_merged(marks) -> N
     source, stored_batch = SOURCE, batch("", 0, 10)
     events = StoredEvents.of(StoredEvent(r.offset, 0, r.timestamp, r.value) for r in stored_batch.records)
     taken = Acquired("mine", "old", 10, 0, None, {}, settle_first=True)
-    partitions = Partitions(lambda *_: taken, lambda *_: [events], FoldRules())
+    partitions = Partitions(lambda *_: taken, lambda *_: [events], nothing_placed, FoldRules())
     acquiring = asyncio.create_task(partitions.acquire(source, LOG))
     async with asyncio.timeout(5):
         while not partitions.owned:
@@ -291,7 +296,7 @@ async def test_a_state_that_was_still_being_folded_again_is_not_kept_when_its_lo
     lost = Acquired("first", "old", 10, 0, None, {})
     answers = iter([lost, replace(lost, owner="second", previous_owner="first", settle_first=True)])
     events = StoredEvents.of(StoredEvent(r.offset, 0, r.timestamp, r.value) for r in batch("", 0, 10).records)
-    partitions = Partitions(lambda *_: next(answers), lambda *_: [events], FoldRules())
+    partitions = Partitions(lambda *_: next(answers), lambda *_: [events], nothing_placed, FoldRules())
     owner, _ = await partitions.acquire(SOURCE, LOG)
     partitions.fold(batch(owner, 0, 4))
     partitions.release([SOURCE])

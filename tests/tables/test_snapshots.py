@@ -19,7 +19,7 @@ from pipeline.core.state import STATE_VERSION, PartitionState
 from pipeline.store.takeover import Acquired
 from tables import snapshots
 from tables.partitions import Partitions
-from tests.tables.test_partitions import batch, nothing_stored
+from tests.tables.test_partitions import batch, nothing_placed, nothing_stored
 
 SOURCE = SourcePartition("t", 0)
 
@@ -80,7 +80,7 @@ def test_a_state_of_another_version_is_refused(version: int) -> None:
 
 async def test_a_partition_whose_snapshot_is_unreadable_is_folded_again_from_the_logs_start() -> None:
     partitions = Partitions(
-        lambda *_: Acquired("mine", None, 20, 20, (15, b"no state"), {}), nothing_stored, FoldRules()
+        lambda *_: Acquired("mine", None, 20, 20, (15, b"no state"), {}), nothing_stored, nothing_placed, FoldRules()
     )
 
     assert await partitions.acquire(SOURCE, Evidence(None, LogRange(5, 100))) == ("mine", 5)

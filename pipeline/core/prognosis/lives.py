@@ -17,7 +17,6 @@ from pipeline.core.detectors.census import Census
 from pipeline.core.prognosis.features import (
     LIFE,
     WEAR,
-    begin_life,
     gather,
     hours_per_day,
     plan,
@@ -25,6 +24,7 @@ from pipeline.core.prognosis.features import (
     take_cycle,
     take_sensor,
 )
+from pipeline.core.prognosis.stretches import STRETCH, STRETCHES, remember, renew
 
 MOST_RENEWALS = 16
 """Maintenance of one machine that may lie ahead of what its partition has folded; the oldest gives way."""
@@ -74,6 +74,7 @@ def _take(
     end: int,
     lives: Any,
     wears: Any,
+    stretches: Any,
     plans: Any,
     out: Any,
     used: int,
@@ -84,8 +85,10 @@ def _take(
         cycle = ended[k]
         row = cycle.machine
         first = ended[k - 1].end if k > 0 else 0
+        before_ms = lives[row].operating_ms
         if not take_cycle(lives[row], cycle.started_ms, cycle.ended_ms):
             continue
+        remember(stretches[row], cycle.ended_ms, lives[row].operating_ms - before_ms)
         for r in range(first, cycle.end):
             take_sensor(wears[readings[r].slot], readings[r].mean, readings[r].max)
         for place in range(plans.firsts[row], plans.firsts[row + 1]):
@@ -111,6 +114,7 @@ class Lives:
     def __init__(self) -> None:
         self.lives = Bank(LIFE)
         self.wears = Bank(WEAR)
+        self.stretches = Bank(STRETCH, STRETCHES)
         self.renewals: dict[int, list[int]] = {}
         """By machine row, when it was maintained, ms since the epoch, UTC: of what its cycles have not come to."""
         self.foretold: Callable[[int], Sequence[int]] = lambda _: ()
@@ -126,6 +130,7 @@ class Lives:
         if machines > self.lives.used or sensors > self.wears.used:
             met = range(self.lives.used, machines)
             self.lives.extend(len(met))
+            self.stretches.extend(len(met))
             self.renewals |= {row: sorted(times) for row in met if (times := self.foretold(row))}
             self.wears.extend(sensors - self.wears.used)
             self._plans = None
@@ -141,7 +146,8 @@ class Lives:
         Parameters
         ----------
         at_ms
-            Event time of the maintenance, ms since the epoch, UTC. One before the present life changes nothing.
+            Event time of the maintenance, ms since the epoch, UTC. One before the present life changes nothing; after one that
+            comes late, the age is what the machine has worked since.
         """
         self.grow(census)
         if at_ms > self.lives.rows["ended_ms"][row]:
@@ -156,7 +162,7 @@ class Lives:
             return
         sensors = np.flatnonzero(census.owners == row)
         worn = self.wears.rows[sensors]
-        begin_life(self.lives.rows[row : row + 1], worn, at_ms)
+        renew(self.lives.rows[row : row + 1], worn, self.stretches.rows[row], at_ms)
         self.wears.rows[sensors] = worn
 
     def take(
@@ -187,9 +193,8 @@ class Lives:
         )
         used = filled = begin = 0
         for end, row, at_ms in [*self._due(ended), (len(ended), -1, 0)]:
-            used, filled = _take(
-                ended, readings, begin, end, self.lives.rows, self.wears.rows, plans, out, used, filled
-            )
+            banks = self.lives.rows, self.wears.rows, self.stretches.rows
+            used, filled = _take(ended, readings, begin, end, *banks, plans, out, used, filled)
             begin = end
             if row >= 0:
                 self._begin(row, census, at_ms)
@@ -244,16 +249,17 @@ class Lives:
         return {
             "lives": self.lives.copy(),
             "wears": self.wears.copy(),
+            "stretches": self.stretches.copy(),
             "renewals": sorted([row, *times] for row, times in self.renewals.items()),
         }
 
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Take over what :meth:`to_arrays` described; what another version described begins anew."""
-        lives, wears = arrays.get("lives"), arrays.get("wears")
-        if lives is None or wears is None or lives.dtype != LIFE or wears.dtype != WEAR:
+        banks = {"lives": self.lives, "wears": self.wears, "stretches": self.stretches}
+        if any(name not in arrays or arrays[name].dtype != bank.rows.dtype for name, bank in banks.items()):
             return
-        self.lives.load(lives)
-        self.wears.load(wears)
+        for name, bank in banks.items():
+            bank.load(arrays[name])
         self.renewals = {row: times for row, *times in arrays["renewals"]}
         self._plans = None
 

@@ -179,8 +179,11 @@ def test_a_life_begins_anew_with_maintenance_also_if_that_lies_ahead_or_comes_la
     assert ages(3, 150) == pytest.approx([20, 40, 20, 40])
     # Heard of before anything came from the machine
     assert ages(0, 150) == pytest.approx([20, 40, 20, 40])
-    # Heard of two cycles late: what was said is said
-    assert ages(12, 150) == pytest.approx([20, 40, 60, 20])
+    # Heard of one and two cycles late: what was said is said
+    assert ages(9, 150) == pytest.approx([20, 40, 20, 40])
+    assert ages(12, 150) == pytest.approx([20, 40, 60, 40])
+    # Late, within the second cycle, 10 s before its end
+    assert ages(12, 110) == pytest.approx([20, 40, 60, 50])
     # Within the third cycle, 10 s before its end: what is left of it is the new life's
     assert ages(3, 210) == pytest.approx([20, 40, 10, 30])
 
@@ -303,6 +306,7 @@ def controls_at(decided: list[tuple[int, str, int, int]], end: int) -> dict[int,
 @settings(max_examples=60)
 @given(messages, decisions, cuts)
 @example(HOT, [(0, "live", 0, 0), (0, "shadow", 1, 0), (2, "maintained", 0, 30)], [1, 2])
+@example(cycles("m0", [0, 100, 200, 300, 400]), [(0, "live", 0, 0), (10, "maintained", 0, 110)], [8, 11])
 @example([*HOT, *HOT[::-1]], [(0, "live", 2, 0), (3, "shadow", 3, 0), (3, "live", 1, 0)], [3])
 def test_laws_2_and_3_batches_restarts_and_recorded_places_change_no_prediction(
     stream: list[dict], decided: list[tuple[int, str, int, int]], cut_at: list[int]
