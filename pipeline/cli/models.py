@@ -11,21 +11,25 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli import model_evaluation, model_files, model_lineage, model_monitoring, model_stages, model_training
-from pipeline.cli.model_figures import figures
+from pipeline.cli import (
+    model_comparison,
+    model_evaluation,
+    model_files,
+    model_lineage,
+    model_monitoring,
+    model_stages,
+    model_training,
+)
 from pipeline.cli.model_stages import ModelId, group_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
-from pipeline.core.errors import PipelineError
 from pipeline.core.prognosis.artefacts import KnownModels
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
-from pipeline.store.models import ModelVersion
 
 Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
 MachineType = Annotated[str | None, typer.Option("--machine-type", help="Only for machines of this type.")]
-Other = Annotated[int, typer.Argument(metavar="OTHER", min=1, help="Number of the model that it is compared with.")]
 
 
 def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory = None, json: Json = False) -> None:
@@ -74,40 +78,6 @@ def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None
             print_table(list(each[0]), [list(row.values()) for row in each])
 
 
-def compare(model_id: ModelId, other: Other, factory: Factory = None, json: Json = False) -> None:
-    """Compare what two versions of one kind were measured to do."""
-    settings = load(factory)
-    with connections.database(settings, "pipeline models") as connection:
-        require_schema(connection)
-        first, second = (models.find(connection, group_of(settings), each) for each in (model_id, other))
-    if first.kind != second.kind:
-        raise PipelineError(
-            f"{model_id} is a model of {first.kind}, {other} one of {second.kind}: compare two of one kind"
-        )
-    rows = _side_by_side(first, second)
-    if json:
-        names = ("metric", "first", "second", "difference")
-        print_json({"models": [model_id, other], "metrics": [dict(zip(names, row, strict=True)) for row in rows]})
-    elif rows:
-        print_table(
-            ["metric", str(model_id), str(other), "difference"], [[name, *map(_short, rest)] for name, *rest in rows]
-        )
-    else:
-        sys.stdout.write(f"nothing was measured of {model_id} or {other}: `pipeline models show` says what is known\n")
-
-
-def _side_by_side(first: ModelVersion, second: ModelVersion) -> list[tuple[str, Any, Any, float | None]]:
-    one, two = ({name: float(value) for name, value in figures(each.metrics)} for each in (first, second))
-    return [
-        (name, one.get(name), two.get(name), two[name] - one[name] if name in one and name in two else None)
-        for name in sorted(one.keys() | two.keys())
-    ]
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
 def _shown(value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, dict) else value
 
@@ -116,7 +86,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
     "train": model_training.train,
-    "compare": compare,
+    "compare": model_comparison.compare,
     "explain": model_lineage.explain,
     "monitor": model_monitoring.monitor,
     "promote": model_stages.promote,

@@ -99,8 +99,11 @@ def test_stages_change_as_they_are_asked_to(run: Run, two: list[int]) -> None:
 
 
 def test_two_versions_are_compared_by_their_figures(run: Run, two: list[int]) -> None:
-    table = run("compare", "1", "2").splitlines()
+    *table, _, note = run("compare", "1", "2").splitlines()
 
+    assert note.startswith(
+        "note: not measured on the same: by (machines not noted); rmse (machines not noted); to have"
+    )
     assert [each.split() for each in table] == [
         ["metric", "1", "2", "difference"],
         ["by.FD001", "12.5", "12.75", "0.25"],
@@ -110,6 +113,51 @@ def test_two_versions_are_compared_by_their_figures(run: Run, two: list[int]) ->
     assert said(run, "compare", "1", "2")["metrics"][0] == {
         "metric": "by.FD001", "first": 12.5, "second": 12.75, "difference": 0.25,
     }  # fmt: skip
+
+
+def trained(machines: int, until_ms: int | None, horizon_h: float = 200.0) -> dict[str, Any]:
+    """Return what training notes of one more version: how many machines taught and judged it, and until when."""
+    return {
+        "parameters": {"since_ms": None, "until_ms": until_ms, "horizon_h": horizon_h},
+        "training": {"source": "events", "machines": 4 * machines},
+        "metrics": {
+            "test": {"rmse": 1.5, "machines": machines},
+            "prequential": {"rmse": 1.75},
+        },
+    }
+
+
+UNTIL_MS = 1_793_491_200_000
+
+
+@pytest.mark.parametrize(
+    ("other", "unlike"),
+    [
+        (trained(5, None), []),
+        (trained(5, None, horizon_h=100.0), [(of, "horizon", 200.0, 100.0) for of in ("prequential", "test")]),
+        (
+            trained(7, UNTIL_MS),
+            [(of, what, first, second) for of, machines in (("prequential", (20, 28)), ("test", (5, 7)))
+             for what, first, second in (("machines", *machines), ("until", None, "2026-11-01T00:00:00+00:00"))],
+        ),
+        ({"metrics": {"test": {"rmse": 1.0}, "other": {"rmse": 1.0}}}, [
+            ("test", "machines", 5, None), ("test", "horizon", 200.0, None), ("test", "source", "events", None),
+        ]),
+        ({"metrics": {"other": {"rmse": 1.0, "machines": 5}}}, []),
+    ],
+)  # fmt: skip
+def test_figures_that_were_not_measured_on_the_same_say_in_what_it_differs(
+    run: Run, database, other: dict[str, Any], unlike: list[tuple[Any, ...]]
+) -> None:
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        for number, about in enumerate((trained(5, None) | {"note": "first"}, other)):
+            models.add(connection, Group("local", "pipeline"), Candidate("press", line(number), **about), KNOWN)
+
+    notes = [text for text in run("compare", "1", "2").splitlines() if text.startswith("note: ")]
+
+    assert [tuple(each.values()) for each in said(run, "compare", "1", "2")["unlike"]] == unlike
+    assert len(notes) == bool(unlike)
+    assert all(what in notes[0] for _, what, *_ in unlike)
 
 
 def test_a_file_carries_a_model_with_all_that_is_known_of_it(
