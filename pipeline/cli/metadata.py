@@ -156,6 +156,9 @@ def group(plural: str) -> typer.Typer:
     return made
 
 
+factories, lines, machines, skus, shifts, rules = map(group, KINDS)
+
+
 def _kind(context: typer.Context) -> str:
     assert context.parent is not None  # noqa: S101  # every command here is one of a group
     return KINDS[str(context.parent.info_name)]

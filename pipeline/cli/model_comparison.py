@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from pipeline import connections
+from pipeline.cli.model_arguments import ModelId, group_of
 from pipeline.cli.model_figures import figures
-from pipeline.cli.model_stages import ModelId, group_of
 from pipeline.cli.terminal import NEVER, Factory, Json, print_json, print_table, printable
 from pipeline.core.errors import PipelineError
 from pipeline.settings import load

@@ -12,11 +12,11 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli.model_stages import ModelId, changing, group_of
+from pipeline.cli.model_arguments import ModelId, group_of
+from pipeline.cli.model_stages import changing, known_of
 from pipeline.cli.terminal import Factory, Json, print_json
 from pipeline.core.errors import SettingsError
 from pipeline.core.prognosis import artefacts
-from pipeline.core.prognosis.artefacts import KnownModels
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
@@ -65,7 +65,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a file of a model the next version of its kind and machine type, as a candidate."""
-    known: KnownModels = context.obj
+    known = known_of(context)
     stored, described = _read(file), _description(_beside(file))
     # What describes it says too which bytes it describes
     artefacts.load(stored, described.get("sha256", artefacts.digest(stored)), known)

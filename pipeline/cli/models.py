@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,19 +10,10 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli import (
-    model_comparison,
-    model_evaluation,
-    model_files,
-    model_lineage,
-    model_monitoring,
-    model_stages,
-    model_training,
-)
-from pipeline.cli.model_stages import ModelId, group_of
+from pipeline.cli.lazily import Listed, lazily
+from pipeline.cli.model_arguments import ModelId, group_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.prognosis.artefacts import KnownModels
-from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
@@ -82,25 +72,27 @@ def _shown(value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, dict) else value
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "list": list_,
-    "show": show,
-    "train": model_training.train,
-    "compare": model_comparison.compare,
-    "explain": model_lineage.explain,
-    "monitor": model_monitoring.monitor,
-    "promote": model_stages.promote,
-    "shadow": model_stages.shadow,
-    "retire": model_stages.retire,
-    "rollback": model_stages.rollback,
-    "export": model_files.export,
-    "import": model_files.import_,
+COMMANDS = {
+    "list": Listed("models", "list_", "List the versions of models that there are."),
+    "show": Listed("models", "show", "Show one version: how it was learned, figures, stages."),
+    "train": Listed("model_training", "train", "Learn a candidate from what is stored."),
+    "compare": Listed("model_comparison", "compare", "Compare what two versions were measured to do."),
+    "explain": Listed("model_lineage", "explain", "Say where a prediction or an anomaly comes from."),
+    "monitor": Listed("model_monitoring", "monitor", "Hold what models said against maintenance records."),
+    "promote": Listed("model_stages", "promote", "Let a version predict for all machines of its type."),
+    "shadow": Listed("model_stages", "shadow", "Let a version predict beside the live one."),
+    "retire": Listed("model_stages", "retire", "Let a version predict no more."),
+    "rollback": Listed("model_stages", "rollback", "Let the version predict again that was live before."),
+    "export": Listed("model_files", "export", "Write a version to a file, for another installation."),
+    "import": Listed("model_files", "import_", "Make a file of a model the next version, a candidate."),
+    "evaluate": Listed("model_evaluation", "app", "Judge models by what machines came to: stored, rul."),
 }
 
 
-def group(known: KnownModels = KNOWN) -> typer.Typer:
-    """Return the commands about models, for a program that can work with some kinds of them."""
+def group(known: KnownModels | None = None) -> typer.Typer:
+    """Return the commands about models, for a program that can work with some kinds of them; ``None``: with all there are."""
     made = typer.Typer(
+        cls=lazily(COMMANDS),
         help="Models: list, show, train, evaluate, compare, explain, monitor, promote, shadow, retire, rollback, files.",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -110,7 +102,7 @@ def group(known: KnownModels = KNOWN) -> typer.Typer:
     def _know(context: typer.Context) -> None:
         context.obj = known
 
-    for name, command in COMMANDS.items():
-        made.command(name)(command)
-    made.add_typer(model_evaluation.app, name="evaluate")
     return made
+
+
+app = group()
