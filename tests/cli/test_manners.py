@@ -80,6 +80,27 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
     assert "deadletter" in out + err
 
 
+@pytest.mark.parametrize("words", [["--help"], ["config"], ["models", "list"], ["models", "show", "1"]], ids=" ".join)
+def test_what_needs_no_worker_does_not_wait_for_one(words: list[str], tmp_path: Path) -> None:
+    program = (
+        f"import sys; from pipeline.cli import main; sys.argv = ['pipeline', *{words}]\n"
+        "try: main()\nfinally: print(*sys.modules, file=open('modules', 'w'))"
+    )
+    nowhere = {"PIPELINE_POSTGRES__DSN": "postgresql://127.0.0.1:1/plant", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | nowhere,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    imported = (tmp_path / "modules").read_text().split()
+
+    assert "typer" in imported
+    assert not {"numba", "river", "faust", "aiokafka", "fastapi", "pyarrow"}.intersection(imported)
+
+
 def _commands() -> list[list[str]]:
     top = get_command(app).commands
     return [[name] for name in top if name != "deadletter"] + [
