@@ -8,11 +8,15 @@ import runpy
 import sys
 
 from agents.starting import warm_up
+from pipeline import cli
+from pipeline.cli import models
 
 
 def prepare() -> None:
     """Import and compile everything once, before there are any forks."""
-    importlib.import_module("pipeline.cli")
+    for listed in (cli.COMMANDS, models.COMMANDS):
+        for command in listed.values():
+            importlib.import_module(f"pipeline.cli.{command.module}")
     # Faust imports itself bit by bit as its parts are used
     for part in ("app.base", "assignor.partition_assignor", "stores.memory", "tables.manager", "topics", "windows"):
         importlib.import_module(f"faust.{part}")
@@ -24,7 +28,7 @@ def prepare() -> None:
 def pipeline(words: list[str]) -> None:
     """Be ``pipeline`` with these words."""
     sys.argv = ["pipeline", *words]
-    importlib.import_module("pipeline.cli").main()
+    cli.main()
 
 
 def script(words: list[str]) -> None:
