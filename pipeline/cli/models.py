@@ -12,11 +12,12 @@ import typer
 from pipeline import connections
 from pipeline.cli.lazily import Listed, lazily
 from pipeline.cli.model_arguments import ModelId, group_of
-from pipeline.cli.terminal import Factory, Json, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, print_json, print_table, printable
 from pipeline.core.prognosis.artefacts import KnownModels
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
+from pipeline.store.models import ModelVersion, PassedOver
 
 Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
 MachineType = Annotated[str | None, typer.Option("--machine-type", help="Only for machines of this type.")]
@@ -28,8 +29,15 @@ def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory 
     with connections.database(settings, "pipeline models") as connection:
         require_schema(connection)
         found = models.all_of(connection, group_of(settings), kind=kind, machine_type=machine_type)
+        passed_over = models.passed_over(connection, group_of(settings), found)
     if json:
-        print_json([asdict(each) for each in found])
+        print_json(
+            [
+                asdict(each)
+                | {"passed_over": [other._asdict() for other in passed_over if other.model_id == each.model_id]}
+                for each in found
+            ]
+        )
         return
     names = (
         "model_id",
@@ -44,6 +52,9 @@ def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory 
     )
     columns = ["model", "kind", "machine type", "version", "stage", "bytes", "created", "by", "note"]
     print_table(columns, [[getattr(each, name) for name in names] for each in found], prose=True)
+    version = {each.model_id: each for each in found}
+    for other in passed_over:
+        sys.stdout.write(f"{_passed_over(version[other.model_id], other)}\n")
 
 
 def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None:
@@ -66,6 +77,14 @@ def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None
         sys.stdout.write(f"\n{title}:{'' if each else ' none'}\n")
         if each:
             print_table(list(each[0]), [list(row.values()) for row in each])
+
+
+def _passed_over(version: ModelVersion, other: PassedOver) -> str:
+    return (
+        f"note: {other.partitions} partition(s) refused model {version.model_id}, {printable(version.name)}, and predict with"
+        f" version {other.said_version}: `pipeline models show {version.model_id}` names them, their workers' logs say why"
+        " (model.refused)"
+    )
 
 
 def _shown(value: Any) -> Any:

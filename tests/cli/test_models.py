@@ -20,7 +20,10 @@ from pipeline.core.errors import ModelRefused, PipelineError, SettingsError
 from pipeline.store import models
 from pipeline.store.connect import connect
 from pipeline.store.models import Candidate, Group
+from pipeline.store.sink import Sink
 from tests.small_model import KNOWN, line
+from tests.store.test_model_stages import GROUP, PROGRESS, place
+from tests.store.test_model_stages import said as predicted
 
 Run = Callable[..., str]
 
@@ -72,6 +75,34 @@ def test_versions_are_listed_with_their_stages(run: Run, two: list[int]) -> None
     assert said(run, "list", "--machine-type=lathe") == said(run, "list", "--kind=oracle") == []
     assert "\x1b" not in run("list")
     assert "artefact" not in said(run, "list")[0]
+
+
+def test_a_model_that_a_partition_refused_is_told_with_the_list(
+    run: Run, two: list[int], database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_BROKER__GROUP", GROUP.name)
+    made = Sink(lambda: connect(database.dsn), PROGRESS)
+    first, second = (said(run, "promote", str(each))["control_id"] for each in two)
+    place(made, database, first, second)
+    made.close()
+    with connect(database.admin_dsn, autocommit=True) as owner:
+        first, second = models.all_of(owner, GROUP)
+    assert "note:" not in run("list")
+    predicted(database, 4, first)
+
+    assert [each["passed_over"] for each in said(run, "list")] == [
+        [],
+        [{"model_id": 2, "said_version": 1, "partitions": 1}],
+    ]
+    assert (
+        run("list")
+        .splitlines()[-1]
+        .startswith(
+            "note: 1 partition(s) refused model 2, line of press, version 2, and predict with version 1: `pipeline models show 2`"
+        )
+    )
+    (place_of,) = said(run, "show", "2")["in_force"]
+    assert (place_of["topic"], place_of["said_version"], place_of["said_offset"]) == ("t", 1, 4)
 
 
 def test_another_factory_has_stages_of_its_own(run: Run, two: list[int]) -> None:
