@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import psycopg
 import typer
+from pydantic import ValidationError
 
 from pipeline.cli.lazily import Listed, lazily
+from pipeline.cli.terminal import printable
 from pipeline.core.errors import PipelineError
-from pipeline.store.failures import failure
+from pipeline.core.wrong_values import said
+from pipeline.store.failures import failure, line
 
 COMMANDS = {
     "worker": Listed("run", "worker", "Run a worker until it is told to stop."),
@@ -67,13 +71,28 @@ _WrongUse: type[Exception] = typer.BadParameter.__mro__[1]
 def main() -> None:
     """Run the command line; every expected error is one line on standard error."""
     try:
+        _require_text(sys.argv)
         sys.exit(_run())
     except PipelineError as error:
         _end(error)
+    except psycopg.DataError as error:
+        _end(PipelineError(f"the database cannot keep what was given: {line(error)}; correct it"))
     except psycopg.Error as error:
         _end(failure(error, "the database refuses"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Refuse words that are no text in UTF-8, before one of them comes to somebody who can only say where he failed."""
+    for number, word in enumerate(words):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            sys.stderr.write(
+                f"pipeline: word {number}, {printable(word)}, is no text in UTF-8; write it, or rename the file\n"
+            )
+            sys.exit(2)
 
 
 def _run() -> int:
@@ -88,10 +107,12 @@ def _run() -> int:
     except typer.Abort:
         return 130
     except _WrongUse as error:
-        said = str(error.format_message() if hasattr(error, "format_message") else error)
+        if isinstance(error.__cause__, ValidationError):
+            vars(error)["message"] = said(error.__cause__.errors()[0])
+        text = str(error.format_message() if hasattr(error, "format_message") else error)
         # Without a command, what is said is the help
         sys.stderr.write(
-            f"{said}\n" if "\n" in said else f"pipeline: {said.rstrip('.')}; see `{_command(error)} --help`\n"
+            f"{text}\n" if "\n" in text else f"pipeline: {text.rstrip('.')}; see `{_command(error)} --help`\n"
         )
         return 2
     return code or 0
@@ -103,6 +124,5 @@ def _command(error: BaseException) -> str:
 
 
 def _end(error: PipelineError) -> None:
-    said = " ".join(str(error).split())
-    sys.stderr.write(f"pipeline: {said}\n")
+    sys.stderr.write(f"pipeline: {' '.join(str(error).split())}\n")
     sys.exit(error.exit_code)

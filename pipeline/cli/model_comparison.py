@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from pipeline import connections
-from pipeline.cli.model_arguments import ModelId, group_of
+from pipeline.cli.model_arguments import MOST, ModelId, group_of
 from pipeline.cli.model_figures import figures
 from pipeline.cli.terminal import NEVER, Factory, Json, print_json, print_table, printable
 from pipeline.core.errors import PipelineError
@@ -20,7 +20,9 @@ from pipeline.store import models
 from pipeline.store.migrate import require_schema
 from pipeline.store.models import ModelVersion
 
-Other = Annotated[int, typer.Argument(metavar="OTHER", min=1, help="Number of the model that it is compared with.")]
+Other = Annotated[
+    int, typer.Argument(metavar="OTHER", min=1, max=MOST, help="Number of the model that it is compared with.")
+]
 
 _COUNTS = ("machines", "lives", "failures", "censored", "cycles", "classed_messages")
 _AT_TRAINING = ("test", "prequential")

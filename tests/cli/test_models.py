@@ -212,7 +212,9 @@ REFUSED = [
     (["import", "absent"], SettingsError, "absent cannot be read: No such file"),
     (["import", "."], SettingsError, "cannot be read"),
     (["import", "alone"], SettingsError, "say --machine-type"),
-    (["import", "text", "--machine-type=press"], ModelRefused, "this is no artefact"),
+    (["import", "nul"], SettingsError, "nul.json has a text with the character NUL"),
+    (["import", "deep"], SettingsError, "deep.json is no JSON: Recursion limit reached"),
+    (["import", "text", "--machine-type=press"], ModelRefused, "text: this is no artefact"),
     (["import", "changed"], ModelRefused, "the artefact is damaged"),
     (["import", "unlike"], SettingsError, "unlike.json does not describe a model"),
     (["import", "listed"], SettingsError, "listed.json does not describe a model"),
@@ -231,6 +233,8 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, two: list[int], databas
         "unlike": line(3),
         "unread": line(3),
         "listed": line(3),
+        "nul": line(3),
+        "deep": line(3),
     }
     files["strange"] = zlib.compress(
         msgspec.msgpack.encode({"schema": 1, "kind": "oracle", "feature_version": 1, "model": {}})
@@ -241,6 +245,8 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, two: list[int], databas
     Path("unlike.json").write_text('{"machine_type": "press", "metrics": 5}')
     Path("listed.json").write_text("[]")
     Path("unread.json").write_text("{")
+    Path("nul.json").write_text(r'{"machine_type": "press", "metrics": {"a": ["\\\u0000"]}}')
+    Path("deep.json").write_text('{"machine_type": "press", "metrics": {"a": ' + "[" * 500 + "]" * 500 + "}}")
     with connect(database.admin_dsn, autocommit=True) as owner:
         owner.execute(
             "INSERT INTO model_version (kind, machine_type, version, parameters, training, metrics, feature_version,"
