@@ -155,7 +155,7 @@ def _require_unused(connection: psycopg.Connection) -> None:
 
 def _prepare_database(server: str, broker: str, run_name: str) -> Site:
     try:
-        with psycopg.connect(server, autocommit=True) as connection:
+        with connect(server, autocommit=True, application_name="pipeline demo") as connection:
             _require_unused(connection)
             connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {DATABASE}")

@@ -83,7 +83,7 @@ class BrokerSecurity:
         Raises
         ------
         SettingsError
-            A certificate file is absent.
+            A certificate file is absent or cannot be read as PEM.
         """
         keys: dict[str, str] = {"security.protocol": self.protocol}
         if self.uses_sasl:
@@ -93,7 +93,8 @@ class BrokerSecurity:
                 "sasl.password": self.password,
             }
         if self.uses_tls:
-            self._require_files()
+            # Of a file that is none, the library raises what nobody expects
+            self.ssl_context()
             files = {
                 "ssl.ca.location": self.ca_file,
                 "ssl.certificate.location": self.certificate_file,

@@ -117,6 +117,17 @@ def test_a_database_that_gives_no_connection_is_named_with_its_settings(
     assert err.endswith("; start it, or correct postgres.dsn or postgres.admin_dsn\n")
 
 
+@pytest.mark.parametrize("key", ["CA_FILE", "CERTIFICATE_FILE"])
+def test_a_certificate_that_is_none_is_told_with_its_settings(run: Run, tmp_path: Path, key: str) -> None:
+    (tmp_path / "notes.txt").write_text("no certificate")
+    files = {f"BROKER__{name}": "notes.txt" for name in {key, *(["KEY_FILE"] if key == "CERTIFICATE_FILE" else [])}}
+
+    code, out, err = run("topics", BROKER__SECURITY_PROTOCOL="SSL", BROKER__ADDRESS="127.0.0.1:1", **files)
+
+    assert (code, out, err.count("\n")) == (78, "", 1)
+    assert "broker.ca_file, broker.certificate_file or broker.key_file is no readable PEM file" in err
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"\xff", "is not UTF-8: byte 0xff; save it as UTF-8"), (b"[", "is no TOML"), (None, "Is a directory")],

@@ -70,6 +70,17 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
     assert not any(topic.name.startswith("demo-") for topic in topics.list_topics(broker_address, BrokerSecurity()))
 
 
+def test_a_demo_whose_database_is_away_says_so_and_ends(broker_address: str, tmp_path: Path) -> None:
+    away = {"PIPELINE_BROKER__ADDRESS": broker_address, "PIPELINE_POSTGRES__ADMIN_DSN": "postgresql://x@127.0.0.1:1/db"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "demo", "--for", "1", "--folder", str(tmp_path)],
+        env=os.environ | away, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 69, done.stderr
+    assert "127.0.0.1:1/db gives no connection" in done.stderr.splitlines()[-1]
+
+
 def test_a_demo_leaves_the_database_of_another_one_alone(
     postgres_dsn: str, broker_address: str, tmp_path: Path
 ) -> None:
