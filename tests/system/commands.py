@@ -14,15 +14,20 @@ from pipeline.cli import models
 
 def prepare() -> None:
     """Import and compile everything once, before there are any forks."""
-    for listed in (cli.COMMANDS, models.COMMANDS):
-        for command in listed.values():
-            importlib.import_module(f"pipeline.cli.{command.module}")
+    import_commands()
     # Faust imports itself bit by bit as its parts are used
     for part in ("app.base", "assignor.partition_assignor", "stores.memory", "tables.manager", "topics", "windows"):
         importlib.import_module(f"faust.{part}")
     warm_up()
     # Whoever decorates an agent is looked for among all modules there are, the files of which are then known
     inspect.getmodule(sys._getframe())
+
+
+def import_commands() -> None:
+    """Import the modules of all commands, which otherwise each command does for itself."""
+    for listed in (cli.COMMANDS, models.COMMANDS):
+        for command in listed.values():
+            importlib.import_module(f"pipeline.cli.{command.module}")
 
 
 def pipeline(words: list[str]) -> None:
