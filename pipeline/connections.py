@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.broker.app import GroupMember
+from pipeline.broker.member import GroupMember
 from pipeline.broker.security import BrokerSecurity
 from pipeline.settings import Settings
 from pipeline.store.connect import SCHEMA, Connection, connect

@@ -24,6 +24,7 @@ from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
 from pipeline.connections import broker_security
 from pipeline.core.errors import PipelineError, SettingsError
+from pipeline.demo_site import CLUSTER, TOPIC, Site
 from pipeline.demo_summary import Summary
 from pipeline.processes import Child
 from pipeline.settings import load
@@ -34,8 +35,6 @@ from pipeline.store.migrate import migrate
 from simulator.fact_ledger import beside
 
 DATABASE = "pipeline_demo"
-_CLUSTER, _TOPIC = "demo", "telemetry.machine"
-_SECURITY = ("security_protocol", "sasl_", "ca_file", "certificate_file", "key_file")
 WORKER_LOGIN, DASHBOARD_LOGIN = "demo_worker", "demo_dashboard"
 _SOMEBODY = "SELECT FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
 CATCH_UP_S = 60.0
@@ -109,7 +108,7 @@ def run(options: DemoOptions) -> Report:
     with ExitStack() as stack, _interruptible():
         site = stack.enter_context(_services(options.folder, console))
         with _processes(site, options, ledger, folder) as processes:
-            Summary(site.dsn, site.group, console).where_to_look(site.dashboard_dsn, folder)
+            Summary(site.dsn, site.group, console).where_to_look(site, folder)
             _watch(options, site, console, processes)
             _stop(processes[-1:])
             _catch_up(ledger, site, console)
@@ -118,40 +117,8 @@ def run(options: DemoOptions) -> Report:
         return Report(found.summary, found.holds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
-    broker: str
-    dsn: str
-    worker_dsn: str
-    dashboard_dsn: str
-    prefix: str
-    group: str
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment of this run's processes: of settings, nothing but this run's and the broker's login."""
-        broker = load().broker
-        security = {key: value for key, value in broker.model_dump().items() if key.startswith(_SECURITY)}
-        security["sasl_password"] = broker.sasl_password.get_secret_value()
-        others = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIPELINE_")}
-        return (
-            others
-            | {f"PIPELINE_BROKER__{key.upper()}": value for key, value in security.items()}
-            | {
-                "PIPELINE_SITE__CLUSTER": _CLUSTER,
-                "PIPELINE_BROKER__ADDRESS": self.broker,
-                "PIPELINE_BROKER__TOPICS": f'["{_TOPIC}"]',
-                "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
-                "PIPELINE_BROKER__GROUP": self.group,
-                "PIPELINE_POSTGRES__DSN": self.worker_dsn,
-                "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
-                "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
-                "PIPELINE_LOG__FORMAT": "json",
-            }
-        )
-
-
 @contextmanager
-def _services(folder: Path, console: Console) -> Iterator[_Site]:
+def _services(folder: Path, console: Console) -> Iterator[Site]:
     """Start what is not given, and prepare it."""
     with ExitStack() as stack:
         own = broker = os.environ.get("PIPELINE_BROKER__ADDRESS", "")
@@ -168,10 +135,10 @@ def _services(folder: Path, console: Console) -> Iterator[_Site]:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d%H%M%S")
         site = _prepare_database(server, broker, f"demo-{stamp}")
         security = broker_security(load()) if own else BrokerSecurity()
-        topics.create_topics(broker, security, [f"{site.prefix}{_TOPIC}"], _PARTITIONS)
+        topics.create_topics(broker, security, [f"{site.prefix}{TOPIC}"], _PARTITIONS)
         yield site
         # A topic of your own broker would stay for ever; the embedded one's goes with it
-        topics.delete_topics(broker, security, [f"{site.prefix}{_TOPIC}"])
+        topics.delete_topics(broker, security, [f"{site.prefix}{TOPIC}"])
 
 
 def _require_unused(connection: psycopg.Connection) -> None:
@@ -186,9 +153,9 @@ def _require_unused(connection: psycopg.Connection) -> None:
     )
 
 
-def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
+def _prepare_database(server: str, broker: str, run_name: str) -> Site:
     try:
-        with psycopg.connect(server, autocommit=True) as connection:
+        with connect(server, autocommit=True, application_name="pipeline demo") as connection:
             _require_unused(connection)
             connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {DATABASE}")
@@ -202,11 +169,12 @@ def _prepare_database(server: str, broker: str, run_name: str) -> _Site:
     except psycopg.Error as error:
         raise PipelineError(f"the database at {address(server)} could not be prepared: {error}") from error
     worker, dashboard = (make_conninfo(dsn, user=name, password=name) for name in (WORKER_LOGIN, DASHBOARD_LOGIN))
-    return _Site(broker, dsn, worker, dashboard, prefix=f"{run_name}.", group=run_name)
+    is_own = not os.environ.get("PIPELINE_POSTGRES__ADMIN_DSN")
+    return Site(broker, dsn, worker, dashboard, prefix=f"{run_name}.", group=run_name, has_own_server=is_own)
 
 
 @contextmanager
-def _processes(site: _Site, options: DemoOptions, ledger: Path, folder: Path) -> Iterator[list[Child]]:
+def _processes(site: Site, options: DemoOptions, ledger: Path, folder: Path) -> Iterator[list[Child]]:
     """Start workers and, last in the list, the plant; end them all. Whatever becomes of this process, they end too."""
     plant = [f"--plant={key}={value}" for key, value in _PLANT.items()]
     plant += [
@@ -226,7 +194,7 @@ def _processes(site: _Site, options: DemoOptions, ledger: Path, folder: Path) ->
         _stop(started)
 
 
-def _start(started: list[Child], site: _Site, folder: Path, name: str, command: str, *arguments: str) -> None:
+def _start(started: list[Child], site: Site, folder: Path, name: str, command: str, *arguments: str) -> None:
     child = Child(folder, name, mark=arguments[0], stop_signal=signal.SIGTERM)
     child.claim()
     started.append(child)
@@ -234,11 +202,11 @@ def _start(started: list[Child], site: _Site, folder: Path, name: str, command: 
     child.spawn([sys.executable, "-m", "pipeline", command, *arguments], environment=site.environment())
 
 
-def _wait_for_workers(site: _Site, workers: list[Child]) -> None:
+def _wait_for_workers(site: Site, workers: list[Child]) -> None:
     """Return when every partition has an owner."""
     deadline = time.monotonic() + CATCH_UP_S
     with connect(site.dsn, autocommit=True, application_name="pipeline demo") as connection:
-        while len(figures.progress(connection, _CLUSTER, site.group)) < _PARTITIONS:
+        while len(figures.progress(connection, CLUSTER, site.group)) < _PARTITIONS:
             if time.monotonic() > deadline or not all(worker.is_running for worker in workers):
                 raise PipelineError(f"the workers did not start: {workers[0].last_words(1)}")
             time.sleep(0.1)
@@ -251,7 +219,7 @@ def _stop(children: list[Child]) -> None:
         child.stop(_STOP_S)
 
 
-def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[Child]) -> None:
+def _watch(options: DemoOptions, site: Site, console: Console, processes: list[Child]) -> None:
     """Show what happens until the time is over, somebody interrupts, or a process dies."""
     ends = time.monotonic() + options.duration_s if options.duration_s else float("inf")
     try:
@@ -266,7 +234,7 @@ def _watch(options: DemoOptions, site: _Site, console: Console, processes: list[
         console.print("[dim]stopping …[/dim]")
 
 
-def _catch_up(ledger: Path, site: _Site, console: Console) -> None:
+def _catch_up(ledger: Path, site: Site, console: Console) -> None:
     console.print("[dim]letting the workers catch up …[/dim]")
     ends = verify.ledger_ends(ledger)
     deadline = time.monotonic() + CATCH_UP_S

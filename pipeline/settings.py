@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.wrong_values import said
 from pipeline.prognosis_settings import Monitoring, Prognosis
 from pipeline.setting_groups import (
     Archive,
@@ -198,15 +199,19 @@ def _read(path: Path, named_by: str = "") -> dict[str, Any]:
         if named_by:
             raise SettingsError(f"{named_by} names {path}, which is not there") from None
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}; write [group], and beneath it key = value") from error
 
 
 def _serving(settings: Settings, factory: str) -> Settings:
     try:
         site = Site.model_validate(settings.site.model_dump() | {"factory": factory})
     except ValidationError as error:
-        raise SettingsError(f"site.factory (from --factory): {_said(error.errors()[0]['msg'])}") from None
+        raise SettingsError(f"site.factory (from --factory): {said(error.errors()[0])}") from None
     return settings.model_copy(update={"site": site})
 
 
@@ -243,8 +248,4 @@ def _complaint(error: ValidationError, from_file: dict[str, Any], path: Path) ->
     group, key = (str(part) for part in first["loc"][:2])
     if first["type"] == "extra_forbidden":
         return f"{group}.{key} (from {path}) is no setting; `pipeline config` lists them all"
-    return f"{group}.{key} (from {_origin(group, key, from_file, path)}): {_said(first['msg'])}"
-
-
-def _said(message: str) -> str:
-    return f"{message[0].lower()}{message[1:]}"
+    return f"{group}.{key} (from {_origin(group, key, from_file, path)}): {said(first)}"

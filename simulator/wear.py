@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.core.compiling import njit
 
 SENSORS = ("speed", "temperature", "pressure", "vibration")
 """min⁻¹, °C, kPa and mm/s (root mean square of the velocity)."""

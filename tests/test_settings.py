@@ -135,8 +135,8 @@ WRONG_VARIABLES = [
     ("PIPELINE_BROKER__ADRESS", "x", "PIPELINE_BROKER__ADRESS", "no setting"),
     ("PIPELINE_BROKR__ADDRESS", "x", "PIPELINE_BROKR__ADDRESS", "no setting"),
     ("PIPELINE_BROKER", '{"address": "x"}', "PIPELINE_BROKER", "no setting"),
-    ("PIPELINE_BROKER__PARTITIONS", "many", "broker.partitions", "integer"),
-    ("PIPELINE_BROKER__PARTITIONS", "0", "broker.partitions", "greater than or equal to 1"),
+    ("PIPELINE_BROKER__PARTITIONS", "many", "broker.partitions", "write a whole number"),
+    ("PIPELINE_BROKER__PARTITIONS", "0", "broker.partitions", "at least 1"),
     ("PIPELINE_BROKER__TOPICS", "telemetry", "broker.topics", "JSON list"),
     ("PIPELINE_BROKER__TOPICS", "[", "broker.topics", "JSON list"),
     ("PIPELINE_BROKER__TOPICS", "[]", "broker.topics", "at least 1"),
@@ -168,9 +168,9 @@ WRONG_FILES = [
     ("[brokr]\nx = 1\n", "brokr", "no setting"),
     ("address = 1\n", "address", "no setting"),
     ("broker = 3\n", "broker", "[broker]"),
-    ("[broker]\npartitions = 10_001\n", "broker.partitions", "less than or equal to 10000"),
-    ('[broker]\ntopics = "a"\n', "broker.topics", "tuple"),
-    (f'[postgres]\ndsn = ["{SECRET}"]\n', "postgres.dsn", "string"),
+    ("[broker]\npartitions = 10_001\n", "broker.partitions", "at most 10,000"),
+    ('[broker]\ntopics = "a"\n', "broker.topics", "write a list"),
+    (f'[postgres]\ndsn = ["{SECRET}"]\n', "postgres.dsn", "write a text"),
     ("[broker\n", "pipeline.toml", "line 1"),
 ]
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_named_must_be_there(monkeypatch, capsys) -> None:
 def test_a_file_that_is_not_text_is_refused(file, monkeypatch, capsys) -> None:
     file("").write_bytes(b"\xff\xfe")
 
-    assert "pipeline.toml cannot be read" in _refused(monkeypatch, capsys)
+    assert "pipeline.toml is not UTF-8" in _refused(monkeypatch, capsys)
 
 
 def test_a_factory_that_cannot_be_in_a_topic_is_refused_by_the_name_of_its_option() -> None:

@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import faust
 from yarl import URL
 
+from pipeline.broker.credentials import for_faust
 from pipeline.broker.fetching import FETCH_BYTES
+from pipeline.broker.member import GroupMember
 from pipeline.broker.ownership import Ownership
-from pipeline.broker.security import BrokerSecurity
 from pipeline.broker.transport import BatchTransport
 
 _FOR_EVER_S = 30 * 24 * 3600.0
 _EVENT_HUBS_IDLE_MS = 180_000
 _METADATA_AGE_MS = 30_000
-
-
-@dataclass(frozen=True, slots=True)
-class GroupMember:
-    """How this worker takes part in its consumer group.
-
-    Parameters
-    ----------
-    address
-        ``host:port`` of one or more brokers, separated by commas.
-    group
-        Consumer group.
-    topics
-        Source topics, by their full names.
-    session_timeout_s, heartbeat_interval_s
-        Silence after which the group gives the partitions away, and how often to speak, s.
-    batch_records
-        Most records of one fetch.
-    instance_id
-        Name for static membership; empty for dynamic membership.
-    """
-
-    address: str
-    group: str
-    topics: Sequence[str]
-    security: BrokerSecurity
-    session_timeout_s: float = 30.0
-    heartbeat_interval_s: float = 3.0
-    batch_records: int = 4000
-    instance_id: str = ""
 
 
 def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
@@ -56,7 +26,7 @@ def create_app(member: GroupMember, ownership: Ownership) -> faust.App:
     State and progress live where the effects are stored, so the app has no tables, no changelog and no leader topic, and
     creates nothing on the broker.
     """
-    credentials, ssl_context = member.security.for_faust()
+    credentials, ssl_context = for_faust(member.security)
     urls = [URL(f"kafka://{address.strip()}") for address in member.address.split(",")]
     app = faust.App(
         member.group,

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from pipeline.broker.credentials import for_aiokafka
 from pipeline.broker.fetching import FETCH_WAIT_MS
 from pipeline.broker.security import BrokerSecurity
 from pipeline.broker.stopping import stop
@@ -55,7 +56,7 @@ class Witness:
             auto_offset_reset="none",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             request_timeout_ms=round(ANSWER_S * 1000),
-            **self._security.for_aiokafka(),
+            **for_aiokafka(self._security),
         )
         try:
             async with asyncio.timeout(ANSWER_S):

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from pipeline.broker.credentials import for_aiokafka
 from pipeline.broker.evidence import log_ranges
 from pipeline.broker.fetching import FETCH_BYTES, FETCH_WAIT_MS, IDLE_S, deliver_raw_records
 from pipeline.broker.security import BrokerSecurity
@@ -46,7 +47,7 @@ class LogClient:
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             max_poll_records=batch_records,
-            **security.for_aiokafka(),
+            **for_aiokafka(security),
         )
         self._ends = dict(ends)
         self._reading: set[SourcePartition] = set()

@@ -1,14 +1,11 @@
-"""How a client proves itself to the broker: one description, told to Faust, aiokafka and librdkafka."""
+"""How a client proves itself to the broker: one description, told to librdkafka here, and to others by :mod:`.credentials`."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-from faust.auth import SASLCredentials, SSLCredentials
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+from typing import Literal, get_args
 
 from pipeline.core.errors import SettingsError
 
@@ -80,36 +77,13 @@ class BrokerSecurity:
         """Whether the connection is encrypted."""
         return self.protocol.endswith("SSL")
 
-    def for_faust(self) -> tuple[SASLCredentials | SSLCredentials | None, ssl.SSLContext | None]:
-        """Return ``broker_credentials`` and ``ssl_context`` for a Faust app.
-
-        Faust's driver reads the context out of the credentials and ignores the app's own once there are any; the app's
-        is returned all the same, for whatever else it connects to the broker with.
-
-        Raises
-        ------
-        SettingsError
-            A certificate file is absent or cannot be read as PEM.
-        """
-        context = self._ssl_context() if self.uses_tls else None
-        if self.uses_sasl:
-            credentials = SASLCredentials(
-                username=self.username, password=self.password, ssl_context=context, mechanism=self.sasl_mechanism
-            )
-            return credentials, context
-        return (SSLCredentials(context), context) if context is not None else (None, None)
-
-    def for_aiokafka(self) -> dict[str, Any]:
-        """Return the arguments an aiokafka client is made with; raises as :meth:`for_faust` does."""
-        return dict(credentials_to_aiokafka_auth(*self.for_faust()))
-
     def for_librdkafka(self) -> dict[str, str]:
         """Return the keys a confluent-kafka client is configured with.
 
         Raises
         ------
         SettingsError
-            A certificate file is absent.
+            A certificate file is absent or cannot be read as PEM.
         """
         keys: dict[str, str] = {"security.protocol": self.protocol}
         if self.uses_sasl:
@@ -119,7 +93,8 @@ class BrokerSecurity:
                 "sasl.password": self.password,
             }
         if self.uses_tls:
-            self._require_files()
+            # Of a file that is none, the library raises what nobody expects
+            self.ssl_context()
             files = {
                 "ssl.ca.location": self.ca_file,
                 "ssl.certificate.location": self.certificate_file,
@@ -128,7 +103,16 @@ class BrokerSecurity:
             keys |= {key: path for key, path in files.items() if path}
         return keys
 
-    def _ssl_context(self) -> ssl.SSLContext:
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return what Python's own TLS needs; ``None``: the connection is not encrypted.
+
+        Raises
+        ------
+        SettingsError
+            A certificate file is absent or cannot be read as PEM.
+        """
+        if not self.uses_tls:
+            return None
         self._require_files()
         try:
             context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ca_file or None)

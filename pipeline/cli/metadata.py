@@ -156,6 +156,9 @@ def group(plural: str) -> typer.Typer:
     return made
 
 
+factories, lines, machines, skus, shifts, rules = map(group, KINDS)
+
+
 def _kind(context: typer.Context) -> str:
     assert context.parent is not None  # noqa: S101  # every command here is one of a group
     return KINDS[str(context.parent.info_name)]
@@ -208,8 +211,13 @@ def _orders(file: Path, kind: str, versions: dict[str, int]) -> Iterator[Order]:
                 _check_zone(body)
                 yield Order(place, entity_id, "change" if version else "add", version, body)
                 versions[entity_id] = version + 1
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"{file} cannot be read: {error}; nothing was sent") from error
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}; nothing was sent") from error
+    except UnicodeDecodeError as error:
+        wrong = error.object[error.start]
+        raise SettingsError(f"{file} is not UTF-8: byte 0x{wrong:02x}; save it as UTF-8; nothing was sent") from error
+    except csv.Error as error:
+        raise SettingsError(f"{file} is no CSV: {error}; nothing was sent") from error
 
 
 def _tell_one(outcome: Outcome, *, json: bool, waited: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,17 +13,20 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli.model_stages import ModelId, changing, group_of
+from pipeline.cli.model_arguments import ModelId, group_of
+from pipeline.cli.model_stages import changing, known_of
 from pipeline.cli.terminal import Factory, Json, print_json
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import ModelRefused, SettingsError
 from pipeline.core.prognosis import artefacts
-from pipeline.core.prognosis.artefacts import KnownModels
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
 from pipeline.store.models import Candidate
 
 _DESCRIBED = ("parameters", "training", "metrics")
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON; a backslash that another one stands before is one itself."""
 
 _LARGEST_FILE = 2 * artefacts.MAX_BYTES
 
@@ -65,10 +69,13 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a file of a model the next version of its kind and machine type, as a candidate."""
-    known: KnownModels = context.obj
+    known = known_of(context)
     stored, described = _read(file), _description(_beside(file))
-    # What describes it says too which bytes it describes
-    artefacts.load(stored, described.get("sha256", artefacts.digest(stored)), known)
+    try:
+        # What describes it says too which bytes it describes
+        artefacts.load(stored, described.get("sha256", artefacts.digest(stored)), known)
+    except ModelRefused as error:
+        raise ModelRefused(f"{file}: {error}") from error
     machine_type = machine_type or described.get("machine_type")
     if not machine_type:
         raise SettingsError(f"for which machines is {file}? say --machine-type")
@@ -108,10 +115,14 @@ def _description(file: Path) -> Mapping[str, Any]:
     """Return what a file says of the artefact beside it; nothing if it is not there."""
     if not file.exists():
         return {}
+    text = _read(file)
     try:
-        said = orjson.loads(_read(file))
-    except orjson.JSONDecodeError as error:
+        said = orjson.loads(text)
+        orjson.dumps(said)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
         raise SettingsError(f"{file} is no JSON: {error}; export the model again, or remove the file") from error
+    if _NUL.search(text):
+        raise SettingsError(f"{file} has a text with the character NUL, which no database keeps: take it out")
     kinds = dict.fromkeys(_DESCRIBED, dict) | dict.fromkeys(("machine_type", "note", "sha256"), str)
     if not isinstance(said, dict) or any(not isinstance(said.get(name, kind()), kind) for name, kind in kinds.items()):
         raise SettingsError(f"{file} does not describe a model: export the model again, or remove the file")

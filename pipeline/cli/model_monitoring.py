@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import logs
-from pipeline.cli.model_stages import changing, group_of
+from pipeline.cli.model_arguments import group_of
+from pipeline.cli.model_stages import changing, known_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import SettingsError
 from pipeline.modelling import training
@@ -49,7 +50,7 @@ def monitor(
         watching = Monitor(
             connection,
             group_of(settings),
-            context.obj,
+            known_of(context),
             successors(settings, connection),
             Limits(**settings.monitoring.model_dump()),
             window_s,

@@ -8,28 +8,19 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.model_arguments import Kind, MachineType, ModelId, group_of
 from pipeline.cli.terminal import Factory, Json, print_json
 from pipeline.core.prognosis.artefacts import KnownModels
+from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.settings import Settings, load
 from pipeline.store import model_stages as stages
 from pipeline.store.connect import Connection, connect
 from pipeline.store.migrate import require_schema
 from pipeline.store.model_stages import StageChange
-from pipeline.store.models import Group
 
-ModelId = Annotated[
-    int, typer.Argument(metavar="MODEL", min=1, help="Number of the model, from `pipeline models list`.")
-]
 Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")]
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="Kind of model, such as remaining_life.")]
-MachineType = Annotated[str, typer.Argument(metavar="MACHINE_TYPE", help="Type of the machines it is for.")]
 
 _WAIT_S = 30.0  # for whoever changes models of the same kind and type
-
-
-def group_of(settings: Settings) -> Group:
-    """Return whose models the settings speak of."""
-    return Group(settings.site.cluster, settings.group)
 
 
 def changing(settings: Settings) -> Connection:
@@ -53,7 +44,7 @@ def promote(
     context: typer.Context, model_id: ModelId, reason: Reason = "", factory: Factory = None, json: Json = False
 ) -> None:
     """Let a version predict for all machines of its type; the one before it is retired. `rollback` turns it back."""
-    settings, known = load(factory), _known(context)
+    settings, known = load(factory), known_of(context)
     with changing(settings) as connection:
         _tell(stages.promote(connection, group_of(settings), model_id, known, reason), json=json)
 
@@ -62,7 +53,7 @@ def shadow(
     context: typer.Context, model_id: ModelId, reason: Reason = "", factory: Factory = None, json: Json = False
 ) -> None:
     """Let a version predict beside the live one, for comparison only."""
-    settings, known = load(factory), _known(context)
+    settings, known = load(factory), known_of(context)
     with changing(settings) as connection:
         _tell(stages.shadow(connection, group_of(settings), model_id, known, reason), json=json)
 
@@ -83,16 +74,17 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Let the version predict again that was live before the present one."""
-    settings, known = load(factory), _known(context)
+    settings, known = load(factory), known_of(context)
     with changing(settings) as connection:
         change = stages.rollback(connection, group_of(settings), kind, machine_type, known, reason)
     # Another rollback goes one promotion further back
     _tell(change, json=json, how_back="promote")
 
 
-def _known(context: typer.Context) -> KnownModels:
-    known: KnownModels = context.obj
-    return known
+def known_of(context: typer.Context) -> KnownModels:
+    """Return which kinds of models the program can work with."""
+    known: KnownModels | None = context.obj
+    return KNOWN if known is None else known
 
 
 def _tell(change: StageChange, *, json: bool, how_back: str = "rollback") -> None:

@@ -11,9 +11,11 @@ import typer
 
 from pipeline import connections
 from pipeline.cli.bars import bars
+from pipeline.cli.instants import instant
+from pipeline.cli.model_arguments import Kind, ModelId
 from pipeline.cli.model_figures import figures
-from pipeline.cli.model_stages import Kind, ModelId, changing
-from pipeline.cli.terminal import Factory, Json, end_on_signals, instant, print_json, print_table
+from pipeline.cli.model_stages import changing
+from pipeline.cli.terminal import Factory, Json, end_on_signals, print_json, print_table
 from pipeline.modelling import stored_evaluation, training
 from pipeline.modelling.training import TrainOptions
 from pipeline.settings import load

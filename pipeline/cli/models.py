@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,21 +10,17 @@ import orjson
 import typer
 
 from pipeline import connections
-from pipeline.cli import model_evaluation, model_files, model_lineage, model_monitoring, model_stages, model_training
-from pipeline.cli.model_figures import figures
-from pipeline.cli.model_stages import ModelId, group_of
-from pipeline.cli.terminal import Factory, Json, print_json, print_table
-from pipeline.core.errors import PipelineError
+from pipeline.cli.lazily import Listed, lazily
+from pipeline.cli.model_arguments import ModelId, group_of
+from pipeline.cli.terminal import Factory, Json, print_json, print_table, printable
 from pipeline.core.prognosis.artefacts import KnownModels
-from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.settings import load
 from pipeline.store import models
 from pipeline.store.migrate import require_schema
-from pipeline.store.models import ModelVersion
+from pipeline.store.models import ModelVersion, PassedOver
 
 Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
 MachineType = Annotated[str | None, typer.Option("--machine-type", help="Only for machines of this type.")]
-Other = Annotated[int, typer.Argument(metavar="OTHER", min=1, help="Number of the model that it is compared with.")]
 
 
 def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory = None, json: Json = False) -> None:
@@ -34,8 +29,15 @@ def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory 
     with connections.database(settings, "pipeline models") as connection:
         require_schema(connection)
         found = models.all_of(connection, group_of(settings), kind=kind, machine_type=machine_type)
+        passed_over = models.passed_over(connection, group_of(settings), found)
     if json:
-        print_json([asdict(each) for each in found])
+        print_json(
+            [
+                asdict(each)
+                | {"passed_over": [other._asdict() for other in passed_over if other.model_id == each.model_id]}
+                for each in found
+            ]
+        )
         return
     names = (
         "model_id",
@@ -50,6 +52,9 @@ def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory 
     )
     columns = ["model", "kind", "machine type", "version", "stage", "bytes", "created", "by", "note"]
     print_table(columns, [[getattr(each, name) for name in names] for each in found], prose=True)
+    version = {each.model_id: each for each in found}
+    for other in passed_over:
+        sys.stdout.write(f"{_passed_over(version[other.model_id], other)}\n")
 
 
 def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None:
@@ -74,63 +79,39 @@ def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None
             print_table(list(each[0]), [list(row.values()) for row in each])
 
 
-def compare(model_id: ModelId, other: Other, factory: Factory = None, json: Json = False) -> None:
-    """Compare what two versions of one kind were measured to do."""
-    settings = load(factory)
-    with connections.database(settings, "pipeline models") as connection:
-        require_schema(connection)
-        first, second = (models.find(connection, group_of(settings), each) for each in (model_id, other))
-    if first.kind != second.kind:
-        raise PipelineError(
-            f"{model_id} is a model of {first.kind}, {other} one of {second.kind}: compare two of one kind"
-        )
-    rows = _side_by_side(first, second)
-    if json:
-        names = ("metric", "first", "second", "difference")
-        print_json({"models": [model_id, other], "metrics": [dict(zip(names, row, strict=True)) for row in rows]})
-    elif rows:
-        print_table(
-            ["metric", str(model_id), str(other), "difference"], [[name, *map(_short, rest)] for name, *rest in rows]
-        )
-    else:
-        sys.stdout.write(f"nothing was measured of {model_id} or {other}: `pipeline models show` says what is known\n")
-
-
-def _side_by_side(first: ModelVersion, second: ModelVersion) -> list[tuple[str, Any, Any, float | None]]:
-    one, two = ({name: float(value) for name, value in figures(each.metrics)} for each in (first, second))
-    return [
-        (name, one.get(name), two.get(name), two[name] - one[name] if name in one and name in two else None)
-        for name in sorted(one.keys() | two.keys())
-    ]
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+def _passed_over(version: ModelVersion, other: PassedOver) -> str:
+    return (
+        f"note: {other.partitions} partition(s) refused model {version.model_id}, {printable(version.name)}, and predict with"
+        f" version {other.said_version}: `pipeline models show {version.model_id}` names them, their workers' logs say why"
+        " (model.refused)"
+    )
 
 
 def _shown(value: Any) -> Any:
     return orjson.dumps(value).decode() if isinstance(value, dict) else value
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "list": list_,
-    "show": show,
-    "train": model_training.train,
-    "compare": compare,
-    "explain": model_lineage.explain,
-    "monitor": model_monitoring.monitor,
-    "promote": model_stages.promote,
-    "shadow": model_stages.shadow,
-    "retire": model_stages.retire,
-    "rollback": model_stages.rollback,
-    "export": model_files.export,
-    "import": model_files.import_,
+COMMANDS = {
+    "list": Listed("models", "list_", "List the versions of models that there are."),
+    "show": Listed("models", "show", "Show one version: how it was learned, figures, stages."),
+    "train": Listed("model_training", "train", "Learn a candidate from what is stored."),
+    "compare": Listed("model_comparison", "compare", "Compare what two versions were measured to do."),
+    "explain": Listed("model_lineage", "explain", "Say where a prediction or an anomaly comes from."),
+    "monitor": Listed("model_monitoring", "monitor", "Hold what models said against maintenance records."),
+    "promote": Listed("model_stages", "promote", "Let a version predict for all machines of its type."),
+    "shadow": Listed("model_stages", "shadow", "Let a version predict beside the live one."),
+    "retire": Listed("model_stages", "retire", "Let a version predict no more."),
+    "rollback": Listed("model_stages", "rollback", "Let the version predict again that was live before."),
+    "export": Listed("model_files", "export", "Write a version to a file, for another installation."),
+    "import": Listed("model_files", "import_", "Make a file of a model the next version, a candidate."),
+    "evaluate": Listed("model_evaluation", "app", "Judge models by what machines came to: stored, rul."),
 }
 
 
-def group(known: KnownModels = KNOWN) -> typer.Typer:
-    """Return the commands about models, for a program that can work with some kinds of them."""
+def group(known: KnownModels | None = None) -> typer.Typer:
+    """Return the commands about models, for a program that can work with some kinds of them; ``None``: with all there are."""
     made = typer.Typer(
+        cls=lazily(COMMANDS),
         help="Models: list, show, train, evaluate, compare, explain, monitor, promote, shadow, retire, rollback, files.",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -140,7 +121,7 @@ def group(known: KnownModels = KNOWN) -> typer.Typer:
     def _know(context: typer.Context) -> None:
         context.obj = known
 
-    for name, command in COMMANDS.items():
-        made.command(name)(command)
-    made.add_typer(model_evaluation.app, name="evaluate")
     return made
+
+
+app = group()

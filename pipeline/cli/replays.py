@@ -13,9 +13,10 @@ from agents import replay_pool
 from pipeline import connections, logs
 from pipeline import replay as planning
 from pipeline.cli import promotions
+from pipeline.cli.instants import instant
 from pipeline.cli.promotions import Processes, Rate
 from pipeline.cli.replay_run import of_name, run, state_of, stored, summary, total
-from pipeline.cli.terminal import Factory, Json, instant, print_json, print_table, write_csv
+from pipeline.cli.terminal import Factory, Json, print_json, print_table, write_csv
 from pipeline.cli.terminal import ReplayName as Name
 from pipeline.core.errors import SettingsError
 from pipeline.replaying import differences, replays, stretches

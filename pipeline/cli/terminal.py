@@ -18,7 +18,6 @@ import typer
 from rich.cells import cell_len
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.times import END_MS, parse_times
 
 ReplayName = Annotated[str, typer.Argument(help="Name of the replay: a to z, 0 to 9 and _, at most 40 characters.")]
 Factory = Annotated[str | None, typer.Option(help="Of this factory's workers.")]
@@ -34,22 +33,6 @@ def end_on_signals() -> None:
     """Let whoever tells a command to stop interrupt it as Ctrl-C does, which a shell's background job ignores else."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-
-
-def instant(option: str, text: str | None) -> int | None:
-    """Return the instant that an option names, ms since the epoch, UTC; ``None``: it names none.
-
-    Raises
-    ------
-    typer.BadParameter
-        If it is no time with a zone, or none that an event may have.
-    """
-    if text is None:
-        return None
-    at_ms = int(parse_times([text])[0])
-    if not 0 <= at_ms < END_MS:
-        raise typer.BadParameter(f"{option} is {text!r}; write ISO 8601 with its zone, such as 2026-11-21T22:00:00Z")
-    return at_ms
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

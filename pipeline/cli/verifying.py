@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import Json, instant, print_json, print_table, printable, write_csv
+from pipeline.cli.instants import instant
+from pipeline.cli.terminal import Json, print_json, print_table, printable, write_csv
 from pipeline.settings import load
 from pipeline.verify import Bounds, Verification
 from pipeline.verify import verify as judge

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 import orjson
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

@@ -1,8 +1,15 @@
-"""How kernels are compiled that make no array, and what they need to run uncompiled, with ``NUMBA_DISABLE_JIT=1``."""
+"""How kernels are compiled, and what they need to run uncompiled, with ``NUMBA_DISABLE_JIT=1``.
+
+Every module with kernels has its ``njit`` from here: then the folder where compiled ones are kept is set, and numba is imported
+where there are kernels only.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,10 +17,32 @@ from numba import config, njit
 from numba.cpython.unsafe.tuple import tuple_setitem  # fills a tuple in a loop; numba has no other way
 from numba.extending import overload
 
+__all__ = ["njit", "record", "uncounted", "with_item"]
+
+_PACKAGE = Path(__file__).parents[1]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # numba's types leave this option out
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
+
+
+def _kernels() -> Path:
+    """Return the folder for compiled kernels: another one whenever a source changes.
+
+    Numba takes a compiled function for up to date if its own file is, whatever has changed in those that it calls.
+    """
+    checksum = 0
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        # An editor's own files come and go
+        with contextlib.suppress(FileNotFoundError):
+            checksum = zlib.crc32(path.read_bytes(), checksum)
+    return _PACKAGE / "__pycache__" / f"kernels-{checksum:08x}"
+
+
+# Where a folder is named by the environment, or cannot be written, numba finds its own way
+if not config.CACHE_DIR:  # type: ignore[attr-defined]  # numba makes its options when it starts
+    config.CACHE_DIR = str(_kernels())  # type: ignore[attr-defined]  # likewise
 
 
 def uncounted(function: F) -> F:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from pipeline.core.banks import MEMORY
-from pipeline.core.compiling import record, uncounted
+from pipeline.core.compiling import njit, record, uncounted
 from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.sequences import take_number
 from pipeline.core.silence import SilenceMemory, hear, look

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 
 LONGEST_GAP = 1_000_000
 """Most messages that a gap can have; after a longer jump the device has begun anew."""

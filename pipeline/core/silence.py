@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from pipeline.core import banks
-from pipeline.core.compiling import record, uncounted
+from pipeline.core.compiling import njit, record, uncounted
 from pipeline.core.watermark import BEGINNING_MS
 
 SILENT = "device_silent"

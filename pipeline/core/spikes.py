@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from numba import njit
 from river import base
+
+from pipeline.core.compiling import njit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from pipeline.core.compiling import uncounted
+from pipeline.core.compiling import njit, uncounted
 
 END_MS = 7_258_118_400_000
 """2200-01-01T00:00:00Z, ms since the epoch: times are in ``[0, END_MS)``."""

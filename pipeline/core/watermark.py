@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from pipeline.core.compiling import njit
 
 BEGINNING_MS = int(np.iinfo(np.int64).min // 2)
 """Watermark of a partition that has seen nothing, ms."""

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from pipeline.core.compiling import record, uncounted
+from pipeline.core.compiling import njit, record, uncounted
 
 BASE_MS = 30_000
 """Length of the windows that are kept, ms; every longer one is some of them together."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.prognosis.features import HOUR_MS, LIFE, WEAR, gather, plan, take_cycle, take_sensor
 from pipeline.core.prognosis.life_rows import LifeRows
 from pipeline.core.prognosis.remaining_life import Estimates

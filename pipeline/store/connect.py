@@ -59,8 +59,10 @@ def connect(
     try:
         connection: Connection = psycopg.connect(make_conninfo("", **(defaults | given)), autocommit=True)
     except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split()).removeprefix("connection failed: ")
-        raise DatabaseUnavailable(f"the database at {address(dsn)} does not answer: {reason}") from error
+        raise DatabaseUnavailable(
+            f"the database at {address(dsn)} gives no connection: {_reason(error)}; start it, or correct postgres.dsn or"
+            " postgres.admin_dsn"
+        ) from error
     try:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
         connection.execute("SET timezone TO 'UTC'")
@@ -84,6 +86,12 @@ def address(dsn: str) -> str:
     """
     given = _parameters(dsn)
     return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+
+
+def _reason(error: psycopg.OperationalError) -> str:
+    """Return why there is no connection, without the question that libpq asks in an indented line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+    return " ".join(lines).removeprefix("connection failed: ").removeprefix("connection is bad: ")
 
 
 def _parameters(dsn: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString, NamedTuple
@@ -95,6 +95,14 @@ class ModelVersion:
         return f"{self.kind} of {self.machine_type}, version {self.version}"
 
 
+class PassedOver(NamedTuple):
+    """A live version in whose place partitions predict with another one."""
+
+    model_id: int
+    said_version: int
+    partitions: int
+
+
 _VERSIONS = f"""
 SELECT v.model_id, v.kind, v.machine_type, v.version, coalesce(s.stage, '{CANDIDATE}') AS stage, v.parameters, v.training,
        v.metrics, v.feature_version, v.features, v.schema_version, v.sha256, octet_length(v.artefact) AS artefact_bytes,
@@ -121,8 +129,14 @@ SELECT stage, since, until, reason, created_by, control_id FROM model_stage
 WHERE model_id = %(model_id)s AND cluster = %(cluster)s AND consumer_group = %(group)s ORDER BY id
 """
 _IN_FORCE = """
-SELECT topic, partition, stage, from_offset, noted_at FROM dashboard.model_in_force
+SELECT topic, partition, stage, from_offset, noted_at, said_version, said_offset FROM dashboard.model_in_force
 WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND model_id = %(model_id)s ORDER BY topic, partition
+"""
+_PASSED_OVER = """
+SELECT model_id, said_version, count(*) AS partitions FROM dashboard.model_in_force
+WHERE cluster = %(cluster)s AND consumer_group = %(group)s AND model_id = ANY(%(model_ids)s)
+  AND said_version <> version AND said_offset >= from_offset
+GROUP BY model_id, said_version ORDER BY model_id, said_version
 """
 _ARTEFACT = "SELECT artefact FROM model_version WHERE model_id = %s"
 
@@ -200,6 +214,13 @@ def history(connection: Connection, group: Group, model_id: int) -> list[dict[st
 def in_force(connection: Connection, group: Group, model_id: int) -> list[dict[str, Any]]:
     """Return the partitions of a group in which a version predicts, in which stage and from which offset on."""
     return _named(connection, _IN_FORCE, group, model_id)
+
+
+def passed_over(connection: Connection, group: Group, found: Sequence[ModelVersion]) -> list[PassedOver]:
+    """Return the live ones of some versions in whose place partitions say something by another one: they refused it."""
+    about = {"cluster": group.cluster, "group": group.name, "model_ids": [each.model_id for each in found]}
+    with connection.cursor(row_factory=class_row(PassedOver)) as cursor:
+        return cursor.execute(_PASSED_OVER, about).fetchall()
 
 
 def artefact(connection: Connection, version: ModelVersion) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from pipeline.core.banks import MEMORY
+from pipeline.core.compiling import njit
 from pipeline.verifying.spill import NO_LATENCY, Array, groups
 
 _KEY = ("machine", "source", "offset", "index", "time_ms")

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pipeline.core import wrong_values
 from pipeline.core.errors import PipelineError
 from pipeline.core.prognosis import kinds
 from pipeline.core.prognosis.artefacts import Model
@@ -61,6 +62,11 @@ _OF_BODIES: dict[int | str, dict[str, Any]] = _REFUSALS | {
     408: {"model": Refusal, "description": "The body took too long"},
     413: {"model": Refusal, "description": "The body is too large"},
     422: {"model": Refusal, "description": "The body is not what is asked for; `where` is the place"},
+}
+_OF_THE_FRAMEWORK = {
+    400: "no parser takes the body: send JSON in UTF-8, without numbers of thousands of digits and lists within lists",
+    404: "there is no such path: `GET /openapi.json` has those there are",
+    405: "the path takes another method: `GET /openapi.json` says which",
 }
 _TOKEN = Annotated[object, Depends(HTTPBearer(auto_error=False, description="`web.token`"))]
 
@@ -148,19 +154,28 @@ def _json(value: Any) -> Response:
     return Response(orjson.dumps(value), media_type="application/json")
 
 
-def _not_understood(_: Request, error: Exception) -> Response:
+def _not_understood(request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     # The first step says that it is the body; what is sent is never repeated
     steps = first.get("loc", ())[1:]
     if first.get("type") == "json_invalid":
-        return refusal(422, f"the body is no JSON: {first['ctx']['error']} at character {steps[0]}", "body")
-    return refusal(422, str(first.get("msg", error)), place(steps) or "body")
+        where = f"{first['ctx']['error']} at character {steps[0]}"
+        return refusal(422, f"the body is no JSON: {where}; send an object with machine_type and rows", "body")
+    if not steps and not _is_json(request.headers.get("content-type", "")):
+        return refusal(422, "send a body of JSON, with the header `Content-Type: application/json`", "body")
+    return refusal(422, wrong_values.said(first), place(steps) or "body")
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _not_there(_: Request, error: Exception) -> Response:
     """Answer what the framework itself refuses: a path or method that is none, a body that no parser takes."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    answer = refusal(status, str(getattr(error, "detail", error)), "body" if status == 400 else None)
+    detail = _OF_THE_FRAMEWORK.get(status, str(getattr(error, "detail", error)))
+    answer = refusal(status, detail, "body" if status == 400 else None)
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer
 

@@ -50,7 +50,9 @@ def listen(address: str, token: str) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), family=family, backlog=128)
     except OSError as error:
-        raise SettingsError(f"nothing can listen at {address}; correct web.address: {error}") from error
+        # What Python adds in brackets repeats the address
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        raise SettingsError(f"nothing can listen at {address}; correct web.address: {reason}") from error
 
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer
 
 from pipeline.broker import topics
+from pipeline.broker.credentials import for_aiokafka
 from pipeline.broker.embedded import EmbeddedBroker, SaslSsl
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable, SettingsError
@@ -131,7 +132,7 @@ def _consume(broker: EmbeddedBroker, count: int) -> list[bytes]:
 
 
 async def _consume_as_faust_does(broker: EmbeddedBroker) -> bytes:
-    security = broker.security.for_aiokafka()
+    security = for_aiokafka(broker.security)
     consumer = AIOKafkaConsumer("kept", bootstrap_servers=broker.address, auto_offset_reset="earliest", **security)
     await consumer.start()
     try:

@@ -72,12 +72,108 @@ def test_wrong_use_is_one_line_that_names_the_help(run: Run, words: list[str], s
     assert re.fullmatch(r"pipeline: .*; see `\S*pipeline[a-z .]* --help`\n|pipeline: .*--help`\n", err)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["models", "show", "abc"], "'MODEL': write a whole number; see"),
+        (["models", "show", "9" * 23], "'MODEL': write a number of at most 9,223,372,036,854,775,807; see"),
+        (["models", "compare", "1", "0"], "'OTHER': write a number of at least 1; see"),
+        (["models", "explain", "x"], "'EVENT_ID': write a UUID, such as"),
+        (["models", "train", "x", "--machine-type=p", "--horizon=far"], "'--horizon': write a number; see"),
+        (["models", "train", "x", "--machine-type=p", "--source=no"], "'no' is not one of 'events', 'archive'; see"),
+        (["worker", "--wait=-1"], "'--wait': write a number of at least 0; see"),
+        (["models", "list", "--kind=\udcff"], r"word 3, --kind=\udcff, is no text in UTF-8"),
+    ],
+)
+def test_a_word_of_the_wrong_kind_is_told_with_what_to_write(run: Run, words: list[str], said: str) -> None:
+    code, out, err = run(*words)
+
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"password": "wrong"}, "password authentication failed"),
+        ({"user": "nobody"}, 'for user "nobody"'),
+        ({"dbname": "absent"}, 'database "absent" does not exist'),
+        ({"port": "1"}, "Connection refused"),
+        ({"port": "many"}, 'invalid integer value "many"'),
+        ({"host": "absent.invalid"}, "absent.invalid"),
+    ],
+    ids=str,
+)
+def test_a_database_that_gives_no_connection_is_named_with_its_settings(
+    run: Run, database, changed: dict[str, str], said: str
+) -> None:
+    dsn = make_conninfo(database.dsn) + "".join(f" {name}={value}" for name, value in changed.items())
+
+    code, out, err = run("models", "list", POSTGRES__DSN=dsn)
+
+    assert (code, out, err.count("\n")) == (69, "", 1)
+    assert said in err
+    assert "Is the server running" not in err
+    assert err.endswith("; start it, or correct postgres.dsn or postgres.admin_dsn\n")
+
+
+@pytest.mark.parametrize("key", ["CA_FILE", "CERTIFICATE_FILE"])
+def test_a_certificate_that_is_none_is_told_with_its_settings(run: Run, tmp_path: Path, key: str) -> None:
+    (tmp_path / "notes.txt").write_text("no certificate")
+    files = {f"BROKER__{name}": "notes.txt" for name in {key, *(["KEY_FILE"] if key == "CERTIFICATE_FILE" else [])}}
+
+    code, out, err = run("topics", BROKER__SECURITY_PROTOCOL="SSL", BROKER__ADDRESS="127.0.0.1:1", **files)
+
+    assert (code, out, err.count("\n")) == (78, "", 1)
+    assert "broker.ca_file, broker.certificate_file or broker.key_file is no readable PEM file" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff", "is not UTF-8: byte 0xff; save it as UTF-8"), (b"[", "is no TOML"), (None, "Is a directory")],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_told_with_the_reason(
+    run: Run, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file = tmp_path / "own.toml"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+
+    code, out, err = run("config", CONFIG="own.toml")
+
+    assert (code, out, err.count("\n")) == (78, "", 1)
+    assert f"own.toml {said}" in err or f"own.toml cannot be read: {said}" in err
+
+
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
     code, out, err = run()
 
     assert code == 2
     assert "Usage:" in out + err
     assert "deadletter" in out + err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["config"], ["models", "list"], ["models", "show", "1"]], ids=" ".join)
+def test_what_needs_no_worker_does_not_wait_for_one(words: list[str], tmp_path: Path) -> None:
+    program = (
+        f"import sys; from pipeline.cli import main; sys.argv = ['pipeline', *{words}]\n"
+        "try: main()\nfinally: print(*sys.modules, file=open('modules', 'w'))"
+    )
+    nowhere = {"PIPELINE_POSTGRES__DSN": "postgresql://127.0.0.1:1/plant", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | nowhere,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    imported = (tmp_path / "modules").read_text().split()
+
+    assert "typer" in imported
+    assert not {"numba", "river", "faust", "aiokafka", "fastapi", "pyarrow"}.intersection(imported)
 
 
 def _commands() -> list[list[str]]:

@@ -41,7 +41,7 @@ def test_what_cannot_be_meant_is_refused_in_one_line(at: Site, words: list[str],
         ("machine,line\nm,l\n", "has no column id"),
         ("id,line_id\nm,l\nn\n", "line 3 has not one cell for each column"),
         ("id,line_id\n,l\n", "line 2 has not one cell for each column, or no id"),
-        ('id,line_id\n"m,l\n', "cannot be read"),
+        ('id,line_id\n"m,l\n', "is no CSV"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_as_a_whole(at: Site, tmp_path: Path, text: str, said: str) -> None:

@@ -20,7 +20,10 @@ from pipeline.core.errors import ModelRefused, PipelineError, SettingsError
 from pipeline.store import models
 from pipeline.store.connect import connect
 from pipeline.store.models import Candidate, Group
+from pipeline.store.sink import Sink
 from tests.small_model import KNOWN, line
+from tests.store.test_model_stages import GROUP, PROGRESS, place
+from tests.store.test_model_stages import said as predicted
 
 Run = Callable[..., str]
 
@@ -74,6 +77,31 @@ def test_versions_are_listed_with_their_stages(run: Run, two: list[int]) -> None
     assert "artefact" not in said(run, "list")[0]
 
 
+def test_a_model_that_a_partition_refused_is_told_with_the_list(
+    run: Run, two: list[int], database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_BROKER__GROUP", GROUP.name)
+    made = Sink(lambda: connect(database.dsn), PROGRESS)
+    first, second = (said(run, "promote", str(each))["control_id"] for each in two)
+    place(made, database, first, second)
+    made.close()
+    with connect(database.admin_dsn, autocommit=True) as owner:
+        first, second = models.all_of(owner, GROUP)
+    assert "note:" not in run("list")
+    predicted(database, 4, first)
+
+    assert [each["passed_over"] for each in said(run, "list")] == [
+        [],
+        [{"model_id": 2, "said_version": 1, "partitions": 1}],
+    ]
+    note = run("list").splitlines()[-1]
+    assert note.startswith(
+        "note: 1 partition(s) refused model 2, line of press, version 2, and predict with version 1: "
+    )
+    (place_of,) = said(run, "show", "2")["in_force"]
+    assert (place_of["topic"], place_of["said_version"], place_of["said_offset"]) == ("t", 1, 4)
+
+
 def test_another_factory_has_stages_of_its_own(run: Run, two: list[int]) -> None:
     run("promote", "1", "--factory=aurora")
 
@@ -99,8 +127,11 @@ def test_stages_change_as_they_are_asked_to(run: Run, two: list[int]) -> None:
 
 
 def test_two_versions_are_compared_by_their_figures(run: Run, two: list[int]) -> None:
-    table = run("compare", "1", "2").splitlines()
+    *table, _, note = run("compare", "1", "2").splitlines()
 
+    assert note.startswith(
+        "note: not measured on the same: by (machines not noted); rmse (machines not noted); to have"
+    )
     assert [each.split() for each in table] == [
         ["metric", "1", "2", "difference"],
         ["by.FD001", "12.5", "12.75", "0.25"],
@@ -110,6 +141,51 @@ def test_two_versions_are_compared_by_their_figures(run: Run, two: list[int]) ->
     assert said(run, "compare", "1", "2")["metrics"][0] == {
         "metric": "by.FD001", "first": 12.5, "second": 12.75, "difference": 0.25,
     }  # fmt: skip
+
+
+def trained(machines: int, until_ms: int | None, horizon_h: float = 200.0) -> dict[str, Any]:
+    """Return what training notes of one more version: how many machines taught and judged it, and until when."""
+    return {
+        "parameters": {"since_ms": None, "until_ms": until_ms, "horizon_h": horizon_h},
+        "training": {"source": "events", "machines": 4 * machines},
+        "metrics": {
+            "test": {"rmse": 1.5, "machines": machines},
+            "prequential": {"rmse": 1.75},
+        },
+    }
+
+
+UNTIL_MS = 1_793_491_200_000
+
+
+@pytest.mark.parametrize(
+    ("other", "unlike"),
+    [
+        (trained(5, None), []),
+        (trained(5, None, horizon_h=100.0), [(of, "horizon", 200.0, 100.0) for of in ("prequential", "test")]),
+        (
+            trained(7, UNTIL_MS),
+            [(of, what, first, second) for of, machines in (("prequential", (20, 28)), ("test", (5, 7)))
+             for what, first, second in (("machines", *machines), ("until", None, "2026-11-01T00:00:00+00:00"))],
+        ),
+        ({"metrics": {"test": {"rmse": 1.0}, "other": {"rmse": 1.0}}}, [
+            ("test", "machines", 5, None), ("test", "horizon", 200.0, None), ("test", "source", "events", None),
+        ]),
+        ({"metrics": {"other": {"rmse": 1.0, "machines": 5}}}, []),
+    ],
+)  # fmt: skip
+def test_figures_that_were_not_measured_on_the_same_say_in_what_it_differs(
+    run: Run, database, other: dict[str, Any], unlike: list[tuple[Any, ...]]
+) -> None:
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        for number, about in enumerate((trained(5, None) | {"note": "first"}, other)):
+            models.add(connection, Group("local", "pipeline"), Candidate("press", line(number), **about), KNOWN)
+
+    notes = [text for text in run("compare", "1", "2").splitlines() if text.startswith("note: ")]
+
+    assert [tuple(each.values()) for each in said(run, "compare", "1", "2")["unlike"]] == unlike
+    assert len(notes) == bool(unlike)
+    assert all(what in notes[0] for _, what, *_ in unlike)
 
 
 def test_a_file_carries_a_model_with_all_that_is_known_of_it(
@@ -136,7 +212,9 @@ REFUSED = [
     (["import", "absent"], SettingsError, "absent cannot be read: No such file"),
     (["import", "."], SettingsError, "cannot be read"),
     (["import", "alone"], SettingsError, "say --machine-type"),
-    (["import", "text", "--machine-type=press"], ModelRefused, "this is no artefact"),
+    (["import", "nul"], SettingsError, "nul.json has a text with the character NUL"),
+    (["import", "deep"], SettingsError, "deep.json is no JSON: Recursion limit reached"),
+    (["import", "text", "--machine-type=press"], ModelRefused, "text: this is no artefact"),
     (["import", "changed"], ModelRefused, "the artefact is damaged"),
     (["import", "unlike"], SettingsError, "unlike.json does not describe a model"),
     (["import", "listed"], SettingsError, "listed.json does not describe a model"),
@@ -155,6 +233,8 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, two: list[int], databas
         "unlike": line(3),
         "unread": line(3),
         "listed": line(3),
+        "nul": line(3),
+        "deep": line(3),
     }
     files["strange"] = zlib.compress(
         msgspec.msgpack.encode({"schema": 1, "kind": "oracle", "feature_version": 1, "model": {}})
@@ -165,6 +245,8 @@ def test_what_cannot_be_is_refused_in_one_line(run: Run, two: list[int], databas
     Path("unlike.json").write_text('{"machine_type": "press", "metrics": 5}')
     Path("listed.json").write_text("[]")
     Path("unread.json").write_text("{")
+    Path("nul.json").write_text(r'{"machine_type": "press", "metrics": {"a": ["\\\u0000"]}}')
+    Path("deep.json").write_text('{"machine_type": "press", "metrics": {"a": ' + "[" * 500 + "]" * 500 + "}}")
     with connect(database.admin_dsn, autocommit=True) as owner:
         owner.execute(
             "INSERT INTO model_version (kind, machine_type, version, parameters, training, metrics, feature_version,"

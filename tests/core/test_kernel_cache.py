@@ -10,7 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 
-FOLDER = "from pipeline.core import config; print(config.CACHE_DIR)"
+FOLDER = "from pipeline.core.compiling import config; print(config.CACHE_DIR)"
 
 
 def said(folder: Path, program: str, **more: str) -> str:

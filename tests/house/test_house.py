@@ -30,6 +30,17 @@ def test_a_module_has_at_most_300_lines_and_a_function_40(path: Path) -> None:
     assert long == []
 
 
+def test_every_kernel_is_compiled_by_the_module_that_says_where_compiled_ones_are_kept() -> None:
+    others = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if path.parts[len(ROOT.parts)] != "benchmarks"
+        and re.search(r"^\s*(from|import) numba\b", path.read_text(), re.MULTILINE)
+    ]
+
+    assert others == ["pipeline/core/compiling.py"]
+
+
 def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of a function without its docstring."""
     first = function.body[0]

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from agents.starting import warm_up
+from tests.system.commands import import_commands
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ _HEAVY = (
 )  # fmt: skip
 
 _ROOMS = ("pipeline", "agents", "tables", "simulator")
-_OURS = ("pipeline.cli", "pipeline.broker.embedded", "pipeline.store.embedded", "agents.worker", "simulator")
+_OURS = ("pipeline.broker.embedded", "pipeline.store.embedded", "agents.worker", "simulator")
 _IMPORTED: dict[str, set[str]] = {}
 """What each of our modules imports of ours."""
 
@@ -40,6 +41,7 @@ def prepare() -> None:
     """Import everything once for all forks; each forgets what its change reaches."""
     for name in (*_HEAVY, *_OURS):
         importlib.import_module(name)
+    import_commands()
     warm_up()
     ours = [name for name in sys.modules if name.partition(".")[0] in _ROOMS]
     _IMPORTED.update((name, _imported(name).intersection(ours)) for name in ours)

@@ -433,6 +433,58 @@ def test_what_is_in_force_is_what_each_partition_was_told_last(database, enginee
     assert in_force(engineer) == set(), "the log in which that was is lost"
 
 
+def said(database, offset: int, version: ModelVersion, machine_id: str = "m0") -> None:
+    """Let a machine of the partition have a prediction."""
+    with connect(database.admin_dsn, autocommit=True) as owner:
+        owner.execute(
+            "INSERT INTO machine_state (machine_id, factory_id, machine_type, readings, last_seen, last_offset, source_id,"
+            " messages, duplicates, late, unverified) SELECT %s, 'aurora', %s, '{}', now(), 0, source_id, 0, 0, 0, 0"
+            " FROM source_progress ON CONFLICT DO NOTHING",
+            [machine_id, version.machine_type],
+        )
+        owner.execute(
+            "INSERT INTO maintenance_prediction (machine_id, cluster, source_topic, source_partition, source_offset,"
+            " source_index, kind, model_id, factory_id, event_time, stage, model_version, feature_version, label, value, lower,"
+            " upper, hours_per_day, by_rules, inputs, worker, event_id, message_id) VALUES (%s, 'local', 't', 0, %s, 0, 'line',"
+            " %s, 'aurora', to_timestamp(%s), 'live', %s, 1, '', 1, 1, 1, 0, '', '{}', 'w', gen_random_uuid(),"
+            " gen_random_uuid())",
+            [machine_id, offset, version.model_id, offset, version.version],
+        )
+
+
+def spoken(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT version, stage, said_version, said_offset FROM dashboard.model_in_force ORDER BY version"
+    ).fetchall()
+
+
+def test_a_model_that_a_partition_refuses_is_seen_beside_the_one_that_it_goes_on_with(database, engineer, sink) -> None:
+    first, second, shadow = added(engineer, 3)
+    place(sink, database, model_stages.promote(engineer, GROUP, first.model_id, KNOWN).control_id)
+    place(sink, database, model_stages.shadow(engineer, GROUP, shadow.model_id, KNOWN).control_id)
+    assert spoken(engineer) == [(1, "live", None, None), (3, "shadow", None, None)]
+    said(database, 4, first)
+    said(database, 3, first, "m1")
+    assert spoken(engineer) == [(1, "live", 1, 4), (3, "shadow", None, None)]
+    assert models.passed_over(engineer, GROUP, [first, second, shadow]) == []
+    place(sink, database, model_stages.promote(engineer, GROUP, second.model_id, KNOWN).control_id)
+    engineer.execute("RESET ROLE")
+    engineer.execute('UPDATE control_effect SET "offset" = 5 WHERE ordinal = 2')
+
+    assert spoken(engineer) == [(2, "live", 1, 4), (3, "shadow", None, None)]
+    assert models.passed_over(engineer, GROUP, [second]) == [], "it said nothing since"
+    said(database, 5, first, "m1")
+    assert spoken(engineer)[0] == (2, "live", 1, 5)
+    assert models.passed_over(engineer, GROUP, [first, second, shadow]) == [(second.model_id, 1, 1)]
+    assert models.passed_over(engineer, OTHER, [first, second, shadow]) == []
+    said(database, 6, second)
+    assert spoken(engineer)[0] == (2, "live", 2, 6)
+    assert models.passed_over(engineer, GROUP, [second]) == []
+    engineer.execute("UPDATE maintenance_prediction SET stored_time = now() - interval '1 day'")
+    engineer.execute("UPDATE source_progress SET log_since = now() - interval '1 hour'")
+    assert spoken(engineer)[0] == (2, "live", None, None), "of a log that is lost"
+
+
 @pytest.mark.parametrize("kind", ["metadata", "skip", "maintained", "tick", "version"])
 def test_whoever_decides_about_models_decides_about_nothing_else(engineer, kind: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is not for who decides about models"):

@@ -8,11 +8,13 @@ import runpy
 import sys
 
 from agents.starting import warm_up
+from pipeline import cli
+from pipeline.cli import models
 
 
 def prepare() -> None:
     """Import and compile everything once, before there are any forks."""
-    importlib.import_module("pipeline.cli")
+    import_commands()
     # Faust imports itself bit by bit as its parts are used
     for part in ("app.base", "assignor.partition_assignor", "stores.memory", "tables.manager", "topics", "windows"):
         importlib.import_module(f"faust.{part}")
@@ -21,10 +23,17 @@ def prepare() -> None:
     inspect.getmodule(sys._getframe())
 
 
+def import_commands() -> None:
+    """Import the modules of all commands, which otherwise each command does for itself."""
+    for listed in (cli.COMMANDS, models.COMMANDS):
+        for command in listed.values():
+            importlib.import_module(f"pipeline.cli.{command.module}")
+
+
 def pipeline(words: list[str]) -> None:
     """Be ``pipeline`` with these words."""
     sys.argv = ["pipeline", *words]
-    importlib.import_module("pipeline.cli").main()
+    cli.main()
 
 
 def script(words: list[str]) -> None:

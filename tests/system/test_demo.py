@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
@@ -56,7 +56,29 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
         for view in ("quality_report", "maintenance_record", "pump_state"):
             (rows,) = connection.execute(f"SELECT count(*) FROM dashboard.{view}").fetchone()
             assert rows > 5, view
+    # What it says is to be pasted into another terminal
+    exports = [line for line in done.stderr.splitlines() if line.startswith("export ")]
+    bare = {name: value for name, value in environment.items() if not name.startswith("PIPELINE_")}
+    for words, code in (("models list --json", 0), ("models retire 1", 1)):
+        used = subprocess.run(
+            ["sh", "-c", "\n".join([*exports, f"python -m pipeline {words}"])],
+            env=bare | {"PGPASSWORD": conninfo_to_dict(postgres_dsn).get("password", "")},
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert used.returncode == code, used.stderr
+    assert "there is no model 1" in used.stderr, "by the database's owner, whose password is not shown"
     assert not any(topic.name.startswith("demo-") for topic in topics.list_topics(broker_address, BrokerSecurity()))
+
+
+def test_a_demo_whose_database_is_away_says_so_and_ends(broker_address: str, tmp_path: Path) -> None:
+    away = {"PIPELINE_BROKER__ADDRESS": broker_address, "PIPELINE_POSTGRES__ADMIN_DSN": "postgresql://x@127.0.0.1:1/db"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "demo", "--for", "1", "--folder", str(tmp_path)],
+        env=os.environ | away, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 69, done.stderr
+    assert "127.0.0.1:1/db gives no connection" in done.stderr.splitlines()[-1]
 
 
 def test_a_demo_leaves_the_database_of_another_one_alone(

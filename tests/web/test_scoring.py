@@ -218,6 +218,31 @@ def test_bodies_that_are_no_question_are_refused(body: str, status: int, where: 
     assert refused(answer) == (status, where)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        ('{"machine_type": "press", "rows": [{"pressure": NaN, "temperature": 1}]}', "application/json", "finite number"),
+        ('{"machine_type": "press", "rows": [{"pressure": 1e141, "temperature": 1}]}', "application/json", "most 1e+140"),
+        ('{"machine_type": "press", "rows": [{"pressure": null, "temperature": 1}]}', "application/json", "no text, true"),
+        ('{"machine_type": "press", "rows": []}', "application/json", "give at least 1 of them"),
+        ('{"machine_type": "press"}', "application/json", "it is missing"),
+        ('{"machine_type": "%s", "rows": [{}]}' % ("x" * 129), "application/json", "write at most 128 characters"),
+        ('{"machine_type": "press", "rows": [{"a": 1}], "more": 1}', "application/json", "there is no such field"),
+        ("[]", "application/json; charset=utf-8", "write an object of names and values"),
+        ("{,", "application/json", "the body is no JSON: "),
+        ("\xff", "application/json", "send JSON in UTF-8"),
+        ('{"machine_type": "press", "rows": []}', "text/plain", "`Content-Type: application/json`"),
+        ('{"machine_type": "press", "rows": []}', "", "`Content-Type: application/json`"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_says_what_to_send(body: str, content_type: str, said: str) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = send("POST", "/v1/predictions/maintenance_class", content=body.encode("latin-1"), headers=headers)
+
+    assert refused(answer)[0] in (400, 422)
+    assert said in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"rows":' + "9" * 5000 + "}"])
 def test_what_no_parser_takes_is_a_clients_error(body: str) -> None:
     answer = send(

@@ -110,7 +110,7 @@ def test_where_it_may_not_listen_one_line_says_why(address: str, token: str, say
 def test_a_port_that_is_taken_is_told_with_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"nothing can listen at 127.0.0.1:{port}; correct web.address"):
+        with pytest.raises(SettingsError, match=f"at 127.0.0.1:{port}; correct web.address: Address already in use$"):
             serving.listen(f"127.0.0.1:{port}", "")
 
 

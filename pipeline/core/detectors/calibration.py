@@ -14,8 +14,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.detectors import pool as pools
 
 FIELDS: list[tuple[str, type[np.generic]]] = [

@@ -10,9 +10,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 from pipeline.core.detectors.views import OneSensor
 
 STATE = record(

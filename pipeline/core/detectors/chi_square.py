@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from pipeline.core.compiling import njit
 
 _LN_10 = math.log(10.0)
 _SERIES_FROM = 12.0

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from pipeline.core.compiling import record, uncounted
+from pipeline.core.compiling import njit, record, uncounted
 from pipeline.core.detectors.changes import change_observe
 from pipeline.core.detectors.machine_state import WIDTH
 from pipeline.core.detectors.mixture import mixture_observe

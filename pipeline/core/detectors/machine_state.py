@@ -6,9 +6,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 
 WIDTH = 8
 """Sensors of one machine that are watched together: the first eight by order of first sight; others are left out."""

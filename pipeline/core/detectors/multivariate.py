@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
-from pipeline.core.compiling import with_item
+from pipeline.core.compiling import njit, with_item
 from pipeline.core.detectors.chi_square import chi_square_places
 from pipeline.core.detectors.machine_state import (
     BLOCK,

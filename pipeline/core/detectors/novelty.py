@@ -10,9 +10,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 from pipeline.core.detectors.ranges import outlyingness, take_in
 from pipeline.core.detectors.refractory import STATE as TOLD
 from pipeline.core.detectors.refractory import RefractoryRules, refractory

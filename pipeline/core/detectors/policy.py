@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 from pipeline.core.detectors.calibration import FIELDS, count, release, threshold
 
 STATE = record([

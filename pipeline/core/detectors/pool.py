@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 
 STATE = record(
     [

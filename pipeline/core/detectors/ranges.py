@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from pipeline.core.compiling import njit
 
 # What the first move of a number is worth that never moved before
 _FIRST_MOVE = 10.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-from pipeline.core.compiling import record
+from pipeline.core.compiling import njit, record
 
 STATE = record([("bar", np.float64), ("age", np.int64)])
 """Of one sensor: the score that was let through last, and the readings since."""

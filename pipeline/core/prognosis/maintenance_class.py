@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.maintenance_rules import Condition
 from pipeline.core.prognosis import trees
 from pipeline.core.prognosis.trees import Tree, leaf_of

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.maintenance_rules import CLASSES
 from pipeline.core.prognosis import trees
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel, named, shaped

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.core.compiling import njit
 from pipeline.core.prognosis.trees import NODES, Tree, tree_of
 
 LEAST = 5
