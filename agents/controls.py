@@ -9,6 +9,7 @@ import structlog
 
 from pipeline.core.controls import Polled
 from pipeline.core.errors import PipelineError
+from pipeline.core.records import SourcePartition
 from tables.partitions import NEVER, Partitions
 
 log = structlog.get_logger(__name__)
@@ -29,15 +30,22 @@ class ControlPoll:
         Who is told.
     read
         Returns the control records that came since a horizon.
+    again
+        Has a partition acquired anew.
     interval_s
         How long to rest, s.
     """
 
     def __init__(
-        self, partitions: Partitions, read: Callable[[int], Awaitable[Polled]], interval_s: float = INTERVAL_S
+        self,
+        partitions: Partitions,
+        read: Callable[[int], Awaitable[Polled]],
+        again: Callable[[SourcePartition], None],
+        interval_s: float = INTERVAL_S,
     ) -> None:
         self._partitions = partitions
         self._read = read
+        self._again = again
         self._interval_s = interval_s
 
     async def run(self) -> None:
@@ -55,7 +63,19 @@ class ControlPoll:
         except PipelineError as error:
             log.warning("controls.not_read", reason=str(error))
         else:
-            self._partitions.tell(polled.controls)
+            if polled.horizon < since:
+                self._begin_anew(since, polled.horizon)
+            else:
+                self._partitions.tell(polled.controls)
             since = polled.horizon
         # A partition that was acquired meanwhile may have looked earlier
         self._partitions.controls_since = min(self._partitions.controls_since, since)
+
+    def _begin_anew(self, since: int, horizon: int) -> None:
+        """Have all partitions acquired anew, since what they know goes by the numbers of another database's transactions.
+
+        Those of one never go back: what answers now was restored elsewhere.
+        """
+        log.warning("controls.other_database", horizon=since, now=horizon)
+        for source in list(self._partitions.owned):
+            self._again(source)

@@ -70,7 +70,7 @@ class Worker:
         wired = stages(settings, self._vault)
         self.partitions, self.ownership = wired.partitions, wired.ownership
         self._telemetry, self._flusher = wired.telemetry, wired.flusher
-        self._controls = ControlPoll(wired.partitions, self._vault.controls_since)
+        self._controls = ControlPoll(wired.partitions, self._vault.controls_since, wired.ownership.want_again)
         member = connections.group_member(settings)
         self._witness = Witness(member.address, member.security)
         self._relay = self._new_relay(progress) if alerts is not None else None

@@ -43,27 +43,24 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of this run's processes: of settings, nothing but this run's and the broker's login."""
-        broker = load().broker
-        security = {key: value for key, value in broker.model_dump().items() if key.startswith(_SECURITY)}
-        security["sasl_password"] = broker.sasl_password.get_secret_value()
+        password = load().broker.sasl_password.get_secret_value()
         others = {name: value for name, value in os.environ.items() if not name.upper().startswith("PIPELINE_")}
         return (
             others
-            | {f"PIPELINE_BROKER__{key.upper()}": value for key, value in security.items()}
+            | _login()
             | self._settings()
-            | {
-                "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
-                "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
-                "PIPELINE_LOG__FORMAT": "json",
-            }
+            | {"PIPELINE_BROKER__SASL_PASSWORD": password, "PIPELINE_LOG__FORMAT": "json"}
         )
 
     def exports(self) -> list[str]:
-        """Return the lines by which a shell's `pipeline` and `psql` work with this run's broker and database."""
+        """Return the lines by which a shell's `pipeline` and `psql` work with this run's broker and database.
+
+        The passwords of services that the demo did not start are left out.
+        """
         programs = [str(Path(sys.executable).parent), *(str(found.parent) for found in embedded_psql())]
         whole = conninfo_to_dict(self.dsn)
         owner = make_conninfo("", **(whole if self.has_own_server else whole | {"password": None}))
-        settings = self._settings() | {"PIPELINE_POSTGRES__ADMIN_DSN": owner}
+        settings = _login() | self._settings() | {"PIPELINE_POSTGRES__ADMIN_DSN": owner}
         return [
             f"export PATH={shlex.quote(':'.join(programs))}:$PATH",
             *(f"export {name}={shlex.quote(value)}" for name, value in settings.items()),
@@ -77,4 +74,16 @@ class Site:
             "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
             "PIPELINE_BROKER__GROUP": self.group,
             "PIPELINE_POSTGRES__DSN": self.worker_dsn,
+            "PIPELINE_WINDOWS__WATERMARK_DELAY_MS": "5000",
+            "PIPELINE_FLUSH__WINDOWS_INTERVAL_S": "2",
         }
+
+
+def _login() -> dict[str, str]:
+    """Return what a client needs to log in to the broker, as far as it was set, but for the password."""
+    broker = load().broker
+    return {
+        f"PIPELINE_BROKER__{key.upper()}": str(getattr(broker, key))
+        for key, field in type(broker).model_fields.items()
+        if key.startswith(_SECURITY) and key != "sasl_password" and getattr(broker, key) != field.default
+    }

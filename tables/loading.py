@@ -61,7 +61,7 @@ def load(
     NotReproducible
         If control records are missing that the partition applied.
     """
-    partition = _at_snapshot(source, taken, rules, placed)
+    partition = _at_snapshot(source, taken, rules, placed, is_wanted)
     end = readable_from(taken, log_start)
     # What nobody had read before it was gone is stored nowhere, and to look for it takes long in a large table
     stored_to = min(end, taken.gap.first) if taken.gap is not None else end
@@ -78,9 +78,11 @@ def readable_from(taken: Acquired, log_start: int) -> int:
     return taken.effects if taken.settle_first else log_start
 
 
-def _at_snapshot(source: SourcePartition, taken: Acquired, rules: FoldRules, placed: Placed) -> OwnedPartition:
+def _at_snapshot(
+    source: SourcePartition, taken: Acquired, rules: FoldRules, placed: Placed, is_wanted: Callable[[], bool]
+) -> OwnedPartition:
     state, position = _from_snapshot(source, taken)
-    recorded = deque(_recorded(source, taken, state.registry.applied, placed))
+    recorded = deque(_recorded(source, taken, state.registry.applied, placed, is_wanted))
     marks = Marks(taken.effects, taken.windows, taken.controls_mark, taken.windows_controls)
     partition = OwnedPartition(
         source,
@@ -120,9 +122,13 @@ def _require_not_ahead(applied: int, taken: Acquired) -> None:
         raise ValueError(msg)
 
 
-def _recorded(source: SourcePartition, taken: Acquired, applied: int, placed: Placed) -> Sequence[PlacedControl]:
+def _recorded(
+    source: SourcePartition, taken: Acquired, applied: int, placed: Placed, is_wanted: Callable[[], bool]
+) -> Sequence[PlacedControl]:
     """Return the control records that a partition applied and its state does not hold; a replay is told of later ones too."""
     found = placed(source, applied)
+    if not is_wanted():
+        raise NotOwner(f"{source} went to another worker while its state was loaded")
     if [each.ordinal for each in found] != list(range(applied, max(taken.controls_mark, applied + len(found)))):
         raise NotReproducible(
             f"{source} applied {taken.controls_mark} control records, and {len(found)} are stored from number {applied} on:"

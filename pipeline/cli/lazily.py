@@ -37,7 +37,11 @@ class _Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module, attribute, _ = self._listed[name]
-        found = getattr(import_module(f"pipeline.cli.{module}"), attribute)
+        try:
+            found = getattr(import_module(f"pipeline.cli.{module}"), attribute)
+        except KeyError as error:
+            # A mapping's KeyError says that there is no such command
+            raise ImportError(f"{module} cannot be imported") from error
         holder = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=name)

@@ -81,12 +81,14 @@ VALUES (%(id)s, '{TICK}', %(cluster)s, %(group)s, %(topic)s, %(partition)s, %(of
         %(body)s)
 ON CONFLICT (id) DO NOTHING
 """
-_NOTE = """
-INSERT INTO control_effect AS old (control_id, topic, partition, "offset", ordinal)
-SELECT id, %(topic)s, %(partition)s, at, ordinal
+# A server that others failed over to may be behind the clock by which the log was seen to begin anew
+_NOTE = f"""
+INSERT INTO control_effect AS old (control_id, topic, partition, "offset", ordinal, noted_at)
+SELECT id, %(topic)s, %(partition)s, at, ordinal,
+       greatest(clock_timestamp(), (SELECT log_since FROM source_progress WHERE {KEY}))
 FROM unnest(%(ids)s::bigint[], %(offsets)s::bigint[], %(ordinals)s::int[]) AS placed (id, at, ordinal)
 ON CONFLICT (control_id, topic, partition, "offset") DO UPDATE
-SET ordinal = excluded.ordinal, noted_at = clock_timestamp()
+SET ordinal = excluded.ordinal, noted_at = excluded.noted_at
 """
 
 
@@ -158,9 +160,7 @@ def note(
         if each.control.kind == TICK:
             about = {"id": each.control.id, "offset": each.offset, "body": Jsonb(dict(each.control.body))}
             cursor.execute(_TICK, progress.key(source) | about | {"worker": progress.subscriber.worker})
-    parameters = {
-        "topic": source.topic,
-        "partition": source.partition,
+    parameters = progress.key(source) | {
         "ids": [each.control.id for each in placed],
         "offsets": [each.offset for each in placed],
         "ordinals": [each.ordinal for each in placed],

@@ -121,7 +121,7 @@ class SimulatedWorker:
             "acquiring": ownership.acquire_for_ever(lambda: client.generation, world.broker.ask),
             "flusher": self._flusher.run(),
             "heartbeat": self._beat(),
-            "controls": ControlPoll(self._partitions, self._vault.controls_since, 0.3).run(),
+            "controls": ControlPoll(self._partitions, self._vault.controls_since, ownership.want_again, 0.3).run(),
         }.items():
             self._run(self._guard(part), name_)
 

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.core.controls import Control, PlacedControl
 from pipeline.core.effects import Effects, UnitOfWork
-from pipeline.core.errors import NotReproducible
+from pipeline.core.errors import NotOwner, NotReproducible
 from pipeline.core.fold import FoldRules
 from pipeline.core.records import SourcePartition
 from pipeline.store import controls, snapshots
@@ -206,3 +206,28 @@ def test_what_is_committed_later_than_a_higher_number_is_found_all_the_same(conn
     assert controls.since(connection, PROGRESS, polled.horizon).controls == [late, early]
     later = controls.since(connection, PROGRESS, controls.since(connection, PROGRESS, 0).horizon)
     assert later.controls == []
+
+
+def test_a_place_belongs_to_the_log_that_it_is_in_whatever_the_clock_of_another_server_says(connection, sink) -> None:
+    control = write(connection, "first")
+    acquire(PROGRESS, connection, SOURCE, end=60)
+    connection.execute("UPDATE source_progress SET effects_next = 50, windows_next = 50")
+    owner = acquire(PROGRESS, connection, SOURCE, end=10).owner
+    connection.execute("UPDATE source_progress SET log_since = clock_timestamp() + interval '1 hour'")
+
+    sink.store([applied(owner, 0, control)])
+
+    assert placed(connection, SOURCE) == [PlacedControl(control, 0, 0)]
+
+
+def test_who_lost_a_partition_while_loading_is_told_that_and_not_that_something_is_missing(connection, sink) -> None:
+    control = write(connection, "first")
+    owner = acquire(PROGRESS, connection, SOURCE).owner
+    sink.store([applied(owner, 0, control)])
+    connection.execute("UPDATE source_progress SET effects_next = 50, windows_next = 50, windows_controls = 1")
+    slow = acquire(PROGRESS, connection, SOURCE, end=60)
+    # Another owner found that the topic was recreated: places in the log before are none in this one
+    acquire(PROGRESS, connection, SOURCE, end=10)
+
+    with pytest.raises(NotOwner):
+        load(SOURCE, slow, 0, FoldRules(), lambda *_: [], lambda: False, lambda s, n: placed(connection, s, n))

@@ -458,6 +458,19 @@ def spoken(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
+def test_a_machine_that_calls_itself_of_another_type_refuses_nothing(database, engineer, sink) -> None:
+    first, press = added(engineer, 2)
+    (lathe,) = added(engineer, 1, "lathe")
+    for version in (press, lathe):
+        place(sink, database, model_stages.promote(engineer, GROUP, version.model_id, KNOWN).control_id)
+    said(database, 7, press)
+    engineer.execute("RESET ROLE")
+    engineer.execute("UPDATE machine_state SET machine_type = 'lathe'")
+
+    assert sorted(spoken(engineer)) == [(1, "live", None, None), (2, "live", 2, 7)]
+    assert models.passed_over(engineer, GROUP, [first, press, lathe]) == []
+
+
 def test_a_model_that_a_partition_refuses_is_seen_beside_the_one_that_it_goes_on_with(database, engineer, sink) -> None:
     first, second, shadow = added(engineer, 3)
     place(sink, database, model_stages.promote(engineer, GROUP, first.model_id, KNOWN).control_id)

@@ -58,6 +58,7 @@ def test_the_demo_ends_by_itself_with_nothing_lost_or_doubled(
             assert rows > 5, view
     # What it says is to be pasted into another terminal
     exports = [line for line in done.stderr.splitlines() if line.startswith("export ")]
+    assert any("WATERMARK_DELAY_MS" in line for line in exports), "by the rules of its workers"
     bare = {name: value for name, value in environment.items() if not name.startswith("PIPELINE_")}
     for words, code in (("models list --json", 0), ("models retire 1", 1)):
         used = subprocess.run(

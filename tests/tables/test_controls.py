@@ -456,7 +456,7 @@ class Database:
 async def test_what_came_while_a_partition_was_acquired_is_looked_for() -> None:
     database = Database()
     partitions = Partitions(database.take_over, nothing_stored, nothing_placed, RULES)
-    poll = ControlPoll(partitions, database.since)
+    poll = ControlPoll(partitions, database.since, partitions.revoke)
     assert partitions.controls_since == NEVER
     await partitions.acquire(SOURCE, LOG)
 
@@ -473,7 +473,7 @@ async def test_what_came_while_a_partition_was_acquired_is_looked_for() -> None:
 async def test_what_could_not_be_read_is_looked_for_again() -> None:
     database = Database()
     partitions = Partitions(database.take_over, nothing_stored, nothing_placed, RULES)
-    poll = ControlPoll(partitions, database.since)
+    poll = ControlPoll(partitions, database.since, partitions.revoke)
     await partitions.acquire(SOURCE, LOG)
     database.answers = False
     await poll.look()
@@ -483,6 +483,34 @@ async def test_what_could_not_be_read_is_looked_for_again() -> None:
 
     assert database.asked == [5, 5]
     assert partitions.controls_since == 7
+
+
+async def test_a_database_that_was_restored_elsewhere_has_every_partition_acquired_anew() -> None:
+    """Its transactions have lower numbers, by which a partition would take new control records for known ones."""
+    numbers = iter((5_000_000, 700))
+    answers = iter(
+        (Polled([], 5_000_001), Polled([], 800), Polled([control(1, "m0", "disabled")._replace(xid=900)], 901))
+    )
+
+    async def read(_: int) -> Polled:
+        return next(answers)
+
+    partitions = Partitions(
+        lambda *_: Acquired("new", None, 0, 0, None, {}, horizon=next(numbers)), nothing_stored, nothing_placed, RULES
+    )
+    wanted: list[SourcePartition] = []
+    poll = ControlPoll(partitions, read, wanted.append)
+    await partitions.acquire(SOURCE, LOG)
+    await poll.look()
+    assert wanted == []
+    await poll.look()
+    assert wanted == [SOURCE]
+    partitions.revoke(SOURCE)
+    await partitions.acquire(SOURCE, LOG)
+
+    await poll.look()
+
+    assert partitions.owned[SOURCE].state.registry.applied == 1
 
 
 def quiet_story(*steps: tuple[str, object]) -> Story:

@@ -20,7 +20,7 @@ FROM (
     WHERE c.kind = 'model' AND c.topic IS NULL AND (p.log_since IS NULL OR e.noted_at >= p.log_since)
     ORDER BY c.cluster, c.consumer_group, e.topic, e.partition, c.body ->> 'model_id', e.ordinal DESC
 ) AS said
--- The newest word on each machine of the type that is in this partition, by the index of live ones
+-- The newest word of the type's models on each machine that is in this partition, by the index of live ones
 LEFT JOIN LATERAL (
     SELECT word.model_version AS said_version, word.source_offset AS said_offset
     FROM machine_state AS s
@@ -29,9 +29,14 @@ LEFT JOIN LATERAL (
         WHERE w.machine_id = s.machine_id AND w.kind = said.kind AND w.stage = 'live'
           AND (w.cluster, w.source_topic, w.source_partition) = (said.cluster, said.topic, said.partition)
           AND (said.log_since IS NULL OR w.stored_time >= said.log_since)
+          -- A machine keeps the type by which its partition met it, whatever it calls itself by now
+          AND EXISTS (
+              SELECT FROM model_version AS v
+              WHERE v.model_id = w.model_id AND v.machine_type = said.machine_type
+          )
         ORDER BY w.event_time DESC, w.source_offset DESC LIMIT 1
     ) AS word
-    WHERE said.stage = 'live' AND s.source_id = said.source_id AND s.machine_type = said.machine_type
+    WHERE said.stage = 'live' AND s.source_id = said.source_id
     ORDER BY word.source_offset DESC LIMIT 1
 ) AS newest ON true
 WHERE stage = 'shadow' OR stage = 'live' AND ordinal = newest_live;
