@@ -110,11 +110,12 @@ def send(settings: Settings, kind: str, orders: Sequence[Order], wait_s: float) 
     BrokerUnavailable
         If the broker does not take them.
     """
-    topic = settings.command_topic
+    topic, broker = settings.command_topic, settings.broker
     if topic not in settings.source_topics:
+        before = topic.removesuffix(broker.command_topic)
         raise SettingsError(
-            f"broker.command_topic is {topic}, which no worker reads: add it to broker.topics, or name one of"
-            f" {', '.join(settings.source_topics)}"
+            f"broker.command_topic is {broker.command_topic}, which no worker reads: add it to broker.topics, or name one of"
+            f" {', '.join(broker.topics)}" + (f"; {before} is put before every topic" if before else "")
         )
     ids = [uuid.uuid4().hex for _ in orders]
     messages = [_message(topic, kind, order, number) for order, number in zip(orders, ids, strict=True)]

@@ -71,6 +71,7 @@ class Site:
             "PIPELINE_SITE__CLUSTER": CLUSTER,
             "PIPELINE_BROKER__ADDRESS": self.broker,
             "PIPELINE_BROKER__TOPICS": f'["{TOPIC}"]',
+            "PIPELINE_BROKER__COMMAND_TOPIC": TOPIC,
             "PIPELINE_BROKER__TOPIC_PREFIX": self.prefix,
             "PIPELINE_BROKER__GROUP": self.group,
             "PIPELINE_POSTGRES__DSN": self.worker_dsn,

@@ -84,7 +84,7 @@ class Summary:
                         screen.update(Group(self._line(at), self._anomalies(connection)), refresh=True)
                     elif time.monotonic() - shown_at >= 5:
                         shown_at = time.monotonic()
-                        self._console.print(self._line(at))
+                        self._say(self._line(at))
 
                 yield show
 

@@ -84,6 +84,8 @@ def promote(
         raise SettingsError(f"the replay {name!r} is {replay.state} already")
     promotion_checks.require_whole(replay)
     replays.require_same(replay, rules.progress(settings, ""))
+    with connections.database(settings, "pipeline replay") as connection:
+        promotion_checks.require_same_rules(connection, replay)
     # The first may take long, and much comes in meanwhile
     for _ in range(_ROUNDS if catch_up else 0):
         planning.extend(settings, replay)

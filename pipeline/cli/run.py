@@ -15,6 +15,7 @@ from pipeline import logs, startup
 from pipeline.cli.plant import plant_options
 from pipeline.cli.terminal import print_json
 from pipeline.settings import load
+from pipeline.verifying.report import complaints
 
 
 def worker(
@@ -50,5 +51,6 @@ def demo(
     # What is wrong with them is said before anything starts
     plant_options(plant or (), machines=machines, rate=rate)
     report = demonstration.run(demonstration.DemoOptions(duration, machines, rate, workers, folder, tuple(plant or ())))
+    sys.stderr.writelines(f"does not hold: {each}\n" for each in complaints(report.summary))
     print_json(report.summary)
     raise typer.Exit(0 if report.holds else 1)

@@ -12,7 +12,11 @@ import typer
 from pipeline import scoring
 from pipeline.cli.bars import bars
 from pipeline.cli.terminal import Json, end_on_signals, print_json
+from pipeline.core.compiling import telling
 from pipeline.scoring import ScoreOptions, ScoreOutcome
+
+COMPILING = "compiling kernels, once: half a minute …"
+"""Said before the first file is scored by this version."""
 
 
 def score(
@@ -39,7 +43,7 @@ def score(
         raise typer.BadParameter(f"--detector is {detector!r}; there are {known}")
     end_on_signals()
     options = ScoreOptions(file, time, tuple(value), out, detector, config, machine_type, time_format, zone)
-    with bars() as show:
+    with bars() as show, telling(lambda: sys.stderr.write(f"{COMPILING}\n")):
         outcome = scoring.run(options, lambda done, size, rows: show(str(file), done, size, f"{rows:,} rows"))
     if json:
         print_json(asdict(outcome))

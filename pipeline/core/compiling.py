@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import config, njit
+from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem  # fills a tuple in a loop; numba has no other way
 from numba.extending import overload
 
-__all__ = ["njit", "record", "uncounted", "with_item"]
+__all__ = ["njit", "record", "telling", "uncounted", "with_item"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -53,6 +54,29 @@ def uncounted(function: F) -> F:
     """
     compiled: F = njit(cache=True, nogil=True, **_UNCOUNTED)(function)
     return compiled
+
+
+class _Teller(event.Listener):
+    """Tells of the first compilation."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell: Callable[[], object] | None = tell
+
+    def on_start(self, _: Any) -> None:
+        """Tell, unless that was done."""
+        if self._tell is not None:
+            self._tell()
+        self._tell = None
+
+    def on_end(self, _: Any) -> None:
+        """Tell nothing."""
+
+
+@contextlib.contextmanager
+def telling(tell: Callable[[], object]) -> Iterator[None]:
+    """Call something once, before a kernel is compiled; not at all if all that are used were compiled before."""
+    with event.install_listener("numba:compile", _Teller(tell)):
+        yield
 
 
 class _Row(np.void):  # type: ignore[misc]  # numpy's own records inherit from it too

@@ -10,7 +10,7 @@ from pipeline.replaying.promotion_marks import OF_GROUP, Connection, execute, va
 from pipeline.replaying.replays import Replay
 
 _BOTH: LiteralString = f"""
-SELECT l.topic, l.partition, l.effects_next, l.fold_version, l.config_version, l.log_since,
+SELECT l.topic, l.partition, l.effects_next, l.log_since,
        s.effects_next, s.windows_next, r.from_offset,
        EXISTS (SELECT FROM {{live}}.source_progress AS o WHERE (o.topic, o.partition) = (l.topic, l.partition)
                AND (o.cluster, o.consumer_group) <> (l.cluster, l.consumer_group)) AS is_shared
@@ -18,6 +18,11 @@ FROM {{live}}.source_progress AS l
 LEFT JOIN {{shadow}}.source_progress AS s USING (cluster, consumer_group, topic, partition)
 LEFT JOIN {{live}}.replay_range AS r ON r.replay = %(replay)s AND (r.topic, r.partition) = (l.topic, l.partition)
 WHERE {OF_GROUP} ORDER BY l.topic, l.partition
+"""
+_OTHER_RULES: LiteralString = f"""
+SELECT l.topic, l.partition FROM {{live}}.source_progress AS l
+WHERE {OF_GROUP} AND (l.fold_version, l.config_version) IS DISTINCT FROM (%(fold)s, %(config)s)
+ORDER BY l.topic, l.partition LIMIT 1
 """
 _AHEAD: LiteralString = f"""
 SELECT l.topic, l.partition FROM {{shadow}}.source_progress AS l
@@ -56,6 +61,16 @@ def require_whole(replay: Replay) -> None:
         )
 
 
+def require_same_rules(connection: Connection, replay: Replay) -> None:
+    """Check that the workers fold by a replay's rules, which is quickly known; raises :class:`SettingsError`."""
+    about = {"fold": replay.fold_version, "config": replay.config_version}
+    if other := execute(connection, replay, _OTHER_RULES, about).fetchone():
+        raise SettingsError(
+            f"the owner of {SourcePartition(*other)} folds by other rules than the replay {replay.name!r}: give the workers its"
+            " settings first; `pipeline config`, run with those of either, shows in what they differ"
+        )
+
+
 def require_promotable(connection: Connection, replay: Replay) -> None:
     """Check that a replay holds all that the live tables hold, by the same rules; raises :class:`SettingsError`."""
     name = replay.name
@@ -74,7 +89,8 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
             f"no worker has stored anything of {SourcePartition(*ahead)} yet, which the replay has: wait for them"
         )
     _require_same_plant(connection, replay)
-    for topic, partition, effects, fold, config, log_since, shadow_effects, shadow_windows, first, is_shared in rows:
+    require_same_rules(connection, replay)
+    for topic, partition, effects, log_since, shadow_effects, shadow_windows, first, is_shared in rows:
         source = SourcePartition(topic, partition)
         if shadow_effects is None or first != 0:
             raise SettingsError(
@@ -87,10 +103,6 @@ def require_promotable(connection: Connection, replay: Replay) -> None:
             )
         if log_since is not None:
             raise SettingsError(f"the log of {source} is not the one it once was: the replay lacks what was lost")
-        if (fold, config) != (replay.fold_version, replay.config_version):
-            raise SettingsError(
-                f"the owner of {source} folds by other rules than the replay {name!r}: give the workers its settings first"
-            )
         if shadow_effects != shadow_windows:
             raise SettingsError(f"the replay {name!r} is not done with {source}: pipeline replay resume {name}")
         if effects < shadow_effects:

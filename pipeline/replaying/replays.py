@@ -130,7 +130,7 @@ def require_same(replay: Replay, progress: Progress) -> None:
     if (replay.fold_version, replay.config_version) != (progress.fold_version, progress.config_version):
         raise SettingsError(
             f"the replay {replay.name!r} was begun with other rules than the settings have now, or by another version:"
-            " half of each would be neither. Give it its settings again, or start another replay"
+            " half of each would be neither. Give it its settings again (`pipeline config` shows them), or start another replay"
         )
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.core.checks import shown
 from pipeline.core.errors import SettingsError
 
 Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)]
@@ -232,11 +233,11 @@ def positions(wanted: Wanted, names: Sequence[str], file: Path) -> dict[Column, 
         places = [at for at, name in enumerate(names) if name == column] if isinstance(column, str) else [column - 1]
         if len(places) > 1:
             raise SettingsError(
-                f"{key}: {file} has {len(places)} columns named {column!r}; write the number of one, from 1 on"
+                f"{key}: {file} has {len(places)} columns named {shown(column)}; write the number of one, from 1 on"
             )
         if not places or places[0] >= len(names):
-            there = ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
-            raise SettingsError(f"{key}: {file} has no column {column!r}; it has {len(names)}: {there}")
+            there = ", ".join(map(shown, names[:20])) + (", …" if len(names) > 20 else "")
+            raise SettingsError(f"{key}: {file} has no column {shown(column)}; it has {len(names)}: {there}")
         found[column] = places[0]
     return found
 

@@ -23,6 +23,9 @@ DELIMITERS = (",", ";", "\t", "|")
 
 _SAMPLE_BYTES = 65_536
 _SAMPLE_ROWS = 100
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+# Another encoding's letters are passed through: in names and remarks, they are far fewer
+_MOST_UNDECODABLE = 0.1
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
@@ -126,7 +129,10 @@ def _sample(path: Path) -> str:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     if sample.startswith(_UTF_16):
         raise SettingsError(f"{path} is UTF-16; save it as UTF-8")
-    return sample.decode("utf-8-sig", errors="surrogateescape")
+    text = sample.decode("utf-8-sig", errors="surrogateescape")
+    if b"\0" in sample.partition(b"\n")[0] or len(_UNDECODABLE.findall(text)) > _MOST_UNDECODABLE * len(text):
+        raise SettingsError(f"{path} is neither CSV in UTF-8 nor Parquet; save it as one of them")
+    return text
 
 
 def _rows(sample: str, delimiter: str) -> list[list[str]]:

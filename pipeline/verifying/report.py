@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
-DEFECTS = (
-    "lost", "doubled", "unexpected", "unreadable", "above_marks", "unaccounted", "windows_wrong", "states_wrong",
-    "predictions_misplaced",
-)  # fmt: skip
-"""Figures that must be 0."""
+DEFECTS: Mapping[str, str] = MappingProxyType(
+    {
+        "lost": "messages that were sent and are not stored",
+        "doubled": "events that are stored twice",
+        "unexpected": "messages that the plant did not send",
+        "unreadable": "events that are no message",
+        "above_marks": "events beyond the mark of their partition",
+        "unaccounted": "offsets of which nothing is stored",
+        "windows_wrong": "windows that are wrong, absent or too many",
+        "states_wrong": "machines whose state is wrong",
+        "predictions_misplaced": "predictions of models that were not in force",
+    }
+)
+"""Figures that must be 0, and what each counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,17 @@ class Verification:
     def machine_rows(self) -> list[dict[str, Any]]:
         """The machines, as JSON can say it."""
         return [asdict(machine) for machine in self.machines]
+
+
+def complaints(figures: Mapping[str, Any]) -> list[str]:
+    """Return why a summary does not hold, a line for each figure that is not 0.
+
+    Examples
+    --------
+    >>> complaints({"holds": False, "lost": 1_200, "doubled": 0, "unexpected": 277, "unreadable": None})
+    ['1,200 messages that were sent and are not stored', '277 messages that the plant did not send']
+    """
+    return [f"{figures[name]:,} {what}" for name, what in DEFECTS.items() if figures.get(name)]
 
 
 def worst_first(machines: Sequence[MachineFigures]) -> tuple[MachineFigures, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +53,32 @@ def test_a_maintenance_record_is_a_fact() -> None:
             ingest_ms=NOW_MS, body=body, kind="planned", component="spindle", note="grease",
         )
     ]  # fmt: skip
+
+
+def test_the_example_in_the_docs_sends_a_maintenance_record_to_the_demos_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str, str]] = []
+
+    class Producer:
+        def __init__(self, settings: dict[str, str]) -> None:
+            assert settings == {"bootstrap.servers": "broker:9092"}
+
+        def produce(self, topic: str, value: str, key: str) -> None:
+            sent.append((topic, value, key))
+
+        def flush(self) -> None:
+            assert sent
+
+    monkeypatch.setattr("confluent_kafka.Producer", Producer)
+    monkeypatch.setenv("PIPELINE_BROKER__ADDRESS", "broker:9092")
+    monkeypatch.setenv("PIPELINE_BROKER__TOPIC_PREFIX", "demo-1.")
+    lines = (Path(__file__).parents[2] / "docs/data-contract.md").read_text().partition("    import datetime")[2]
+
+    exec("import datetime" + lines.partition("\n\n")[0].replace("\n    ", "\n"), {})
+
+    (topic, value, key) = sent[0]
+    columns, letters = decode([Record(0, int(time.time() * 1000), value.encode())], CodecRules(), {})
+    assert (topic, len(sent), letters) == ("demo-1.telemetry.machine", 1, [])
+    assert [(type(each), each.machine_id) for each in columns.facts] == [(MaintenanceRecord, key)]
 
 
 def test_event_types_of_what_comes_in_are_said_once() -> None:

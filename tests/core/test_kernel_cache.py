@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from numba import config
+
+from pipeline.core.compiling import njit, telling
+
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 
 FOLDER = "from pipeline.core.compiling import config; print(config.CACHE_DIR)"
@@ -40,3 +44,14 @@ def test_compiled_kernels_are_kept_apart_for_each_state_of_the_sources(tmp_path:
 
 def test_the_environment_says_where_compiled_kernels_are_if_it_says_so(tmp_path: Path) -> None:
     assert said(PACKAGE.parent, FOLDER, NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+
+
+def test_that_a_kernel_is_compiled_is_told_once_and_of_a_compiled_one_nothing() -> None:
+    told: list[int] = []
+    kernels = [njit(lambda x: x + 1), njit(lambda x: x + 2)]
+
+    for _ in range(2):
+        with telling(lambda: told.append(len(told))):
+            assert [kernel(1) for kernel in kernels] == [2, 3]
+
+    assert told == ([] if config.DISABLE_JIT else [0])

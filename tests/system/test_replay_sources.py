@@ -243,8 +243,11 @@ def test_a_named_configuration_decides_and_is_gone_on_with(lived: Site, tmp_path
     assert changes["anomaly"]["missing"] > 0
     assert (changes["anomaly"]["extra"], changes["reading_window"]["changed"]) == (0, 0)
     assert changes["event"]["missing"] == changes["anomaly"]["missing"]
+    before = listed(lived, "stricter")
     refused = lived.run("replay", "promote", "stricter")
     assert (refused.returncode, "folds by other rules" in refused.stderr) == (78, True), refused.stderr
+    assert "`pipeline config`" in refused.stderr
+    assert listed(lived, "stricter") == before, "before it catches up with anything"
 
     stricter.unlink()
     gone = lived.run("replay", "resume", "stricter")
