@@ -67,4 +67,5 @@ def database(
         lock_timeout_s=postgres.lock_timeout_s,
         schema=schema,
         waits_for_disk=waits_for_disk,
+        setting="postgres.dsn",
     )

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         """Connection string of who may migrate."""
         return (self.postgres.admin_dsn.get_secret_value() or self.postgres.dsn.get_secret_value()).strip()
 
+    @property
+    def admin_setting(self) -> str:
+        """Setting that :attr:`admin_dsn` is from, for people."""
+        return "postgres.admin_dsn" if self.postgres.admin_dsn.get_secret_value() else "postgres.dsn"
+
 
 def load(factory: str | None = None, file: str | None = None) -> Settings:
     """Return the checked settings.

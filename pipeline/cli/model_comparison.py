@@ -12,7 +12,7 @@ import typer
 
 from pipeline import connections
 from pipeline.cli.model_arguments import MOST, ModelId, group_of
-from pipeline.cli.model_figures import figures
+from pipeline.cli.model_figures import figures, says_something
 from pipeline.cli.terminal import NEVER, Factory, Json, print_json, print_table, printable
 from pipeline.core.errors import PipelineError
 from pipeline.settings import load
@@ -95,7 +95,11 @@ def _measured_on(version: ModelVersion, of: str) -> dict[str, Any]:
     """Return what is noted of that on which figures of a version were measured."""
     # Lives that taught it were told before they were learned
     counts = version.training if of == "prequential" else version.metrics[of]
-    noted = {what: counts.get(what) if isinstance(counts, Mapping) else None for what in _COUNTS}
+    noted = {
+        what: counts.get(what) if isinstance(counts, Mapping) else None
+        for what in _COUNTS
+        if says_something(version.kind, what)
+    }
     horizons = [version.parameters[key] for key in _HORIZONS if key in version.parameters]
     noted |= {"machine_type": version.machine_type, "horizon": horizons[0] if horizons else None}
     if of in _AT_TRAINING:
@@ -143,6 +147,7 @@ def _side_by_side(first: ModelVersion, second: ModelVersion) -> list[tuple[str, 
     return [
         (name, one.get(name), two.get(name), two[name] - one[name] if name in one and name in two else None)
         for name in sorted(one.keys() | two.keys())
+        if says_something(first.kind, name)
     ]
 
 

@@ -13,6 +13,7 @@ import typer
 
 from pipeline import logs
 from pipeline.cli.bars import bars
+from pipeline.cli.model_figures import plain
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import NotReproducible
 from pipeline.modelling.lineage import Again, Compared, Explanation
@@ -87,7 +88,7 @@ def _tell(found: Explanation) -> None:
     _pairs(found.what, str(found.stored.event_id), _about(found))
     if found.model is not None:
         sys.stdout.write("\n")
-        _pairs("model", str(found.model.model_id), ((name, getattr(found.model, name)) for name in _MODEL[1:]))
+        _pairs("model", str(found.model.model_id), plain(found.model, _MODEL[1:]))
     for each in found.again:
         sys.stdout.write(f"\n{_heading(each)}\n")
         if each.values:
@@ -142,7 +143,7 @@ def _shown(value: Any) -> Any:
     """Return a number with all its digits: a table would round it."""
     if isinstance(value, float):
         return "unknown" if math.isnan(value) else repr(value)
-    return str(value) if isinstance(value, int | dict) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _tell_message(found: StoredMessage, *, json: bool) -> None:

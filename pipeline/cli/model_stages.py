@@ -31,6 +31,7 @@ def changing(settings: Settings) -> Connection:
         application_name="pipeline models",
         connect_timeout_s=settings.postgres.connect_timeout_s,
         lock_timeout_s=_WAIT_S,
+        setting=settings.admin_setting,
     )
     try:
         require_schema(connection)

@@ -13,7 +13,7 @@ from pipeline import connections
 from pipeline.cli.bars import bars
 from pipeline.cli.instants import instant
 from pipeline.cli.model_arguments import Kind, ModelId
-from pipeline.cli.model_figures import figures
+from pipeline.cli.model_figures import figures, is_constant_as_good, says_something, shown
 from pipeline.cli.model_stages import changing
 from pipeline.cli.terminal import Factory, Json, end_on_signals, print_json, print_table
 from pipeline.modelling import stored_evaluation, training
@@ -79,7 +79,8 @@ def _tell(version: ModelVersion, *, is_new: bool) -> None:
         sys.stdout.write(f"model {number}, {version.name}, was learned from the same before: nothing was added\n")
         return
     sys.stdout.write(f"model {number}, {version.name}, is a candidate now\n")
-    _print_metrics(version.metrics | {"training": _counts(version.training)})
+    _print_metrics(version.kind, version.metrics | {"training": _counts(version.training)})
+    _note(version.metrics["test"])
     sys.stdout.write(f"\nnext: `pipeline models shadow {number}` lets it predict beside the live one\n")
 
 
@@ -114,26 +115,21 @@ def stored(
         return
     whose = "machines that taught it nothing" if found.of_judges else "all machines; nobody knows which taught it"
     sys.stdout.write(f"model {model_id}, {found.version.name}, on {whose}\n")
-    _print_metrics({found.name: found.metrics})
+    _print_metrics(found.version.kind, {found.name: found.metrics})
+    _note(found.metrics)
 
 
 def _counts(training_: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in training_.items() if isinstance(value, int)}
 
 
-def _print_metrics(metrics: Mapping[str, Any]) -> None:
+def _print_metrics(kind: str, metrics: Mapping[str, Any]) -> None:
     for title, measured in metrics.items():
-        rows = [(name, _shown(value)) for name, value in figures(measured)]
+        rows = [(name, shown(kind, name, value)) for name, value in figures(measured) if says_something(kind, name)]
         sys.stdout.write(f"\n{title}:{'' if rows else ' nothing'}\n")
         print_table(["figure", "value"], rows)
 
 
-def _shown(value: float) -> str:
-    """Return a figure as text; shares and hours need their decimals.
-
-    Examples
-    --------
-    >>> _shown(1200), _shown(0.91234)
-    ('1,200', '0.912')
-    """
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _note(metrics: Mapping[str, Any]) -> None:
+    if is_constant_as_good(metrics):
+        sys.stdout.write("\nnote: no better than always saying the same\n")

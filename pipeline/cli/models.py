@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
 
 from pipeline import connections
 from pipeline.cli.lazily import Listed, lazily
 from pipeline.cli.model_arguments import ModelId, group_of
+from pipeline.cli.model_figures import plain
 from pipeline.cli.terminal import Factory, Json, print_json, print_table, printable
 from pipeline.core.prognosis.artefacts import KnownModels
 from pipeline.settings import load
@@ -69,10 +69,7 @@ def show(model_id: ModelId, factory: Factory = None, json: Json = False) -> None
     if json:
         print_json(asdict(found) | {"stages": stages, "in_force": places})
         return
-    # Distributions of inputs would fill the screen
-    plain = asdict(found) | {"training": {name: value for name, value in found.training.items() if name != "inputs"}}
-    rows = [(name, _shown(value)) for name, value in plain.items()]
-    print_table(["model", str(model_id)], rows, prose=True)
+    print_table(["model", str(model_id)], plain(found, asdict(found)), prose=True)
     for title, each in (("stages", stages), ("predicts in", places)):
         sys.stdout.write(f"\n{title}:{'' if each else ' none'}\n")
         if each:
@@ -85,10 +82,6 @@ def _passed_over(version: ModelVersion, other: PassedOver) -> str:
         f" version {other.said_version}: `pipeline models show {version.model_id}` names them, their workers' logs say why"
         " (model.refused)"
     )
-
-
-def _shown(value: Any) -> Any:
-    return orjson.dumps(value).decode() if isinstance(value, dict) else value
 
 
 COMMANDS = {

@@ -90,6 +90,7 @@ def train(
         If an option is wrong, or the login may not add models.
     """
     _require(options)
+    models.require_adding(connection)
     is_of_messages = options.kind == MaintenanceClassModel.kind
     bounds = (options.source, options.since_ms, options.until_ms)
     # Who may add models need not be allowed to read what workers keep
@@ -101,6 +102,7 @@ def train(
         found = read(settings, reading, wanted, tell)
     taught = found.of(judges=False)
     _require_measured(options, taught, features)
+    _require_cycles(options, taught, settings.windows.cycle_gap_ms)
     learned = _learned(options, taught, sensors)
     columns = [features.index(each) for each in learned.model.features] if not is_of_messages else []
     candidate = Candidate(
@@ -130,11 +132,6 @@ def _inputs(learned: Learned, taught: StoredLives, columns: list[int]) -> dict[s
 def _learned(options: TrainOptions, taught: StoredLives, sensors: tuple[str, ...]) -> Learned:
     if options.kind == MaintenanceClassModel.kind:
         return learning.maintenance_class(taught.messages, sensors)
-    if not taught.lives:
-        raise PipelineError(
-            f"no operating cycle of a {options.machine_type} that teaches is stored: one in five machines teaches nothing, and"
-            " windows.cycle_gap_ms above 0 is what cycles are known by"
-        )
     if options.kind == RemainingLife.kind:
         return learning.remaining_life(taught.lives, sensors, options.horizon, options.seed)
     return learning.failure_type(taught.lives, sensors, None if options.horizon is None else int(options.horizon))
@@ -156,6 +153,20 @@ def _require(options: TrainOptions) -> None:
         raise SettingsError(
             f"--horizon is {horizon:g}: give hours of operation for remaining_life, a whole number of cycles for failure_type"
         )
+
+
+def _require_cycles(options: TrainOptions, taught: StoredLives, cycle_gap_ms: int) -> None:
+    if taught.lives or options.kind == MaintenanceClassModel.kind:
+        return
+    why = "windows.cycle_gap_ms is 0, and above 0 it is what cycles are known by"
+    if cycle_gap_ms:
+        is_bound = options.since_ms is not None or options.until_ms is not None
+        within = " within --from and --until" if is_bound else ""
+        why = f"the others never paused for as long as windows.cycle_gap_ms, {cycle_gap_ms / 1000:g} s{within}"
+    raise PipelineError(
+        f"no operating cycle of a {options.machine_type} that teaches is stored: one in five machines teaches nothing,"
+        f" and {why}"
+    )
 
 
 def _require_measured(options: TrainOptions, taught: StoredLives, features: tuple[str, ...]) -> None:

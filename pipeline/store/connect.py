@@ -27,6 +27,7 @@ def connect(
     lock_timeout_s: float = 0.0,
     schema: str = SCHEMA,
     waits_for_disk: bool = True,
+    setting: str = "postgres.dsn or postgres.admin_dsn",
 ) -> Connection:
     """Open a connection that looks into a schema first and speaks UTC.
 
@@ -42,6 +43,8 @@ def connect(
         Where tables are looked for; a plain identifier.
     waits_for_disk
         Whether a commit is told only when it would outlast a crash of the server.
+    setting
+        Which one the connection string is of, for people.
 
     Raises
     ------
@@ -59,10 +62,10 @@ def connect(
     try:
         connection: Connection = psycopg.connect(make_conninfo("", **(defaults | given)), autocommit=True)
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(
-            f"the database at {address(dsn)} gives no connection: {_reason(error)}; start it, or correct postgres.dsn or"
-            " postgres.admin_dsn"
-        ) from error
+        reason = _reason(error)
+        # A server that refuses has been started
+        mend = f"correct {setting}" if "FATAL:" in reason else f"start it, or correct {setting}"
+        raise DatabaseUnavailable(f"the database at {address(dsn)} gives no connection: {reason}; {mend}") from error
     try:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
         connection.execute("SET timezone TO 'UTC'")

@@ -247,10 +247,26 @@ def changing(connection: Connection) -> Iterator[psycopg.Cursor[Any]]:
         with connection.transaction(), connection.cursor() as cursor:
             yield cursor
     except psycopg.errors.InsufficientPrivilege as error:
-        raise SettingsError(
-            f"the login {connection.info.user} may not change models: let postgres.admin_dsn name one that has the role"
-            " pipeline_engineer"
-        ) from error
+        raise _refused(connection) from error
+
+
+def require_adding(connection: Connection) -> None:
+    """Refuse a login that may not add models, before anything is worked out for it.
+
+    Raises
+    ------
+    SettingsError
+        If it may not.
+    """
+    if connection.execute("SELECT has_table_privilege('model_version', 'INSERT')").fetchone() != (True,):
+        raise _refused(connection)
+
+
+def _refused(connection: Connection) -> SettingsError:
+    return SettingsError(
+        f"the login {connection.info.user} may not change models: let postgres.admin_dsn name one that has the role"
+        " pipeline_engineer"
+    )
 
 
 def hold(cursor: psycopg.Cursor[Any], kind: str, machine_type: str) -> None:

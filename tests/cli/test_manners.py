@@ -114,7 +114,19 @@ def test_a_database_that_gives_no_connection_is_named_with_its_settings(
     assert (code, out, err.count("\n")) == (69, "", 1)
     assert said in err
     assert "Is the server running" not in err
-    assert err.endswith("; start it, or correct postgres.dsn or postgres.admin_dsn\n")
+    is_running = "FATAL:" in err
+    assert err.endswith("; correct postgres.dsn\n" if is_running else "; start it, or correct postgres.dsn\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("POSTGRES__ADMIN_DSN", "postgres.admin_dsn"), ("POSTGRES__DSN", "postgres.dsn")]
+)
+def test_the_login_of_whoever_changes_models_is_named_by_the_setting_it_is_from(
+    run: Run, database, name: str, setting: str
+) -> None:
+    _, _, err = run("models", "retire", "1", **{name: f"{make_conninfo(database.dsn)} password=wrong"})
+
+    assert err.endswith(f"; correct {setting}\n")
 
 
 @pytest.mark.parametrize("key", ["CA_FILE", "CERTIFICATE_FILE"])

@@ -7,6 +7,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 import typer
 
-from pipeline.cli import main
+from pipeline.cli import main, model_comparison
 from pipeline.cli import models as commands
 from pipeline.core.errors import ModelRefused, PipelineError, SettingsError
 from pipeline.store import models
@@ -186,6 +187,18 @@ def test_figures_that_were_not_measured_on_the_same_say_in_what_it_differs(
     assert [tuple(each.values()) for each in said(run, "compare", "1", "2")["unlike"]] == unlike
     assert len(notes) == bool(unlike)
     assert all(what in notes[0] for _, what, *_ in unlike)
+
+
+def test_lives_are_no_difference_between_classes_of_maintenance(database, two: list[int]) -> None:
+    with connect(database.admin_dsn, autocommit=True) as connection:
+        version = models.find(connection, Group("local", "pipeline"), two[0])
+    first, second = (
+        replace(version, metrics={"test": {"accuracy": 0.9, "machines": 5, "lives": lives, "classed_messages": 60}})
+        for lives in (3, 4)
+    )
+
+    assert [each.what for each in model_comparison.unlike(first, second)] == ["lives"]
+    assert model_comparison.unlike(*(replace(each, kind="maintenance_class") for each in (first, second))) == []
 
 
 def test_a_file_carries_a_model_with_all_that_is_known_of_it(

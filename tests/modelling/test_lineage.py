@@ -384,6 +384,7 @@ def test_the_command_shows_both_values_side_by_side(shared: World, run_explain) 
     stored = shared.explain(event_id).stored
     assert (code, err) == (0, "")
     assert "answered again from the stored inputs:" in out
+    assert '{"offsets":{' in out
     assert "folded again from offset 0: " in out
     rows = [line.split() for line in out.splitlines()]
     assert rows.count(["value", repr(stored.value), repr(stored.value), "yes"]) == 2

@@ -191,6 +191,34 @@ def test_who_may_only_decide_about_models_may_train_them(settings, admin, stored
         assert stored_evaluation.evaluate(settings, engineer, version.model_id, saves=True).of_judges
 
 
+def test_a_login_that_may_not_add_models_is_refused_before_anything_is_read(settings, stored, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.modelling.training.read", lambda *_: pytest.fail("it was folded"))
+
+    with connect(stored.dsn, autocommit=True) as worker, pytest.raises(SettingsError, match="may not change models"):
+        train(settings, worker, LIVES)
+
+
+@pytest.mark.parametrize(
+    ("gap_ms", "since_ms", "said"),
+    [
+        (0, None, "windows.cycle_gap_ms is 0, and above 0 it is what cycles are known by"),
+        (90_000, None, "the others never paused for as long as windows.cycle_gap_ms, 90 s"),
+        (90_000, 0, "the others never paused for as long as windows.cycle_gap_ms, 90 s within --from and --until"),
+    ],
+)
+def test_machines_without_operating_cycles_are_told_with_why_they_have_none(
+    settings, admin, monkeypatch, gap_ms: int, since_ms: int | None, said: str
+) -> None:
+    nothing = StoredLives([], stored_lives.nothing_classed(), 0, {})
+    monkeypatch.setattr("pipeline.modelling.training.read", lambda *_: nothing)
+    windows = settings.windows.model_copy(update={"cycle_gap_ms": gap_ms})
+
+    with pytest.raises(PipelineError) as raised:
+        train(settings.model_copy(update={"windows": windows}), admin, replace(LIVES, since_ms=since_ms))
+
+    assert str(raised.value).endswith(f"one in five machines teaches nothing, and {said}")
+
+
 def test_control_records_apply_where_the_partition_applied_them(database, settings) -> None:
     records, middle = RECORDS[:2_000], 1_000
     sink = DatabaseSink(database.dsn)
@@ -301,10 +329,12 @@ def test_the_command_says_what_was_learned_and_what_to_do_next(run, admin) -> No
     assert out.startswith(f"model {version.model_id}, maintenance_class of press, version 1, is a candidate now\n")
     assert f"`pipeline models shadow {version.model_id}`" in out
     assert [line.split() for line in out.splitlines() if line.startswith("accuracy ")] == [
-        ["accuracy", "1.000"],
+        ["accuracy", "1"],
         ["accuracy", "0.994"],
     ]
     assert (version.note, version.parameters["sensors"]) == ("by hand", ["heat"])
+    assert not {"lives", "censored", "cycles"} & {line.split(" ")[0] for line in out.splitlines()}
+    assert "note:" not in out
 
     again = run(*words)[1]
     assert again.endswith("version 1, was learned from the same before: nothing was added\n")
