@@ -21,7 +21,7 @@ POSSIBLE = set(KINDS) if can_mount() else set(KINDS) - {"database_disk_full"}
 
 @pytest.mark.timeout(600)
 def test_every_kind_of_fault_leaves_every_message_once_and_every_table_right(tmp_path: Path) -> None:
-    options = Options(seed=1, seconds=0, faults=len(POSSIBLE), rate=600, machines=200, calm=0.2, disk_gb=4)
+    options = Options(seed=1, seconds=0, faults=len(POSSIBLE), rate=1_000, machines=200, calm=0.2, disk_gb=4)
 
     report = Run(options, tmp_path / "run").go()
 
