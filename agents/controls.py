@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -58,24 +58,23 @@ class ControlPoll:
     async def look(self) -> None:
         """Tell the partitions what came since they were told last."""
         since, self._partitions.controls_since = self._partitions.controls_since, NEVER
+        horizons = {source: partition.horizon for source, partition in self._partitions.owned.items()}
         try:
             polled = await self._read(since)
         except PipelineError as error:
             log.warning("controls.not_read", reason=str(error))
         else:
-            if polled.horizon < since:
-                self._begin_anew(since, polled.horizon)
-            else:
-                self._partitions.tell(polled.controls)
+            self._begin_anew(source for source, horizon in horizons.items() if horizon > polled.horizon)
+            self._partitions.tell(polled.controls)
             since = polled.horizon
         # A partition that was acquired meanwhile may have looked earlier
         self._partitions.controls_since = min(self._partitions.controls_since, since)
 
-    def _begin_anew(self, since: int, horizon: int) -> None:
-        """Have all partitions acquired anew, since what they know goes by the numbers of another database's transactions.
+    def _begin_anew(self, sources: Iterable[SourcePartition]) -> None:
+        """Have partitions acquired anew that know what they know by the numbers of another database's transactions.
 
-        Those of one never go back: what answers now was restored elsewhere.
+        Those of one never go back: what answers now was restored elsewhere, since a partition was acquired with higher ones.
         """
-        log.warning("controls.other_database", horizon=since, now=horizon)
-        for source in list(self._partitions.owned):
+        for source in sources:
+            log.warning("controls.other_database", source=str(source))
             self._again(source)

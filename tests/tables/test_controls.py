@@ -513,6 +513,27 @@ async def test_a_database_that_was_restored_elsewhere_has_every_partition_acquir
     assert partitions.owned[SOURCE].state.registry.applied == 1
 
 
+async def test_of_a_database_restored_elsewhere_also_those_are_acquired_anew_that_were_silent_when_others_noticed() -> (
+    None
+):
+    numbers = iter((5_000_000, 5_000_000, 700))
+
+    async def read(_: int) -> Polled:
+        return Polled([], 800)
+
+    partitions = Partitions(
+        lambda *_: Acquired("new", None, 0, 0, None, {}, horizon=next(numbers)), nothing_stored, nothing_placed, RULES
+    )
+    silent, refused = SOURCE, SourcePartition("t", 1)
+    for source in (silent, refused, refused):
+        await partitions.acquire(source, LOG)
+    wanted: list[SourcePartition] = []
+
+    await ControlPoll(partitions, read, wanted.append).look()
+
+    assert wanted == [silent]
+
+
 def quiet_story(*steps: tuple[str, object]) -> Story:
     """Return a story of a machine that is last heard at 5 s, after some steps."""
     story = Story([message("m0", n) for n in range(6)])
