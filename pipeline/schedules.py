@@ -12,6 +12,7 @@ from typing import TextIO
 from pipeline import connections
 from pipeline.core.checks import shown
 from pipeline.core.errors import SettingsError
+from pipeline.core.wrong_values import not_utf8
 from pipeline.settings import Settings
 from pipeline.store.failures import worded
 from pipeline.store.migrate import require_schema
@@ -89,7 +90,7 @@ def read(path: Path) -> tuple[list[Schedule], list[RefusedRow]]:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x}; save it as UTF-8") from error
+        raise SettingsError(f"{path} {not_utf8(error)}") from error
 
 
 def import_file(settings: Settings, path: Path, *, dry_run: bool = False) -> Import:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.wrong_values import said
+from pipeline.core.wrong_values import not_utf8, said
 from pipeline.prognosis_settings import Monitoring, Prognosis
 from pipeline.setting_groups import (
     Archive,
@@ -207,7 +207,7 @@ def _read(path: Path, named_by: str = "") -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x}; save it as UTF-8") from error
+        raise SettingsError(f"{path} {not_utf8(error)}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is no TOML: {error}; write [group], and beneath it key = value") from error
 

@@ -20,6 +20,7 @@ from pipeline.cli.terminal import Factory, Json, print_json, print_table, printa
 from pipeline.commanding import Order, Outcome, entities, send, value_of
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.plant import ENTITIES
+from pipeline.core.wrong_values import not_utf8
 from pipeline.settings import Settings, load
 
 KINDS: Mapping[str, str] = MappingProxyType(
@@ -214,8 +215,7 @@ def _orders(file: Path, kind: str, versions: dict[str, int]) -> Iterator[Order]:
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}; nothing was sent") from error
     except UnicodeDecodeError as error:
-        wrong = error.object[error.start]
-        raise SettingsError(f"{file} is not UTF-8: byte 0x{wrong:02x}; save it as UTF-8; nothing was sent") from error
+        raise SettingsError(f"{file} {not_utf8(error)}; nothing was sent") from error
     except csv.Error as error:
         raise SettingsError(f"{file} is no CSV: {error}; nothing was sent") from error
 

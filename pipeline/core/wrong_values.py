@@ -65,6 +65,20 @@ def said(found: Mapping[str, Any]) -> str:
     return message[:1].lower() + message[1:]
 
 
+def not_utf8(error: UnicodeDecodeError) -> str:
+    r"""Return what is wrong with a file that cannot be decoded.
+
+    Examples
+    --------
+    >>> try:
+    ...     b"M\xfcller".decode()
+    ... except UnicodeDecodeError as error:
+    ...     not_utf8(error)
+    'is not UTF-8: byte 0xfc; save it as UTF-8'
+    """
+    return f"is not UTF-8: byte 0x{error.object[error.start]:02x}; save it as UTF-8"
+
+
 def _number(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
