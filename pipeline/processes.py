@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pwd
 import random
@@ -25,10 +26,13 @@ _GUARD = 'read -r _; kill -"$2" "$1" && sleep 15 && kill -KILL "$1"'
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 on which nothing listens; somebody else may still take it first."""
-    while True:
-        port = random.choice(_PORTS)  # noqa: S311 - a port is no secret
-        if is_free(port):
-            return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return that many different ports, each as :func:`free_port` would."""
+    shuffled = random.sample(_PORTS, len(_PORTS))
+    return list(itertools.islice(filter(is_free, shuffled), count))
 
 
 def is_free(port: int) -> bool:

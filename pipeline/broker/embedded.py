@@ -15,7 +15,7 @@ from typing import Self
 from pipeline.broker import kafka_jars, topics
 from pipeline.broker.security import BrokerSecurity
 from pipeline.core.errors import BrokerUnavailable, PipelineError
-from pipeline.processes import Child, free_port, is_free, wait_until
+from pipeline.processes import Child, free_ports, is_free, wait_until
 
 _READY_S = 180.0
 _RACES = 5
@@ -175,8 +175,10 @@ class EmbeddedBroker:
         if known and not wait_until(lambda: is_free(known), 2.0):
             raise BrokerUnavailable(f"port {known} is taken; end what listens there or choose another")
         for _ in range(_RACES):
-            self._port = known or free_port()
-            ports = {"client": self._port, "controller": free_port(), "internal": free_port()}
+            # The known one is free too, and the broker refuses two listeners on one port
+            free = [port for port in free_ports(3) if port != known]
+            self._port = known or free.pop()
+            ports = {"client": self._port, "controller": free[0], "internal": free[1]}
             self._write_files(ports)
             self._format(command)
             self._child.spawn([*command, "kafka.Kafka", str(self._properties_file)])
@@ -211,7 +213,8 @@ class EmbeddedBroker:
             [*command, *tool, "-c", str(self._properties_file)], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise BrokerUnavailable(f"{self._folder} could not be prepared: {' '.join(done.stderr.split())[-300:]}")
+            said = " ".join(line for line in done.stderr.splitlines() if not line.startswith("\tat "))
+            raise BrokerUnavailable(f"{self._folder} could not be prepared: {said[-500:]}")
         marker.write_text(cluster_id)
 
     def _write_files(self, ports: Mapping[str, int]) -> None:

@@ -92,6 +92,13 @@ def test_two_start_at_the_same_time(tmp_path: Path) -> None:
     assert len(addresses) == 2
 
 
+def test_a_broker_that_refuses_its_settings_says_why(tmp_path: Path) -> None:
+    same = {"listeners": "CLIENT://127.0.0.1:20000,CONTROLLER://127.0.0.1:20000"}
+
+    with pytest.raises(BrokerUnavailable, match="two listeners on the same port"):
+        EmbeddedBroker(tmp_path, settings=same).start()
+
+
 def test_tls_and_login_are_asked_for(own_broker: Callable[..., EmbeddedBroker], tls: SaslSsl) -> None:
     broker = own_broker(sasl_ssl=tls)
     right = broker.security

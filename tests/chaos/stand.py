@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
-from pipeline.processes import free_port
+from pipeline.processes import free_ports
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
 from tests.chaos.disk import Disk, can_mount
@@ -49,14 +49,14 @@ class Stand:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.disk = Disk(disk_gb) if can_mount() else None
-        client, direct, controller = free_port(), free_port(), free_port()
+        client, direct, controller, database = free_ports(4)
         self.broker_proxy = Proxy(client).start()
         self.broker = EmbeddedBroker(
             folder / "kafka", port=client, settings=two_doors(client, direct, controller, self.broker_proxy.port)
         )
         self.direct = f"127.0.0.1:{direct}"
         self.postgres = EmbeddedPostgres(
-            (self.disk.folder if self.disk else folder) / "postgres", port=free_port(), settings=_SERVER
+            (self.disk.folder if self.disk else folder) / "postgres", port=database, settings=_SERVER
         )
         self._commands = Forks("tests.system.commands:prepare")
         self._partitions = partitions

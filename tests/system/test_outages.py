@@ -13,7 +13,7 @@ import pytest
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
-from pipeline.processes import free_port
+from pipeline.processes import free_ports
 from pipeline.store.connect import connect
 from pipeline.store.migrate import migrate
 from tests.chaos.proxy import Proxy, Trouble
@@ -166,9 +166,9 @@ def test_a_frozen_worker_inside_a_transaction_loses_its_connection_and_not_a_row
 def test_a_worker_that_is_told_to_stop_while_the_broker_is_deaf_ends_when_its_connections_do(
     tmp_path: Path, database, commands: Forks
 ) -> None:
-    client, direct = free_port(), free_port()
+    client, direct, controller = free_ports(3)
     proxy = Proxy(client).start()
-    settings = two_doors(client, direct, free_port(), proxy.port)
+    settings = two_doors(client, direct, controller, proxy.port)
     with EmbeddedBroker(tmp_path / "kafka", port=client, settings=settings):
         topics.create_topics(f"127.0.0.1:{direct}", BrokerSecurity(), ["t"], 2)
         at = Site(tmp_path, f"127.0.0.1:{proxy.port}", database.dsn, ["t"], commands=commands)
