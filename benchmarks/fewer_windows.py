@@ -16,11 +16,11 @@ from agents import stages
 from pipeline import rules
 from pipeline.cli import main
 from pipeline.core import fold
-from pipeline.core.aggregates import FactoryRows
 from pipeline.core.effects import WindowRows
 from pipeline.core.fold import FoldRules
 from pipeline.core.projections import factory_rows
-from pipeline.core.windows import Tumbling
+from pipeline.core.windowing.aggregates import FactoryRows
+from pipeline.core.windowing.windows import Tumbling
 from pipeline.settings import Settings
 from pipeline.store import rows
 

@@ -15,7 +15,7 @@ from benchmarks.load import INTERVAL_MS, SENSORS
 from benchmarks.services import PARTITIONS
 from pipeline.core.effects import Events
 from pipeline.core.records import SourcePartition
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from pipeline.store import copy_binary, rows, window_index
 
 FACTORIES = 5

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from pipeline.core.codec import CodecRules
+from pipeline.core.decoding.codec import CodecRules
 from pipeline.core.detectors.catalogue import MIXTURE
 from pipeline.core.detectors.configuration import Choice, DetectorRules
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.fold import FOLD_VERSION, FoldRules
 from pipeline.core.outbox import AlertRules
 from pipeline.core.spikes import SpikeRules
-from pipeline.setting_groups import Detectors
 from pipeline.settings import Settings
+from pipeline.settings.groups import Detectors
 from pipeline.store.progress import Progress, Subscriber
 
 

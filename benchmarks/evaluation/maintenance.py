@@ -14,7 +14,7 @@ from river import forest, tree
 
 from benchmarks.evaluation.datasets import dataset
 from benchmarks.report import show
-from pipeline.core.maintenance_rules import DEFAULT_RULES, CompiledRules, first_match
+from pipeline.core.maintenance.rules import DEFAULT_RULES, CompiledRules, first_match
 from pipeline.core.prognosis.maintenance_class_learner import WINDOWS, MaintenanceClassLearner
 from pipeline.core.prognosis.trees import Tree, leaf_of
 

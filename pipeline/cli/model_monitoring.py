@@ -16,8 +16,8 @@ from pipeline.cli.model_stages import changing, known_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.core.errors import SettingsError
 from pipeline.modelling import training
-from pipeline.modelling.monitoring import Monitor, Round, Train
-from pipeline.modelling.monitoring_trigger import Limits
+from pipeline.modelling.monitoring.monitor import Monitor, Round, Train
+from pipeline.modelling.monitoring.trigger import Limits
 from pipeline.modelling.training import TrainOptions
 from pipeline.settings import Settings, load
 from pipeline.store.connect import Connection

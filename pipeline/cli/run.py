@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from agents import worker as agent
-from pipeline import demo as demonstration
 from pipeline import logs, startup
 from pipeline.cli.plant import plant_options
 from pipeline.cli.terminal import print_json
+from pipeline.demo import run as demonstration
 from pipeline.settings import load
 from pipeline.verifying.report import complaints
 

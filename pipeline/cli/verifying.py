@@ -15,9 +15,9 @@ from pipeline.cli.bars import bars
 from pipeline.cli.instants import instant
 from pipeline.cli.terminal import Json, print_json, print_table, printable, write_csv
 from pipeline.settings import load
-from pipeline.verify import Bounds, Verification
-from pipeline.verify import verify as judge
 from pipeline.verifying.report import MachineFigures
+from pipeline.verifying.verify import Bounds, Verification
+from pipeline.verifying.verify import verify as judge
 
 _WORST = 10
 _COLUMNS = [field.name for field in fields(MachineFigures)]

@@ -10,16 +10,16 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import PlacedControl
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.facts import Fact
+from pipeline.core.maintenance.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.new_machines import NewMachine
 from pipeline.core.predictions import Prediction
 from pipeline.core.records import SourcePartition
-from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
-from pipeline.core.watermark import BEGINNING_MS
+from pipeline.core.windowing.aggregates import CycleRows, FactoryRows
+from pipeline.core.windowing.watermark import BEGINNING_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class WindowRows:
     Parameters
     ----------
     deltas
-        Shape (n,) of :data:`pipeline.core.windows.DELTA`.
+        Shape (n,) of :data:`pipeline.core.windowing.windows.DELTA`.
     first
         Whether this partition has merged nothing into the window before; shape (n,). Another one may have.
     starts_ms

@@ -16,18 +16,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.admission import Senders, refused_machines
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.checks import Refused
-from pipeline.core.codec import CodecRules, Columns, decode
 from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.decoding.admission import Senders, refused_machines
+from pipeline.core.decoding.codec import CodecRules, Columns, decode
+from pipeline.core.decoding.metadata import MetadataCommand, judge
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.effects import Effects, Events, Projections
 from pipeline.core.forecasts import classes_of, forecasts
-from pipeline.core.judgement import Found
 from pipeline.core.kernel import FOUND, Messages, Rules, fold_messages
-from pipeline.core.metadata import MetadataCommand, judge
+from pipeline.core.maintenance.judgement import Found
+from pipeline.core.maintenance.requirements import changes, recalculations
 from pipeline.core.new_machines import first_messages
 from pipeline.core.odd_readings import alarm_readings, model_readings, odd_readings, with_alarms
 from pipeline.core.predictions import Prediction
@@ -40,11 +41,10 @@ from pipeline.core.projections import (
     window_rows,
 )
 from pipeline.core.records import RecordBatch, are_stored
-from pipeline.core.requirements import changes, recalculations
 from pipeline.core.silent_machines import Moment, silent_machines
 from pipeline.core.spikes import SpikeRules
 from pipeline.core.state import PartitionState
-from pipeline.core.windows import Tumbling
+from pipeline.core.windowing.windows import Tumbling
 
 FOLD_VERSION = 6
 """Raised whenever the same records give other effects than before."""

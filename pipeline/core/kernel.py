@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from pipeline.core.banks import MEMORY
 from pipeline.core.compiling import njit, record, uncounted
-from pipeline.core.cycles import CycleMemory, sweep, take_message, take_reading
 from pipeline.core.sequences import take_number
 from pipeline.core.silence import SilenceMemory, hear, look
 from pipeline.core.spikes import spike_learn, spike_score
-from pipeline.core.watermark import advance
-from pipeline.core.windows import add_reading, place
+from pipeline.core.windowing.cycles import CycleMemory, sweep, take_message, take_reading
+from pipeline.core.windowing.watermark import advance
+from pipeline.core.windowing.windows import add_reading, place
 
 Array = npt.NDArray[Any]
 

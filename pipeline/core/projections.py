@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import MachineRow, WindowRows
-from pipeline.core.judgement import WINDOW_MS
-from pipeline.core.maintenance_rules import CLASSES
-from pipeline.core.moments import beginnings, combine, endings
-from pipeline.core.requirements import RequirementRows
+from pipeline.core.maintenance.judgement import WINDOW_MS
+from pipeline.core.maintenance.requirements import RequirementRows
+from pipeline.core.maintenance.rules import CLASSES
 from pipeline.core.state import PartitionState
-from pipeline.core.windows import FACTORY_MS
+from pipeline.core.windowing.aggregates import CycleRows, FactoryRows
+from pipeline.core.windowing.moments import beginnings, combine, endings
+from pipeline.core.windowing.windows import FACTORY_MS
 
 
 def machine_rows(state: PartitionState) -> list[MachineRow]:
@@ -88,7 +88,7 @@ def whole_windows(windows: WindowRows) -> WindowRows:
 
 
 def factory_rows(windows: WindowRows) -> FactoryRows:
-    """Return the window deltas of whole factories, in windows of :data:`pipeline.core.windows.FACTORY_MS`."""
+    """Return the window deltas of whole factories, in windows of :data:`pipeline.core.windowing.windows.FACTORY_MS`."""
     deltas, starts_ms = windows.deltas, windows.starts_ms // FACTORY_MS * FACTORY_MS
     factories, sensors = _numbered(windows.factory_ids), _numbered(windows.sensors)
     # Within a group by the order of last readings, so that its last row has the last one of all

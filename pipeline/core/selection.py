@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import Effects, Projections, UnitOfWork
-from pipeline.core.judgement import WINDOW_MS
-from pipeline.core.requirements import RequirementRows
-from pipeline.core.windows import FACTORY_MS
+from pipeline.core.maintenance.judgement import WINDOW_MS
+from pipeline.core.maintenance.requirements import RequirementRows
+from pipeline.core.windowing.aggregates import CycleRows, FactoryRows
+from pipeline.core.windowing.windows import FACTORY_MS
 
 
 class _OfMachine(Protocol):

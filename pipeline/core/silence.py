@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.compiling import njit, record, uncounted
-from pipeline.core.watermark import BEGINNING_MS
+from pipeline.core.windowing.watermark import BEGINNING_MS
 
 SILENT = "device_silent"
 """Kind of the anomalies."""

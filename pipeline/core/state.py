@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core import banks
-from pipeline.core.cycles import Cycles
 from pipeline.core.detectors.bank import DetectorBank
 from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.model_bank import ModelBank
-from pipeline.core.judgement import Judgement
 from pipeline.core.kernel import Layouts, Memory
+from pipeline.core.maintenance.judgement import Judgement
 from pipeline.core.prognosis.bank import PrognosisBank
 from pipeline.core.records import Shape
 from pipeline.core.registry import Registry
 from pipeline.core.sequences import SEQUENCE
 from pipeline.core.silence import Silence
-from pipeline.core.watermark import BEGINNING_MS
-from pipeline.core.windows import FACTORY_STEP, WindowDeltas
+from pipeline.core.windowing.cycles import Cycles
+from pipeline.core.windowing.watermark import BEGINNING_MS
+from pipeline.core.windowing.windows import FACTORY_STEP, WindowDeltas
 
 STATE_VERSION = 5
 """Version of the plain arrays; another one is not loaded but folded anew."""

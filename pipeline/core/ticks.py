@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.core import cycles, silence
+from pipeline.core import silence
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.controls import FIRST_INDEX, TICK, Control, PlacedControl
 from pipeline.core.fold import FoldRules
@@ -17,6 +17,7 @@ from pipeline.core.kernel import pass_time
 from pipeline.core.predictions import Prediction
 from pipeline.core.silent_machines import Moment, silent_machines
 from pipeline.core.state import PartitionState
+from pipeline.core.windowing import cycles
 
 NEVER_MS = 2**62
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.codec import CodecRules, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import StoredEvents
 from pipeline.modelling.labelled import Maintenance, of_machine
 

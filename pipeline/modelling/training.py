@@ -15,9 +15,10 @@ from pipeline.core.prognosis.features import FEATURE_VERSION, sensor_names
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.core.prognosis.maintenance_class import SENSORS, MaintenanceClassModel
 from pipeline.core.prognosis.remaining_life import RemainingLife
-from pipeline.modelling import input_drift, learning
+from pipeline.modelling import learning
 from pipeline.modelling.learning import Learned
 from pipeline.modelling.machine_split import SPLIT
+from pipeline.modelling.monitoring import input_drift
 from pipeline.modelling.stored_lives import StoredLives, Tell, Wanted, read
 from pipeline.modelling.stored_logs import Source, sensors_of
 from pipeline.settings import Settings

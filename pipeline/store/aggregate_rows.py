@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.core.aggregates import CycleRows, FactoryRows
-from pipeline.core.moments import Moments
 from pipeline.core.records import SourcePartition
+from pipeline.core.windowing.aggregates import CycleRows, FactoryRows
+from pipeline.core.windowing.moments import Moments
 from pipeline.store import copy_binary as copy
 from pipeline.store.identity import source_id
 

@@ -9,8 +9,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from pipeline.core.controls import MAINTAINED, METADATA
+from pipeline.core.decoding.metadata import MetadataChange
 from pipeline.core.facts import Fact, MaintenanceRecord, ends_life
-from pipeline.core.metadata import MetadataChange
 from pipeline.core.records import SourcePartition
 from pipeline.store.identity import control_id
 from pipeline.store.progress import Progress

@@ -11,8 +11,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from pipeline.core.aggregates import CycleRows
 from pipeline.core.records import SourcePartition
+from pipeline.core.windowing.aggregates import CycleRows
 from pipeline.store import aggregate_rows as rows
 from pipeline.store.merges import MOMENTS, copy_in
 

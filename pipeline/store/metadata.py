@@ -10,7 +10,7 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline.core.metadata import MetadataChange, MetadataCommand
+from pipeline.core.decoding.metadata import MetadataChange, MetadataCommand
 from pipeline.core.records import SourcePartition
 from pipeline.core.times import iso
 from pipeline.store.identity import event_ids, seed

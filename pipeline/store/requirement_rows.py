@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from pipeline.core.judgement import WINDOW_MS
+from pipeline.core.maintenance.judgement import WINDOW_MS
+from pipeline.core.maintenance.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.records import SourcePartition
-from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.times import iso
 from pipeline.store import copy_binary as copy
 from pipeline.store.identity import event_ids, seed, source_id

@@ -17,7 +17,7 @@ from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.core.times import iso
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from pipeline.store import copy_binary as copy
 from pipeline.store.dead_letters import readable_headers
 from pipeline.store.identity import Uuids, event_ids, seed, source_id

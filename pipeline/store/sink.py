@@ -18,10 +18,10 @@ from typing import Any
 import psycopg
 
 from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.decoding.metadata import MetadataCommand
 from pipeline.core.effects import UnitOfWork, WindowRows
 from pipeline.core.errors import CommitUnknown, DatabaseUnavailable, PipelineError, Unstorable
 from pipeline.core.facts import Fact
-from pipeline.core.metadata import MetadataCommand
 from pipeline.core.outbox import AlertRules
 from pipeline.core.records import SourcePartition
 from pipeline.crash_points import CrashPoint, reached

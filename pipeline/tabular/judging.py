@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.codec import decode
-from pipeline.core.codec_rules import CodecRules
+from pipeline.core.decoding.codec import decode
+from pipeline.core.decoding.codec_rules import CodecRules
 from pipeline.core.records import Record
 from pipeline.tabular.candidates import Builder, Candidates, HeadReader, WideBuilder
 from pipeline.tabular.csv_table import CsvTable

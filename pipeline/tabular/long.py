@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.checks import shown
-from pipeline.core.codec_rules import CodecRules
+from pipeline.core.decoding.codec_rules import CodecRules
 from pipeline.core.fields import MAX_VALUE
 from pipeline.tabular.candidates import NO_READING, UNWRITABLE, Candidates, HeadReader, Row, written
 from pipeline.tabular.cells import Bad, NumberReader, text

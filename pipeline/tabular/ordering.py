@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.watermark import BEGINNING_MS
-from pipeline.core.windows import Tumbling
+from pipeline.core.windowing.watermark import BEGINNING_MS
+from pipeline.core.windowing.windows import Tumbling
 from pipeline.tabular.judging import Judged
 
 _BATCH = 10_000

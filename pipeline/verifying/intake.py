@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.codec import CodecRules, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.records import Shape, SourcePartition, StoredEvents
 from pipeline.core.times import END_MS

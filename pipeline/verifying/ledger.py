@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.errors import SettingsError
-from pipeline.verify_queries import COLUMNS
 from pipeline.verifying.blocks import NAME, RAW, WHOLE, lines, tables
+from pipeline.verifying.queries import COLUMNS
 from pipeline.verifying.spill import Array
 
 _HEADER = COLUMNS.encode() + b"\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.records import SourcePartition
-from pipeline.core.watermark import BEGINNING_MS
+from pipeline.core.windowing.watermark import BEGINNING_MS
 from pipeline.verifying.figures import EXAMPLES, Figures
 from pipeline.verifying.intake import RANGE_BITS, Intake
 from pipeline.verifying.question import Question

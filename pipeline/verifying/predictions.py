@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pipeline import verify_queries as queries
 from pipeline.store.connect import Connection
+from pipeline.verifying import queries
 from pipeline.verifying.figures import EXAMPLES
 
 

@@ -139,7 +139,7 @@ class Question:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the statements of :mod:`pipeline.verify_queries` are given."""
+        """What the statements of :mod:`pipeline.verifying.queries` are given."""
         return {
             "group": self.group,
             "by_ledger": self.ledger is not None,

@@ -10,11 +10,11 @@ from typing import Any, LiteralString
 import numpy as np
 import pyarrow as pa
 
-from pipeline import verify_queries as queries
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import SourcePartition
 from pipeline.store.connect import Connection
 from pipeline.verifying import ledger as ledgers
+from pipeline.verifying import queries
 from pipeline.verifying.blocks import NAME, NUMBER, RAW, WHOLE, copied, tables
 from pipeline.verifying.copies import Copy
 from pipeline.verifying.figures import Figures

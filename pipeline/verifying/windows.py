@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.core.moments import beginnings, combine
+from pipeline.core.windowing.moments import beginnings, combine
 from pipeline.verifying.spill import WINDOW, Array, groups, ragged
 
 _CLOSE = 1e-9

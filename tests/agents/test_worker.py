@@ -10,11 +10,12 @@ from numba.core.dispatcher import Dispatcher
 from agents import worker as agent
 from agents.starting import warm_up
 from agents.worker import Worker
-from pipeline.core import cycles, fragments, kernel, windows
+from pipeline.core import kernel
 from pipeline.core.errors import DatabaseUnavailable, NoProgress
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState
+from pipeline.core.windowing import cycles, fragments, windows
 from pipeline.settings import Settings
 from pipeline.store import copy_binary, rows
 from simulator.options import PlantOptions

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from pipeline.core.errors import PipelineError
-from pipeline.verify import verify
+from pipeline.verifying.verify import verify
 from tests.chaos.comparison import compare
 from tests.chaos.faults import KINDS, Kind
 from tests.chaos.judging import RECOVERED_WITHIN_S, judge

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from tests.chaos.stand import SIDE
 from tests.system.producing import message
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.verify import behind, ledger_ends
+from pipeline.verifying.verify import behind, ledger_ends
 from tests.chaos.comparison import compare
 from tests.system.processes import Site
 

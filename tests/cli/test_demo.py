@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline import demo
 from pipeline.cli import app
 from pipeline.commanding import Order, send
 from pipeline.core.errors import SettingsError
-from pipeline.demo_site import Site
-from pipeline.demo_summary import Summary
+from pipeline.demo import run as demo
+from pipeline.demo.site import Site
+from pipeline.demo.summary import Summary
 from pipeline.settings import load
 from tests.conftest import Database
 

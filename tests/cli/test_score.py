@@ -22,7 +22,7 @@ import pytest
 from pipeline import scoring
 from pipeline.cli import main
 from pipeline.cli.scoring import COMPILING
-from pipeline.core.codec_rules import CodecRules
+from pipeline.core.decoding.codec_rules import CodecRules
 from pipeline.core.fold import Marks, fold
 from pipeline.core.records import Record, RecordBatch, SourcePartition
 from pipeline.core.state import PartitionState

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import orjson
 
-from pipeline.core.aggregates import CycleRows, FactoryRows
 from pipeline.core.effects import Effects, Projections
 from pipeline.core.facts import Fact
 from pipeline.core.fold import FoldRules, Marks, fold, project
+from pipeline.core.maintenance.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.records import Record, RecordBatch, SourcePartition
-from pipeline.core.requirements import Recalculation, RequirementChange, RequirementRows
 from pipeline.core.state import PartitionState
+from pipeline.core.windowing.aggregates import CycleRows, FactoryRows
 from tables import snapshots
 
 SOURCE = SourcePartition("telemetry.machine", 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.amqp import decode, header_text
+from pipeline.core.decoding.amqp import decode, header_text
 
 ENCODED = [
     ("40", None),

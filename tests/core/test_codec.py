@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.codec import CodecRules, decode
 from pipeline.core.dead_letters import DeadLetterReason
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import Record
 from tests.core.raw_messages import LAB, NOW_MS, RULES, canonical, raw, read, refused
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pipeline.core.cycles import Cycles
 from pipeline.core.fold import FoldRules, Marks, fold, project
 from pipeline.core.records import RecordBatch
 from pipeline.core.state import PartitionState
+from pipeline.core.windowing.cycles import Cycles
 from tests.core.plain import Plain
 from tests.core.sinks import SOURCE, MemorySink, feed, folded, records_of, resumed
 from tests.core.test_fold_laws import BASE_MS, assert_same_cycles

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.codec import CodecRules, decode
+from pipeline.core.decoding.codec import CodecRules, decode
+from pipeline.core.decoding.messages import PUMP_SENSORS
 from pipeline.core.facts import (
     INGESTED,
     MAINTENANCE_PERFORMED,
@@ -16,7 +17,6 @@ from pipeline.core.facts import (
     MaintenanceRecord,
     QualityReport,
 )
-from pipeline.core.messages import PUMP_SENSORS
 from pipeline.core.records import Record, StoredEvents
 from tests.core.raw_messages import LAB, NOW_MS, RULES, canonical, maintenance, pump, quality, raw, read, refused
 

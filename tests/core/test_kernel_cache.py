@@ -36,7 +36,7 @@ def test_compiled_kernels_are_kept_apart_for_each_state_of_the_sources(tmp_path:
     before = said(tmp_path, FOLDER)
     assert said(tmp_path, FOLDER) == before
 
-    with (tmp_path / "pipeline/core/watermark.py").open("a") as source:
+    with (tmp_path / "pipeline/core/windowing/watermark.py").open("a") as source:
         source.write("# another text\n")
 
     assert said(tmp_path, FOLDER) != before

@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from pipeline.core.controls import METADATA, Control
+from pipeline.core.decoding.metadata import MetadataChange
 from pipeline.core.effects import Effects
 from pipeline.core.fold import FoldRules, Marks, fold
-from pipeline.core.metadata import MetadataChange
 from pipeline.core.plant import ENTITIES
 from pipeline.core.records import Record, RecordBatch
 from pipeline.core.registry import Registry

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from pipeline.core.controls import METADATA, Control
 from pipeline.core.effects import UnitOfWork
 from pipeline.core.fold import FoldRules, Marks, fold, project
-from pipeline.core.maintenance_rules import DEFAULT_RULES, CompiledRules, rules_of
+from pipeline.core.maintenance.rules import DEFAULT_RULES, CompiledRules, rules_of
 from pipeline.core.records import RecordBatch
 from pipeline.core.registry import Registry
 from pipeline.core.selection import Selection

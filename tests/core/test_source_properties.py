@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from pipeline.core.codec import CodecRules, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import Record
 from tests.core.raw_messages import LAB, NOW_MS, RULES, canonical, raw, read, refused
 

@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.prognosis.kinds import KNOWN
-from pipeline.modelling.input_drift import described
-from pipeline.modelling.monitoring import Monitor, Round
-from pipeline.modelling.monitoring_inputs import FIRST_INPUTS
-from pipeline.modelling.monitoring_trigger import Limits
+from pipeline.modelling.monitoring.input_drift import described
+from pipeline.modelling.monitoring.inputs import FIRST_INPUTS
+from pipeline.modelling.monitoring.monitor import Monitor, Round
+from pipeline.modelling.monitoring.trigger import Limits
 from pipeline.store import model_drift, model_stages, models
 from pipeline.store.connect import connect
 from pipeline.store.model_drift import last_day

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from pipeline.modelling.input_drift import BINS, Reference, by_chance, counted, described, stability_index
-from pipeline.modelling.monitoring_labels import HOUR_MS, EndedLife, Said, Sums, judged, remaining_ms
-from pipeline.modelling.monitoring_trigger import Limits, reasons
+from pipeline.modelling.monitoring.input_drift import BINS, Reference, by_chance, counted, described, stability_index
+from pipeline.modelling.monitoring.labels import HOUR_MS, EndedLife, Said, Sums, judged, remaining_ms
+from pipeline.modelling.monitoring.trigger import Limits, reasons
 from pipeline.store.model_drift import Drift
 from pipeline.store.model_quality import Quality
 from tests.core.prognosis.models_in_force import maintenance_class, remaining_life

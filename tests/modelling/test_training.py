@@ -25,11 +25,12 @@ from pipeline.core.errors import PipelineError, SettingsError
 from pipeline.core.fold import FoldRules
 from pipeline.core.prognosis.failure_type import labels
 from pipeline.core.prognosis.kinds import KNOWN
-from pipeline.modelling import monitoring_quality, stored_evaluation, stored_lives
-from pipeline.modelling.input_drift import Reference
+from pipeline.modelling import stored_evaluation, stored_lives
 from pipeline.modelling.learning import wanted_features
-from pipeline.modelling.monitoring import Monitor
-from pipeline.modelling.monitoring_trigger import Limits
+from pipeline.modelling.monitoring import quality
+from pipeline.modelling.monitoring.input_drift import Reference
+from pipeline.modelling.monitoring.monitor import Monitor
+from pipeline.modelling.monitoring.trigger import Limits
 from pipeline.modelling.stored_lives import StoredLives, Wanted
 from pipeline.modelling.stored_logs import StoredLogs, sensors_of
 from pipeline.modelling.training import TrainOptions, train
@@ -396,7 +397,7 @@ def test_what_monitoring_holds_predictions_against_is_what_models_are_taught(set
     (reached,) = admin.execute("SELECT extract(epoch FROM min(cycles_to)) * 1000 FROM source_progress").fetchone() or (
         0,
     )
-    monitoring_quality.join(admin, {model: remaining_life(), types: failure_type()}.get)
+    quality.join(admin, {model: remaining_life(), types: failure_type()}.get)
 
     rows = admin.execute(
         "SELECT sum(predictions)::int, sum(covered)::int, max(off_squares) < 1e-12, count(DISTINCT machine_id)::int"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pipeline.core.codec import CodecRules
+from pipeline.core.decoding.codec import CodecRules
 from pipeline.core.effects import Effects
 from pipeline.core.errors import NotOwner, SettingsError
 from pipeline.core.fold import FoldRules, Marks

@@ -16,7 +16,7 @@ from pipeline.core.fold import Marks, project
 from pipeline.core.records import RecordBatch, SourcePartition
 from pipeline.core.registry import Registry
 from pipeline.core.state import PartitionState
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from tables.partition import OwnedPartition
 from tests.core.plain import Plain
 from tests.core.sinks import MemorySink, fragments_of, record

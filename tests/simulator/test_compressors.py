@@ -12,9 +12,9 @@ import orjson
 import pytest
 from hypothesis import given, settings
 
-from pipeline.core.codec import CodecRules, decode
-from pipeline.core.cycles import LONGEST_MS
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import Record
+from pipeline.core.windowing.cycles import LONGEST_MS
 from simulator.compressors import compressor_records, cycles
 from simulator.lives import Life
 from simulator.messages import Sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.core.codec import CodecRules, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import Record
 from simulator.garbage import KINDS, Garbage, spoil
 from simulator.messages import Sent

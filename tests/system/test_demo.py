@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.broker import topics
 from pipeline.broker.security import BrokerSecurity
-from pipeline.demo import DATABASE
+from pipeline.demo.run import DATABASE
 
 KEYS = {"sent", "stored", "lost", "doubled", "device_duplicates", "dead_letters", "anomalies", "windows", "latency_ms"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store.connect import connect
-from pipeline.verify import behind, ledger_ends, verify
+from pipeline.verifying.verify import behind, ledger_ends, verify
 from tests.system.independent import compare
 from tests.system.processes import Site
 

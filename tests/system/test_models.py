@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.prognosis import artefacts
 from pipeline.core.prognosis.features import FEATURE_VERSION, feature_names
-from pipeline.verify import behind, ledger_ends, verify
+from pipeline.verifying.verify import behind, ledger_ends, verify
 from tests.core.prognosis.models_in_force import maintenance_class, remaining_life
 from tests.system.processes import Site
 from tests.system.promoting import PRESS, imported, told

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.fold import FOLD_VERSION
 from pipeline.store.connect import connect
-from pipeline.verify import behind, ledger_ends, verify
+from pipeline.verifying.verify import behind, ledger_ends, verify
 from tests.system.independent import compare
 from tests.system.processes import Site
 

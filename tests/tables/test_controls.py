@@ -13,11 +13,11 @@ from hypothesis import given
 from agents.controls import ControlPoll
 from pipeline.core.arrays import to_plain
 from pipeline.core.controls import FIRST_INDEX, MAINTAINED, METADATA, TICK, Control, PlacedControl, Polled
+from pipeline.core.decoding.metadata import MetadataChange
 from pipeline.core.effects import Projections, UnitOfWork
 from pipeline.core.errors import DatabaseUnavailable, NotReproducible
 from pipeline.core.facts import TELEMETRY_INGEST
 from pipeline.core.marks import Evidence, LogRange
-from pipeline.core.metadata import MetadataChange
 from pipeline.core.records import Record, RecordBatch, SourcePartition, StoredEvent, StoredEvents
 from pipeline.store.takeover import Acquired
 from tables import snapshots

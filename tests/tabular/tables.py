@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.core.codec_rules import CodecRules
+from pipeline.core.decoding.codec_rules import CodecRules
 from pipeline.tabular.judging import judge, open_table
 from pipeline.tabular.mapping import Mapping
 from pipeline.tabular.rows import Reject

@@ -12,7 +12,7 @@ from pipeline.core.state import PartitionState
 from pipeline.store.connect import connect
 from pipeline.store.progress import Progress, Subscriber
 from pipeline.store.sink import Sink
-from pipeline.verify import Verification, verify
+from pipeline.verifying.verify import Verification, verify
 from simulator.ledger import LedgerRow
 from simulator.messages import Sent
 from simulator.options import PlantOptions

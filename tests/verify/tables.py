@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 
 from pipeline.core.banks import MEMORY
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from pipeline.store.connect import connect
-from pipeline.verify import Verification, verify
+from pipeline.verifying.verify import Verification, verify
 from simulator import ledger as ledgers
 from simulator.ledger import Ledger, LedgerRow
 from simulator.messages import Message, Sent

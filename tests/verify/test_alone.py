@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.verify import Bounds, Verification
 from pipeline.verifying import blocks, run
 from pipeline.verifying.report import DEFECTS
+from pipeline.verifying.verify import Bounds, Verification
 from simulator.ledger import LedgerRow
 from simulator.plant import Plant
 from tests.verify.folding import alone, fold_and_store, fold_plant

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from pipeline.verify import ledger_ends, settled
+from pipeline.verifying.verify import ledger_ends, settled
 from simulator.ledger import LedgerRow
 from simulator.plant import Plant
 from tests.verify.folding import fold_and_store

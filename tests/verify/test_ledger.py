@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pipeline import verify_queries
 from pipeline.core.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
 from pipeline.store.connect import connect
-from pipeline.verify import behind, ledger_ends, settled, verify
+from pipeline.verifying import queries as verify_queries
+from pipeline.verifying.verify import behind, ledger_ends, settled, verify
 from simulator import ledger as ledgers
 from simulator.ledger import LedgerRow
 from tests.verify.tables import GROUP, TOPIC, Tables, message

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pipeline.core.banks import MEMORY
-from pipeline.verify import Bounds
+from pipeline.verifying.verify import Bounds
 from simulator.ledger import LedgerRow
 from tests.verify.tables import Tables, accepted, assert_only, at, identity, message, place, sound
 

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from pipeline.verify import Bounds, Verification, verify
+from pipeline.verifying.verify import Bounds, Verification, verify
 from tests.verify.tables import GROUP, TOPIC, Tables, message
 
 AT = dt.datetime(2027, 1, 15, 8, tzinfo=dt.UTC)

@@ -13,7 +13,7 @@ from pipeline.core.state import PartitionState
 from pipeline.replaying import promotion, replays, stretches
 from pipeline.replaying.stretches import Stretch
 from pipeline.store.connect import Connection, connect
-from pipeline.verify import Verification, verify
+from pipeline.verifying.verify import Verification, verify
 from tests.core.sinks import SOURCE, feed, record
 from tests.core.test_fold_laws import BASE_MS
 from tests.store.database_sink import DatabaseSink

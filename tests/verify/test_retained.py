@@ -14,8 +14,8 @@ from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention
 from pipeline.core.errors import SettingsError
 from pipeline.store.connect import connect
-from pipeline.verify import Bounds, Verification
 from pipeline.verifying.report import DEFECTS
+from pipeline.verifying.verify import Bounds, Verification
 from simulator.ledger import LedgerRow
 from tests.verify.folding import alone, fold_plant
 from tests.verify.tables import PLANT, Tables, accepted, at, sound

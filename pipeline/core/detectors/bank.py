@@ -22,7 +22,7 @@ from pipeline.core.detectors.census import Census
 from pipeline.core.detectors.configuration import DetectorRules, Variant
 from pipeline.core.detectors.inspection import FOUND, Part, Parts, inspect
 from pipeline.core.detectors.machine_state import WIDTH
-from pipeline.core.moments import beginnings
+from pipeline.core.windowing.moments import beginnings
 
 _INDEX = np.dtype(np.int32)
 _NOBODY = -1

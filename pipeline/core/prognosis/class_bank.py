@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import record, uncounted
-from pipeline.core.judgement import JudgedLayouts, Judgement
 from pipeline.core.kernel import Messages
-from pipeline.core.maintenance_rules import first_match
+from pipeline.core.maintenance.judgement import JudgedLayouts, Judgement
+from pipeline.core.maintenance.rules import first_match
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.model import InForce
 from pipeline.core.prognosis.trees import Tree, leaf_of

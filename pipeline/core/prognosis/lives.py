@@ -177,7 +177,7 @@ class Lives:
         Parameters
         ----------
         ended, readings
-            Of :data:`pipeline.core.cycles.ENDED` and :data:`pipeline.core.cycles.ENDED_READINGS`.
+            Of :data:`pipeline.core.windowing.cycles.ENDED` and :data:`pipeline.core.windowing.cycles.ENDED_READINGS`.
         slots
             By machine row and name of a sensor.
         """

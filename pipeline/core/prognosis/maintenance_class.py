@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import njit
-from pipeline.core.maintenance_rules import Condition
+from pipeline.core.maintenance.rules import Condition
 from pipeline.core.prognosis import trees
 from pipeline.core.prognosis.trees import Tree, leaf_of
 

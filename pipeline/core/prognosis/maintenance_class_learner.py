@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import njit
-from pipeline.core.maintenance_rules import CLASSES
+from pipeline.core.maintenance.rules import CLASSES
 from pipeline.core.prognosis import trees
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel, named, shaped
 from pipeline.core.prognosis.tree_growth import grow, prune

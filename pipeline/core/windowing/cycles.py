@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from pipeline.core import banks
 from pipeline.core.compiling import njit, record, uncounted
-from pipeline.core.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
-from pipeline.core.moments import beginnings, endings
-from pipeline.core.watermark import BEGINNING_MS
+from pipeline.core.windowing.fragments import FRAGMENT, FRAGMENT_READINGS, STATISTICS, Closed, join
+from pipeline.core.windowing.moments import beginnings, endings
+from pipeline.core.windowing.watermark import BEGINNING_MS
 
 LONGEST_MS = 300_000
 """What of a cycle that goes on is closed after so long, ms of event time, so that a cycle without an end is seen."""

@@ -18,20 +18,20 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 from agents.starting import warm_up
-from pipeline import verify
 from pipeline.broker import topics
 from pipeline.broker.embedded import EmbeddedBroker
 from pipeline.broker.security import BrokerSecurity
 from pipeline.connections import broker_security
 from pipeline.core.errors import PipelineError, SettingsError
-from pipeline.demo_site import CLUSTER, TOPIC, Site
-from pipeline.demo_summary import Summary
+from pipeline.demo.site import CLUSTER, TOPIC, Site
+from pipeline.demo.summary import Summary
 from pipeline.processes import Child
 from pipeline.settings import load
 from pipeline.store import figures
 from pipeline.store.connect import address, connect
 from pipeline.store.embedded import EmbeddedPostgres
 from pipeline.store.migrate import migrate
+from pipeline.verifying import verify
 from simulator.fact_ledger import beside
 
 DATABASE = "pipeline_demo"

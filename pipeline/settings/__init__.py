@@ -18,8 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.wrong_values import not_utf8, said
-from pipeline.prognosis_settings import Monitoring, Prognosis
-from pipeline.setting_groups import (
+from pipeline.settings.groups import (
     Archive,
     Broker,
     Detectors,
@@ -38,6 +37,7 @@ from pipeline.setting_groups import (
     Web,
     Windows,
 )
+from pipeline.settings.prognosis import Monitoring, Prognosis
 
 PREFIX = "PIPELINE_"
 FILE_VARIABLE = "PIPELINE_CONFIG"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from pipeline.core.checks import Refused, shown
-from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
+from pipeline.core.decoding.codec_rules import CodecRules
+from pipeline.core.decoding.source_properties import UNREADABLE
 from pipeline.core.registry import Registry
-from pipeline.core.source_properties import UNREADABLE
 from pipeline.core.times import END_MS, MALFORMED_MS, NO_ZONE_MS
 
 

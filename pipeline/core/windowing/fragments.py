@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.compiling import record, uncounted
-from pipeline.core.moments import Moments, beginnings, combine, endings
+from pipeline.core.windowing.moments import Moments, beginnings, combine, endings
 
 STATISTICS = [
     ("count", np.int64),

@@ -1,8 +1,9 @@
 """From raw records to columns: every record becomes accepted messages or dead letters, and nothing raises.
 
-1. Headers are read (:mod:`pipeline.core.source_properties`), arrays are taken apart (:mod:`pipeline.core.elements`).
+1. Headers are read (:mod:`pipeline.core.decoding.source_properties`), and arrays are taken apart
+   (:mod:`pipeline.core.decoding.elements`).
 2. Bodies are decoded by types that check while they decode; what those do not take is read in plain Python, which says why
-   (:mod:`pipeline.core.messages`).
+   (:mod:`pipeline.core.decoding.messages`).
 3. Names, times and devices are checked on the columns of the whole batch.
 """
 
@@ -17,17 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.admission import refused_device, refused_name, refused_sensors, refused_time
 from pipeline.core.checks import Refused
-from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.elements import Elements, Refusal, split
-from pipeline.core.fact_messages import Draft, FactMessage, accept
+from pipeline.core.decoding.admission import refused_device, refused_name, refused_sensors, refused_time
+from pipeline.core.decoding.codec_rules import CodecRules
+from pipeline.core.decoding.elements import Elements, Refusal, split
+from pipeline.core.decoding.fact_messages import Draft, FactMessage, accept
+from pipeline.core.decoding.messages import Telemetry, decode_exact, keys_of, read_message, read_stored
+from pipeline.core.decoding.source_properties import read_properties
 from pipeline.core.facts import Fact
-from pipeline.core.messages import Telemetry, decode_exact, keys_of, read_message, read_stored
 from pipeline.core.records import Shape, SourceRecord, are_stored, offsets_of
-from pipeline.core.source_properties import read_properties
 from pipeline.core.times import END_MS, parse_times
 
 __all__ = ["CodecRules", "Columns", "decode"]

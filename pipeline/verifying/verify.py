@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import verify_queries as queries
 from pipeline.core.errors import SettingsError
-from pipeline.core.windows import BASE_MS
+from pipeline.core.windowing.windows import BASE_MS
 from pipeline.store.connect import Connection, address, connect
 from pipeline.store.failures import worded
 from pipeline.store.migrate import require_schema
 from pipeline.verifying import ledger as ledgers
+from pipeline.verifying import queries
 from pipeline.verifying.question import Bounds, Question
 from pipeline.verifying.report import Verification
 from pipeline.verifying.run import Run, Told

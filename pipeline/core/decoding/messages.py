@@ -13,7 +13,8 @@ import msgspec
 
 from pipeline.core.checks import Refused, read_json, shown
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.fact_messages import FactMessage, read_maintenance, read_quality
+from pipeline.core.decoding.fact_messages import FactMessage, read_maintenance, read_quality
+from pipeline.core.decoding.metadata import read_command
 from pipeline.core.fields import (
     MAX_INTEGER,
     MAX_VALUE,
@@ -25,7 +26,6 @@ from pipeline.core.fields import (
     sequence_number,
     text,
 )
-from pipeline.core.metadata import read_command
 
 TYPES = ("machine", "pump", "quality", "maintenance", "command")
 """What a message may say as its ``type``."""
@@ -41,7 +41,7 @@ Number = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class Telemetry(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """Canonical telemetry, proven but for its time and for what :class:`pipeline.core.codec.CodecRules` limits.
+    """Canonical telemetry, proven but for its time and for what :class:`pipeline.core.decoding.codec.CodecRules` limits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The statements of :mod:`pipeline.verify`: what it copies out of the database, all in one snapshot.
+"""The statements of :mod:`pipeline.verifying.verify`: what it copies out of the database, all in one snapshot.
 
 Times come as whole ms since the epoch, UTC. What lies beyond all of them, infinity too, comes as ±9e18.
 """

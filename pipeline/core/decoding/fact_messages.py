@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.core.admission import refused_device, refused_name, refused_time
 from pipeline.core.checks import Refused, shown
-from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.elements import Refusal
+from pipeline.core.decoding.admission import refused_device, refused_name, refused_time
+from pipeline.core.decoding.codec_rules import CodecRules
+from pipeline.core.decoding.elements import Refusal
+from pipeline.core.decoding.source_properties import SourceProperties
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.core.fields import kind_of, present, text
-from pipeline.core.maintenance_rules import CLASSES
+from pipeline.core.maintenance.rules import CLASSES
 from pipeline.core.records import SourceRecord
-from pipeline.core.source_properties import SourceProperties
 from pipeline.core.times import parse_times
 
 MAX_COUNT = 10**12

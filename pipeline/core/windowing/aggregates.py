@@ -8,8 +8,8 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.fragments import Closed
-from pipeline.core.moments import Moments
+from pipeline.core.windowing.fragments import Closed
+from pipeline.core.windowing.moments import Moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class FactoryRows:
     moments
         Of the readings.
     last
-        Shape (n,) of :data:`pipeline.core.windows.DELTA`: the delta that has the last reading.
+        Shape (n,) of :data:`pipeline.core.windowing.windows.DELTA`: the delta that has the last reading.
     late, very_late
         How many readings were; shape (n,).
     """

@@ -14,7 +14,7 @@ from pipeline.core.prognosis.artefacts import Model
 from pipeline.core.prognosis.failure_type import FailureType
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
 from pipeline.core.prognosis.remaining_life import RemainingLife
-from pipeline.modelling.monitoring_labels import EndedLife, Said, Sums, judged
+from pipeline.modelling.monitoring.labels import EndedLife, Said, Sums, judged
 from pipeline.store import model_quality, models
 from pipeline.store.connect import Connection
 from pipeline.store.model_quality import Cursor, Ending, Word

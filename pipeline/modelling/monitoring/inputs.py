@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.core.prognosis.maintenance_class import MaintenanceClassModel
-from pipeline.modelling.input_drift import Floats, Reference, by_chance, counted, references, stability_index
+from pipeline.modelling.monitoring.input_drift import Floats, Reference, by_chance, counted, references, stability_index
 from pipeline.store import model_drift, models
 from pipeline.store.connect import Connection
 from pipeline.store.model_drift import Kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.setting_groups import Group
+from pipeline.settings.groups import Group
 
 
 class Prognosis(Group):

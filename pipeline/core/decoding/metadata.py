@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from pipeline.core.checks import Refused, shown
 from pipeline.core.dead_letters import DeadLetterReason as Reason
-from pipeline.core.fact_messages import FactMessage
+from pipeline.core.decoding.fact_messages import FactMessage
 from pipeline.core.facts import METADATA_CHANGED, METADATA_UNCHANGED, Fact
 from pipeline.core.fields import kind_of, members, present, text
 from pipeline.core.plant import ENTITIES, complaint

@@ -9,8 +9,8 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.codec import Columns
-from pipeline.core.judgement import WINDOW_MS, Judgement
+from pipeline.core.decoding.codec import Columns
+from pipeline.core.maintenance.judgement import WINDOW_MS, Judgement
 from pipeline.core.registry import Registry
 
 
@@ -81,7 +81,7 @@ class RequirementRows:
     Parameters
     ----------
     counts
-        Shape (n,) of :data:`pipeline.core.judgement.COUNT`.
+        Shape (n,) of :data:`pipeline.core.maintenance.judgement.COUNT`.
     starts_ms
         Window starts, ms since the epoch, UTC.
     requirements
@@ -114,7 +114,7 @@ def changes(
     Parameters
     ----------
     found
-        Some of what :meth:`pipeline.core.judgement.Judgement.judge` found, shape (n,).
+        Some of what :meth:`pipeline.core.maintenance.judgement.Judgement.judge` found, shape (n,).
     columns
         The batch in which it was found.
     """

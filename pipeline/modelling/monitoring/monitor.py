@@ -16,9 +16,9 @@ from pipeline.core.prognosis.artefacts import KnownModels, Model
 from pipeline.core.prognosis.model_controls import LIVE, SHADOW
 from pipeline.core.prognosis.remaining_life import RemainingLife
 from pipeline.core.prognosis.remaining_life_learner import COVERAGE
-from pipeline.modelling import monitoring_inputs, monitoring_quality
-from pipeline.modelling.monitoring_inputs import Watched
-from pipeline.modelling.monitoring_trigger import Limits, reasons
+from pipeline.modelling.monitoring import inputs, quality
+from pipeline.modelling.monitoring.inputs import Watched
+from pipeline.modelling.monitoring.trigger import Limits, reasons
 from pipeline.store import model_drift, model_quality, models
 from pipeline.store.connect import Connection
 from pipeline.store.model_drift import Drift
@@ -93,21 +93,21 @@ class Monitor:
             if not is_alone:
                 log.info("models.monitored_elsewhere")
                 return Round(False, 0, 0, [], [], [])
-            machines = monitoring_quality.join(connection, self._model)
+            machines = quality.join(connection, self._model)
             versions = [each for each in models.all_of(connection, self._group) if each.stage in (LIVE, SHADOW)]
             watched = [
                 Watched(each, model.features) for each in versions if (model := self._model(each.model_id)) is not None
             ]
             last = model_drift.last_day(connection)
-            days = monitoring_inputs.count(connection, watched, last)
-            quality = model_quality.quality(connection, self._window_s)
+            days = inputs.count(connection, watched, last)
+            reached = model_quality.quality(connection, self._window_s)
             drift = model_drift.newest(connection, [each.version.model_id for each in watched], last)
             triggers = [
                 trigger
                 for each in versions
-                if each.stage == LIVE and (trigger := self._judge(each, quality, drift)) is not None
+                if each.stage == LIVE and (trigger := self._judge(each, reached, drift)) is not None
             ]
-        return Round(True, machines, days, quality, drift, triggers)
+        return Round(True, machines, days, reached, drift, triggers)
 
     def _model(self, model_id: int) -> Model | None:
         """Return a model, which is read once; of one that cannot be read nothing is ever said but this."""

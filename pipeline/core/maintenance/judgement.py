@@ -16,10 +16,10 @@ import numpy.typing as npt
 from pipeline.core import banks
 from pipeline.core.compiling import record, uncounted
 from pipeline.core.kernel import Messages
-from pipeline.core.maintenance_rules import CLASSES, CompiledRules, MaintenanceRule, first_match, rules_of
+from pipeline.core.maintenance.rules import CLASSES, CompiledRules, MaintenanceRule, first_match, rules_of
 from pipeline.core.registry import Registry
-from pipeline.core.watermark import BEGINNING_MS, advance
-from pipeline.core.windows import WindowDeltas, place
+from pipeline.core.windowing.watermark import BEGINNING_MS, advance
+from pipeline.core.windowing.windows import WindowDeltas, place
 
 WINDOW_MS = 3_600_000
 """Length of the windows that messages are counted in, ms."""

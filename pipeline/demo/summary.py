@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pipeline.core.errors import PipelineError
-from pipeline.demo_site import Site, embedded_psql
+from pipeline.demo.site import Site, embedded_psql
 from pipeline.store import figures
 from pipeline.store.connect import Connection, connect
 

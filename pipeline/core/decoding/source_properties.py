@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core import amqp
+from pipeline.core.decoding import amqp
 from pipeline.core.records import SourceRecord, are_stored
 from pipeline.core.times import END_MS, parse_times
 

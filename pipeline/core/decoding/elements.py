@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.checks import Refused, check_depth, read_json
-from pipeline.core.codec_rules import CodecRules
 from pipeline.core.dead_letters import DeadLetterReason as Reason
+from pipeline.core.decoding.codec_rules import CodecRules
 from pipeline.core.records import SourceRecord, StoredEvents, are_stored
 
 _BRACE = ord("{")

@@ -1,0 +1,1 @@
+"""Which maintenance a machine's messages ask for, and what follows from that."""

@@ -1,0 +1,1 @@
+"""Models in use, held against what came of what they said."""
