@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ State = Literal["ok", "note", "wrong"]
 
 _MOST_CLOCK_SKEW_S = 5.0
 _OLDEST_SERVER = 150_000
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +138,22 @@ def _clock(_: Settings, connection: Connection) -> Finding:
 def _progress(settings: Settings, connection: Connection) -> Finding:
     rows = figures.progress(connection, settings.site.cluster, settings.group)
     if not rows:
-        return Finding("note", "progress", f"no worker of group {settings.group} has stored anything yet")
+        return Finding("note", "progress", _nothing_stored(settings, figures.groups(connection)))
     stale = [row for row in rows if (row.now - row.updated_at).total_seconds() > 600]
     if stale:
         first = SourcePartition(stale[0].topic, stale[0].partition)
         return Finding("note", "progress", f"{len(stale)} partition(s) have not moved for 10 minutes, first {first}")
     return Finding("ok", "progress", f"{len(rows)} partition(s), all moved within 10 minutes")
+
+
+def _nothing_stored(settings: Settings, others: Sequence[tuple[str, str]]) -> str:
+    here = settings.site.cluster
+    said = f"no worker of group {settings.group} has stored anything yet of cluster {here}"
+    if not others:
+        return said
+    named = [group if cluster == here else f"{group} of cluster {cluster}" for cluster, group in others[:_MOST_NAMED]]
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    return f"{said}; these have: {', '.join(named)}{more}. broker.group and site.cluster say whose progress is meant"
 
 
 def _gaps(settings: Settings, connection: Connection) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from json import loads
 from typing import Annotated
@@ -20,7 +21,8 @@ def status(
     json: Json = False,
 ) -> None:
     """Show how far every partition is. The marks effects, windows and snapshot are the next offsets not contained."""
-    rows = standing.status(load(factory), interval)
+    settings = load(factory)
+    rows = standing.status(settings, interval)
     if json:
         print_json([asdict(row) | {"lag": row.lag, "windows_lag": row.windows_lag} for row in rows])
         return
@@ -33,6 +35,8 @@ def status(
         shown.append((*first, *marks, snapshot))
     columns = ["topic", "partition", "lag", "records/s", "watermark age", "worker"]
     print_table([*columns, "effects", "windows", "snapshot", "snapshot age"], shown, keys=2)
+    if not any(row.progress for row in rows):
+        sys.stderr.write(f"note: nothing is stored by workers of group {settings.group}: see `pipeline doctor`\n")
 
 
 def doctor(factory: Factory = None, json: Json = False) -> None:

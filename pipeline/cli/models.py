@@ -52,6 +52,8 @@ def list_(kind: Kind = None, machine_type: MachineType = None, factory: Factory 
     )
     columns = ["model", "kind", "machine type", "version", "stage", "bytes", "created", "by", "note"]
     print_table(columns, [[getattr(each, name) for name in names] for each in found], prose=True)
+    if not found:
+        sys.stderr.write(f"note: group {settings.group} has no such models\n")
     version = {each.model_id: each for each in found}
     for other in passed_over:
         sys.stdout.write(f"{_passed_over(version[other.model_id], other)}\n")

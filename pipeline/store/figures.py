@@ -56,6 +56,11 @@ def progress(connection: Connection, cluster: str, group: str) -> list[Partition
         return cursor.execute(_PROGRESS, [cluster, group]).fetchall()
 
 
+def groups(connection: Connection) -> list[tuple[str, str]]:
+    """Return cluster and group of all whose workers have stored anything."""
+    return connection.execute("SELECT DISTINCT cluster, consumer_group FROM source_progress ORDER BY 1, 2").fetchall()
+
+
 @dataclass(frozen=True, slots=True)
 class LatestAnomaly:
     """A row of ``dashboard.anomaly``."""

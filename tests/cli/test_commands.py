@@ -126,9 +126,23 @@ def test_status_and_doctor_tell_how_things_stand(stored: Site) -> None:
     assert {states[what] for what in ("broker", "database", "schema", "rights", "partitions", "clock", "gaps")} == {
         "ok"
     }
+    assert stored.run("status").stderr == ""
     sick = stored.run("doctor", "--json", PIPELINE_BROKER__ADDRESS=NOWHERE)
     assert sick.returncode == 1
     assert [f["what"] for f in json.loads(sick.stdout) if f["state"] == "wrong"] == ["broker"]
+
+
+def test_who_asks_about_a_group_that_has_stored_nothing_is_told_which_have(stored: Site) -> None:
+    def progress(**environment: str) -> str:
+        findings = json.loads(stored.run("doctor", "--json", **environment).stdout)
+        return next(str(each["found"]) for each in findings if each["what"] == "progress")
+
+    assert f"group typo has stored anything yet of cluster local; these have: {stored.group}. broker.group" in progress(
+        PIPELINE_BROKER__GROUP="typo"
+    )
+    assert f"these have: {stored.group} of cluster local" in progress(PIPELINE_SITE__CLUSTER="elsewhere")
+    assert "group typo: see `pipeline doctor`" in stored.run("status", PIPELINE_BROKER__GROUP="typo").stderr
+    assert "group typo has no such models" in stored.run("models", "list", PIPELINE_BROKER__GROUP="typo").stderr
 
 
 def test_a_dead_letter_is_listed_shown_and_sent_again_as_it_came(stored: Site, broker_address: str, database) -> None:
