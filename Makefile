@@ -8,7 +8,7 @@ FOR ?= 0
 # Test processes, each with a broker and a database of its own: most tests wait for services most of the time
 PROCESSES ?= 4
 
-.PHONY: setup demo test check bench soak evaluate chaos peers clean
+.PHONY: setup demo test check compiled bench soak evaluate chaos peers clean
 
 setup: $(STAMP)
 
@@ -24,9 +24,15 @@ demo: setup
 	@$(BIN)/pipeline demo --for $(FOR)
 
 # Every check: style, types, imports, and all tests against a real broker and a real database.
-test: check
-	$(BIN)/python -c "from agents.starting import warm_up; warm_up()"
+test: setup
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=load --maxschedchunk=1 $(PYTEST)
+
+# What every test process would else compile for itself, at the same time: kernels, and modules with rewritten assertions.
+# What cannot be collected is said by the tests
+compiled: setup
+	@$(BIN)/python -c "from agents.starting import warm_up; warm_up()"
+	@$(BIN)/pytest --collect-only --quiet $(PYTEST) >/dev/null || true
 
 check: setup
 	$(BIN)/ruff check .
