@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import statistics
@@ -253,8 +254,9 @@ def _show(filled: dict[str, Any], answers: Sequence[Answer], inserts: dict[str, 
     for each in answers:
         print(f"{each.what}: {each.plan}")
     base = inserts["without the index"]
+    # The system counts processor time in steps of 10 ms: a short run may have taken none
     ratios = [
-        (name, *each.values(), each["rows/s"] / base["rows/s"], each["µs CPU a row"] / base["µs CPU a row"])
+        (name, *each.values(), *(each[what] / base[what] if base[what] else math.nan for what in each))
         for name, each in inserts.items()
     ]
     report.show("", ("COPY", "rows/s", "µs CPU a row", "× rows/s", "× CPU"), ratios)

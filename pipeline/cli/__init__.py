@@ -14,6 +14,7 @@ import psycopg
 import typer
 from pydantic import ValidationError
 
+from pipeline.cli.interrupts import tell_again
 from pipeline.cli.lazily import Listed, lazily
 from pipeline.cli.terminal import printable
 from pipeline.core.errors import PipelineError
@@ -70,6 +71,7 @@ _WrongUse: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run the command line; every expected error is one line on standard error."""
+    sys.unraisablehook = tell_again
     try:
         _require_text(sys.argv)
         sys.exit(_run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from pipeline.archive.place import Place
 from pipeline.archive.retention import Retention, Verdict
 from pipeline.archive.writing import alone
 from pipeline.cli.bars import bars
+from pipeline.cli.interrupts import end_on_signals
 from pipeline.cli.terminal import Json, print_json, print_table
 from pipeline.core.errors import SettingsError
 from pipeline.settings import Settings, load
@@ -38,7 +38,7 @@ def archive(
     """Write events that are not archived yet to Parquet files. Exit code 1 if a file that is there is found damaged."""
     settings = load()
     place = _place(settings)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     days = settings.retention.event_days
     with ExitStack() as stack:
         guard, reading = (
@@ -90,7 +90,7 @@ def retain(
             " all, or say --without-archive to drop events for good"
         )
     place = None if without_archive or not days else _place(settings)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     with ExitStack() as stack:
         guard, reading = (stack.enter_context(_owner(settings)) for _ in range(2))
         require_schema(guard)

@@ -13,7 +13,8 @@ import typer
 
 from pipeline import importing, logs
 from pipeline.cli.bars import Show, bars
-from pipeline.cli.terminal import Factory, Json, end_on_signals, print_json, print_table
+from pipeline.cli.interrupts import end_on_signals
+from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.importing import ImportOptions, ImportOutcome
 from pipeline.settings import load
 

@@ -11,7 +11,8 @@ import typer
 
 from pipeline.cli import model_training
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import Json, end_on_signals, print_json
+from pipeline.cli.interrupts import end_on_signals
+from pipeline.cli.terminal import Json, print_json
 from pipeline.modelling import remaining_life
 from pipeline.modelling.remaining_life import EvaluateOptions, EvaluateOutcome
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 import time
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import logs
+from pipeline.cli.interrupts import end_on_signals
 from pipeline.cli.model_arguments import group_of
 from pipeline.cli.model_stages import changing, known_of
 from pipeline.cli.terminal import Factory, Json, print_json, print_table
@@ -45,7 +45,7 @@ def monitor(
     interval_s, window_s = _seconds("--interval", interval), _seconds("--window", window)
     settings = load(factory)
     logs.configure(settings.log.level, settings.log.format)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     with changing(settings) as connection:
         watching = Monitor(
             connection,

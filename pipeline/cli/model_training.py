@@ -12,10 +12,11 @@ import typer
 from pipeline import connections
 from pipeline.cli.bars import bars
 from pipeline.cli.instants import instant
+from pipeline.cli.interrupts import end_on_signals
 from pipeline.cli.model_arguments import Kind, ModelId
 from pipeline.cli.model_figures import figures, is_constant_as_good, says_something, shown
 from pipeline.cli.model_stages import changing
-from pipeline.cli.terminal import Factory, Json, end_on_signals, print_json, print_table
+from pipeline.cli.terminal import Factory, Json, print_json, print_table
 from pipeline.modelling import stored_evaluation, training
 from pipeline.modelling.training import TrainOptions
 from pipeline.settings import load

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from agents import replay_pool
 from pipeline import connections
 from pipeline.cli.bars import bars
-from pipeline.cli.terminal import end_on_signals
+from pipeline.cli.interrupts import end_on_signals
 from pipeline.replaying import replays
 from pipeline.replaying.replays import Replay, ReplayState
 from pipeline.replaying.stretches import RangeProgress

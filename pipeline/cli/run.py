@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from agents import worker as agent
 from pipeline import logs, startup
+from pipeline.cli.interrupts import exit_on_signals
 from pipeline.cli.plant import plant_options
 from pipeline.cli.terminal import print_json
 from pipeline.demo import run as demonstration
@@ -27,8 +27,7 @@ def worker(
 ) -> None:
     """Run a worker until it is told to stop. On TERM or Ctrl-C it stores what it has, keeps its state and leaves."""
     # Until the worker itself listens, being told to stop ends the waiting; a shell's background job ignores Ctrl-C else
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    exit_on_signals()
     settings = load(factory)
     logs.configure(settings.log.level, settings.log.format)
     startup.wait_for_services(settings, wait)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +26,6 @@ NEVER = "–"
 
 _GAP = "  "
 _NARROWEST_PROSE = 30
-
-
-def end_on_signals() -> None:
-    """Let whoever tells a command to stop interrupt it as Ctrl-C does, which a shell's background job ignores else."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from pipeline.cli.bars import bars
 from pipeline.cli.instants import instant
+from pipeline.cli.interrupts import end_on_signals
 from pipeline.cli.terminal import Json, print_json, print_table, printable, write_csv
 from pipeline.settings import load
 from pipeline.verifying.report import MachineFigures
@@ -44,7 +44,7 @@ def verify(
     bounds = Bounds(_time("--since", since), _time("--until", until), tuple(machine or ()), factory)
     settings = load()
     # Told to stop, it removes its files as it does on Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     if csv is not None:
         # Before everything is read, and not after
         write_csv(csv, _COLUMNS, [])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from functools import partial
 
 from pipeline import connections, logs
+from pipeline.cli.interrupts import exit_on_signals
 from pipeline.cli.terminal import Factory
 from pipeline.core.prognosis.kinds import KNOWN
 from pipeline.settings import load
@@ -18,8 +17,7 @@ from pipeline.web.stored_models import StoredModels
 
 def web(factory: Factory = None) -> None:
     """Answer rows of features by the live models, over HTTP, until told to stop."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    exit_on_signals()
     settings = load(factory)
     logs.configure(settings.log.level, settings.log.format)
     token = settings.web.token.get_secret_value()
