@@ -75,7 +75,7 @@ def test_it_forwards_megabytes_both_ways_unchanged(client: socket.socket) -> Non
 
 
 def test_latency_holds_every_block_back_and_ends(proxy: Proxy, client: socket.socket) -> None:
-    proxy.begin(Trouble.LATENCY, 0.2)
+    proxy.begin(Trouble.LATENCY, 1.0)
     began = time.monotonic()
     assert ask(client, b"slow") == b"slow"
     slow_s = time.monotonic() - began
@@ -83,8 +83,8 @@ def test_latency_holds_every_block_back_and_ends(proxy: Proxy, client: socket.so
     began = time.monotonic()
     assert ask(client, b"fast") == b"fast"
 
-    assert slow_s >= 0.4
-    assert time.monotonic() - began < 0.2
+    assert slow_s >= 2.0
+    assert time.monotonic() - began < 2.0
 
 
 def test_reset_tears_down_what_is_open_and_serves_new_connections(proxy: Proxy, client: socket.socket) -> None:
