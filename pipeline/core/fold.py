@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from pipeline.core.anomalies import Anomaly
 from pipeline.core.checks import Refused
+from pipeline.core.columns import Columns
 from pipeline.core.dead_letters import DeadLetterReason
 from pipeline.core.decoding.admission import Senders, refused_machines
-from pipeline.core.decoding.codec import CodecRules, Columns, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.decoding.metadata import MetadataCommand, judge
 from pipeline.core.detectors.configuration import DetectorRules
 from pipeline.core.detectors.model_bank import Alarm

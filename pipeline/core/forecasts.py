@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.columns import Columns
 from pipeline.core.controls import MAINTAINED, MODEL, Control
-from pipeline.core.decoding.codec import Columns
 from pipeline.core.kernel import Messages
 from pipeline.core.predictions import Prediction
 from pipeline.core.silent_machines import Moment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.core.decoding.codec import Columns
+from pipeline.core.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.anomalies import Anomaly
-from pipeline.core.decoding.codec import Columns
+from pipeline.core.columns import Columns
 from pipeline.core.detectors.catalogue import DETECTORS, Detector
 from pipeline.core.detectors.model_bank import Alarm
 from pipeline.core.detectors.pumps import pump_class

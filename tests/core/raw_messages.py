@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from pipeline.core.columns import Columns
 from pipeline.core.dead_letters import DeadLetter
-from pipeline.core.decoding.codec import CodecRules, Columns, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.records import Record
 
 NOW_MS = 1_795_298_400_000  # 2026-11-21T22:00:00Z

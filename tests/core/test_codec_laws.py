@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.columns import Columns
 from pipeline.core.dead_letters import DeadLetter, DeadLetterReason
-from pipeline.core.decoding.codec import CodecRules, Columns, decode
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.decoding.messages import PUMP_SENSORS
 from pipeline.core.facts import Fact, QualityReport
 from pipeline.core.records import Record

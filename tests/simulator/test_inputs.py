@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.decoding.codec import CodecRules, Columns, decode
+from pipeline.core.columns import Columns
+from pipeline.core.decoding.codec import CodecRules, decode
 from pipeline.core.facts import Fact, MaintenanceRecord, QualityReport
 from pipeline.core.records import Record
 from simulator import fact_ledger

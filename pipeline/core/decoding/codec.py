@@ -10,15 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.checks import Refused
+from pipeline.core.columns import Columns
 from pipeline.core.dead_letters import DeadLetter
 from pipeline.core.dead_letters import DeadLetterReason as Reason
 from pipeline.core.decoding.admission import refused_device, refused_name, refused_sensors, refused_time
@@ -27,74 +26,12 @@ from pipeline.core.decoding.elements import Elements, Refusal, split
 from pipeline.core.decoding.fact_messages import Draft, FactMessage, accept
 from pipeline.core.decoding.messages import Telemetry, decode_exact, keys_of, read_message, read_stored
 from pipeline.core.decoding.source_properties import read_properties
-from pipeline.core.facts import Fact
 from pipeline.core.records import Shape, SourceRecord, are_stored, offsets_of
 from pipeline.core.times import END_MS, parse_times
 
-__all__ = ["CodecRules", "Columns", "decode"]
+__all__ = ["CodecRules", "decode"]
 
 _NOTHING_KNOWN: Mapping[Shape, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Accepted messages, column by column, in (offset, index) order; all of length n but ``values`` and ``facts``.
-
-    Parameters
-    ----------
-    offsets, indexes
-        Source position, and place in an array record (else 0).
-    times_ms, ingest_ms
-        Event time and the broker's time, ms since the epoch, UTC.
-    seqs
-        Device sequence numbers; -1: none.
-    machine_types
-        Empty in the reference lab's messages.
-    sensors
-        Names of each message's readings, in its order.
-    shapes, numbers
-        Machine, factory, machine type and sensors of each message; and the number of that shape, -1 if it was not known.
-    values
-        All readings, one message after the other.
-    ends
-        Where each message's readings end in ``values``.
-    bodies
-        n raw JSON objects.
-    facts
-        The accepted messages that are no telemetry, in the same order.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    indexes: npt.NDArray[np.int32]
-    times_ms: npt.NDArray[np.int64]
-    ingest_ms: npt.NDArray[np.int64]
-    seqs: npt.NDArray[np.int64]
-    machine_ids: list[str]
-    factory_ids: list[str]
-    machine_types: list[str]
-    sensors: list[tuple[str, ...]]
-    shapes: list[Shape]
-    numbers: npt.NDArray[np.int32]
-    values: npt.NDArray[np.float64]
-    ends: npt.NDArray[np.int64]
-    bodies: list[bytes]
-    facts: list[Fact] = field(default_factory=list)
-
-    def readings_of(self, message: int) -> dict[str, float]:
-        """Return the readings of one message, by sensor."""
-        begin, end = (int(self.ends[message - 1]) if message else 0), int(self.ends[message])
-        return dict(zip(self.sensors[message], self.values[begin:end].tolist(), strict=True))
-
-    def place_of(self, message: int) -> dict[str, Any]:
-        """Return where one message stands, whose it is, and both its times: what is said of whatever is found in it."""
-        return {
-            "offset": int(self.offsets[message]),
-            "index": int(self.indexes[message]),
-            "machine_id": self.machine_ids[message],
-            "factory_id": self.factory_ids[message],
-            "time_ms": int(self.times_ms[message]),
-            "ingest_ms": int(self.ingest_ms[message]),
-        }
 
 
 def decode(

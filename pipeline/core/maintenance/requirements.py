@@ -9,7 +9,7 @@ from itertools import compress
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.decoding.codec import Columns
+from pipeline.core.columns import Columns
 from pipeline.core.maintenance.judgement import WINDOW_MS, Judgement
 from pipeline.core.registry import Registry
 
