@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
-import threading
+import time
 
 _EXIT_CODES = {signal.SIGTERM: 0, signal.SIGINT: 130}
 _AGAIN_S = 0.02
@@ -39,10 +40,19 @@ def tell_again(lost: sys.UnraisableHookArgs) -> None:
     number = _signal_of(lost.exc_value)
     if number is None:
         sys.__unraisablehook__(lost)
-        return
-    again = threading.Timer(_AGAIN_S, os.kill, [os.getpid(), number])
-    again.daemon = True
-    again.start()
+    while number is not None:
+        try:
+            # No lock is waited for here, which an interrupt could leave as it is
+            _thread.start_new_thread(_send_later, (number,))
+            break
+        except (KeyboardInterrupt, SystemExit) as too_early:
+            # On a loaded machine it may come back before this is left, where nothing can be raised either
+            number = _signal_of(too_early)
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_AGAIN_S)
+    os.kill(os.getpid(), number)
 
 
 def _signal_of(error: BaseException | None) -> int | None:
